@@ -1,0 +1,85 @@
+"""Sphinx configuration: https://www.sphinx-doc.org/en/master/usage/configuration.html."""
+
+import os
+from importlib.metadata import metadata
+
+from sphinx.ext.napoleon import NumpyDocstring
+
+# -- project ---------------------------------------------------------------------------------------------------------
+info = metadata("scggml")
+project = info["Name"]
+author = info["Author"]
+copyright = f"2026, {author}"
+version = release = info["Version"]
+
+# -- general ---------------------------------------------------------------------------------------------------------
+needs_sphinx = "8.1"
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.napoleon",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "sphinxcontrib.bibtex",
+]
+templates_path = ["_templates"]
+exclude_patterns = ["_build", "jupyter_execute", "**.ipynb_checkpoints", ".DS_Store", "Thumbs.db"]
+default_role = "literal"
+
+# Cross-references to other projects need the network, which only the published build can count on.
+if os.environ.get("READTHEDOCS"):
+    extensions.append("sphinx.ext.intersphinx")
+    intersphinx_mapping = {
+        "python": ("https://docs.python.org/3", None),
+        "anndata": ("https://anndata.readthedocs.io/en/stable/", None),
+        "matplotlib": ("https://matplotlib.org/stable/", None),
+        "mudata": ("https://mudata.readthedocs.io/en/stable/", None),
+        "numpy": ("https://numpy.org/doc/stable/", None),
+        "pandas": ("https://pandas.pydata.org/pandas-docs/stable/", None),
+        "scanpy": ("https://scanpy.readthedocs.io/en/stable/", None),
+        "scipy": ("https://docs.scipy.org/doc/scipy/", None),
+        "sklearn": ("https://scikit-learn.org/stable/", None),
+    }
+
+# -- API reference ---------------------------------------------------------------------------------------------------
+autosummary_generate = True
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"  # docstrings hold no types: the signature does
+autodoc_typehints_format = "short"
+python_use_unqualified_type_names = True
+toc_object_entries_show_parents = "hide"
+napoleon_google_docstring = False
+napoleon_use_rtype = False
+napoleon_use_ivar = False  # it would eat the underscore at the end of a fitted attribute
+
+
+def _parse_returns(self: NumpyDocstring, section: str) -> list[str]:
+    """Take *Returns* as it stands: prose, or a definition list of AnnData fields, where napoleon expects a type."""
+    lines = self._format_block(":returns: ", self._dedent(self._consume_to_next_section()))
+    return [*lines, ""] if lines and lines[-1] else lines
+
+
+NumpyDocstring._parse_returns_section = _parse_returns
+
+# -- citations -------------------------------------------------------------------------------------------------------
+bibtex_bibfiles = ["references.bib"]
+bibtex_reference_style = "author_year"
+
+# -- pages and notebooks ---------------------------------------------------------------------------------------------
+myst_enable_extensions = ["amsmath", "colon_fence", "dollarmath"]
+myst_heading_anchors = 3
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 600
+nb_merge_streams = True
+
+# -- HTML ------------------------------------------------------------------------------------------------------------
+html_theme = "sphinx_book_theme"
+html_title = project
+html_theme_options = {
+    "navbar_persistent": [],  # the sidebar has a search field already
+    "navigation_with_keys": False,
+    "show_toc_level": 2,
+}

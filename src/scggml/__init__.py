@@ -1,0 +1,35 @@
+"""Supervised ground-metric learning for optimal transport between patients, from single-cell data."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import datasets, get, pl, pp, tl
+    from .estimators import GroundMetricLearner, OTNeighborsClassifier
+
+    __version__: str
+
+__all__ = ["GroundMetricLearner", "OTNeighborsClassifier", "__version__", "datasets", "get", "pl", "pp", "tl"]
+
+_MODULES = frozenset({"datasets", "get", "pl", "pp", "tl"})
+_ESTIMATORS = frozenset({"GroundMetricLearner", "OTNeighborsClassifier"})
+
+
+def __getattr__(name: str) -> Any:
+    # torch, POT, matplotlib and scanpy take seconds to import: each is loaded by the first verb that needs it
+    if name in _MODULES:
+        return importlib.import_module(f".{name}", __name__)
+    if name in _ESTIMATORS:
+        return getattr(importlib.import_module(".estimators", __name__), name)
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("scggml")
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,169 @@
+"""From an AnnData to a cohort: which cell belongs to which sample, each sample's label, and the cells' features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from . import _validation as check
+from ._keys import N_CELLS, PCA
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from .core import Measures
+
+
+@dataclass(frozen=True, eq=False)
+class Representation:
+    """The features that distances are measured in.
+
+    Parameters
+    ----------
+    points
+        Features of each cell, (n_obs, n_features), dense or CSR.
+    use_rep
+        "X" or the key in `.obsm`.
+    layer
+        The layer that "X" was taken from, or None.
+    names
+        Names of the features where they have any, (n_features,).
+    """
+
+    points: Any
+    use_rep: str
+    layer: str | None
+    names: NDArray[np.object_] | None
+
+    @property
+    def text(self) -> str:
+        """How error messages call it."""
+        if self.use_rep != "X":
+            return f"obsm[{self.use_rep!r}]"
+        return "X" if self.layer is None else f"layers[{self.layer!r}]"
+
+
+@dataclass(frozen=True, eq=False)
+class Cohort:
+    """Samples sorted by name.
+
+    Parameters
+    ----------
+    names
+        Sample names, (n_samples,).
+    codes
+        Sample of each cell, (n_obs,).
+    labels
+        Class of each sample as text, (n_samples,), or None.
+    """
+
+    names: NDArray[np.object_]
+    codes: NDArray[np.int64]
+    labels: NDArray[np.object_] | None
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Number of cells of each sample, (n_samples,)."""
+        return np.bincount(self.codes, minlength=len(self.names))
+
+    def measures(self, representation: Representation) -> Measures:
+        """Return one uniform measure per sample."""
+        from .core import Measures
+
+        return Measures.from_codes(representation.points, self.codes, len(self.names))
+
+    def sample_obs(self, obs: pd.DataFrame) -> pd.DataFrame:
+        """Return one row per sample: `n_cells` and every column that is constant within samples."""
+        first = pd.Series(np.arange(len(self.codes))).groupby(self.codes).first().to_numpy()
+        rows = obs.iloc[first]
+        constant = [
+            column
+            for column in obs.columns
+            if (_factorized(obs[column]) == _factorized(obs[column])[first][self.codes]).all()
+        ]
+        table = rows[constant].copy()
+        for column in constant:
+            if isinstance(table[column].dtype, pd.CategoricalDtype):
+                table[column] = table[column].cat.remove_unused_categories()
+        table.index = pd.Index(self.names, dtype=object)
+        table[N_CELLS] = self.sizes
+        return table
+
+
+def _factorized(column: pd.Series) -> NDArray[np.int64]:
+    return pd.factorize(column)[0]  # missing values count as one value of their own
+
+
+def read_cohort(adata: AnnData, sample_key: str, label_key: str | None = None) -> Cohort:
+    """Return the samples of an AnnData, checked; with `label_key` also their classes."""
+    column = check.check_column("sample_key", sample_key, adata.obs)
+    labels = None if label_key is None else check.check_column("label_key", label_key, adata.obs)
+    check.check_declared_samples(sample_key, column)
+    names, codes = np.unique(check.as_names("sample_key", sample_key, column), return_inverse=True)
+    cohort = Cohort(names, codes, None)
+    check.check_sizes(names.tolist(), cohort.sizes)
+    if labels is None or label_key is None:
+        return cohort
+    text = check.as_names("label_key", label_key, labels)
+    check.check_one_label(names.tolist(), codes, label_key, text)
+    sample_labels = np.empty(len(names), dtype=object)
+    sample_labels[codes] = text
+    check.check_classes(sample_labels, name=f"label_key={label_key!r}")
+    return Cohort(names, codes, sample_labels)
+
+
+def read_representation(adata: AnnData, use_rep: str | None, layer: str | None) -> Representation:
+    """Return the features that `use_rep` and `layer` name, checked; None takes `X_pca` where there is one, else `X`."""
+    if use_rep is None:
+        use_rep = PCA if layer is None and PCA in adata.obsm else "X"
+    if use_rep == "X":
+        if layer is not None and layer not in adata.layers:
+            msg = f"layer={layer!r} is not in layers. Found: {check.listed(adata.layers.keys(), limit=20)}"
+            raise KeyError(msg)
+        points = adata.X if layer is None else adata.layers[layer]
+        names = adata.var_names.to_numpy(dtype=object)
+        if points is None:
+            msg = "adata.X is None: pass use_rep with a key of obsm, or layer"
+            raise ValueError(msg)
+    else:
+        if layer is not None:
+            msg = f"layer={layer!r} and use_rep={use_rep!r} exclude each other: a layer is a version of X. Pass one of them."
+            raise ValueError(msg)
+        if use_rep not in adata.obsm:
+            msg = f"use_rep={use_rep!r} is not in obsm. Found: {check.listed(adata.obsm.keys(), limit=20)}, or use 'X'"
+            raise KeyError(msg)
+        points, names = adata.obsm[use_rep], None
+        if isinstance(points, pd.DataFrame):
+            points, names = points.to_numpy(), points.columns.to_numpy(dtype=object)
+    found = Representation(points, use_rep, layer, names)
+    if not (isinstance(points, np.ndarray) or sp.issparse(points)):
+        msg = (
+            f"{found.text} is a {type(points).__name__}, which is not in memory. "
+            "Call adata.to_memory() first, or pass use_rep with a representation that is."
+        )
+        raise TypeError(msg)
+    if points.ndim != 2 or points.shape[1] == 0:
+        msg = f"{found.text} must have cells x features, found shape {points.shape}"
+        raise ValueError(msg)
+    if not np.issubdtype(points.dtype, np.number) and points.dtype != bool:
+        msg = f"{found.text} must be numeric, found dtype {points.dtype}"
+        raise TypeError(msg)
+    if sp.issparse(points) and points.format != "csr":
+        points = sp.csr_array(points)
+        found = Representation(points, use_rep, layer, names)
+    check.check_finite(points, names.tolist() if names is not None else None, name=found.text)
+    return found
+
+
+def standard_deviation(x: Any) -> NDArray[np.float64]:
+    """Return each gene's standard deviation across cells; sparse input is not densified."""
+    if sp.issparse(x):
+        mean = np.asarray(x.mean(axis=0, dtype=np.float64)).ravel()
+        square = np.asarray(x.multiply(x).mean(axis=0, dtype=np.float64)).ravel()
+        return np.sqrt(np.maximum(square - mean**2, 0.0))
+    return np.std(np.asarray(x), axis=0, dtype=np.float64)

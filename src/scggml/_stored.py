@@ -1,0 +1,69 @@
+"""A learned metric as it is kept in `.uns`, so that it can be copied between AnnDatas and written to disk."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import _validation as check
+from ._keys import Keys
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from ._cohort import Representation
+    from .core import GroundMetric
+
+
+def stored_entry(adata: AnnData, key: str) -> dict[str, Any]:
+    """Return the `.uns` entry of a learned metric, or say how to make one."""
+    entry = adata.uns.get(Keys(key).metric)
+    if entry is None:
+        msg = (
+            f"there is no learned metric in uns[{key!r}]. Run sg.tl.fit_metric(adata, sample_key, label_key, "
+            f"key_added={key!r}) first, or copy the entry from the AnnData that it was learned on."
+        )
+        raise KeyError(msg)
+    missing = [name for name in ("components", "scale", "params") if name not in entry]
+    if missing:
+        msg = f"uns[{key!r}] is not a learned metric: {check.listed(missing)} missing"
+        raise ValueError(msg)
+    return dict(entry)
+
+
+def stored_metric(entry: dict[str, Any]) -> GroundMetric:
+    """Return the ground metric of an entry."""
+    from .core import GroundMetric
+
+    return GroundMetric(np.asarray(entry["components"], dtype=np.float64), np.asarray(entry["scale"], dtype=np.float64))
+
+
+def select_features(representation: Representation, entry: dict[str, Any], key: str) -> Any:
+    """Return the points with the metric's features in the metric's order, matched by name where they have names."""
+    wanted = entry.get("features")
+    found = representation.names
+    n_wanted = len(entry["scale"])
+    if wanted is None or found is None:
+        if representation.points.shape[1] != n_wanted:
+            msg = (
+                f"the metric in uns[{key!r}] was learned on {n_wanted} features of {entry['params']['use_rep']!r}, but "
+                f"{representation.text} has {representation.points.shape[1]}. Use the representation it was learned on."
+            )
+            raise ValueError(msg)
+        return representation.points
+    wanted = np.asarray(wanted, dtype=object)
+    if np.array_equal(wanted, found):
+        return representation.points
+    if len(set(found)) < len(found):
+        msg = f"the feature names of {representation.text} are not unique: call adata.var_names_make_unique() first"
+        raise ValueError(msg)
+    position = {name: i for i, name in enumerate(found)}
+    missing = [name for name in wanted if name not in position]
+    if missing:
+        msg = (
+            f"the metric in uns[{key!r}] was learned on {n_wanted} features, of which {len(missing)} are not in "
+            f"{representation.text}: {check.listed(missing)}. Use data with the same features."
+        )
+        raise ValueError(msg)
+    return representation.points[:, [position[name] for name in wanted]]

@@ -1,0 +1,200 @@
+"""Checks of user input, made before any work is done, and the texts of their errors."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from numpy.typing import NDArray
+
+_MAX_LISTED = 5
+_MIN_CELLS = 2  # one cell is a point, not a distribution
+_MIN_SAMPLES = 2  # per class: a triplet needs an anchor and a positive
+
+
+def check_integer(name: str, value: Any, *, minimum: int, maximum: int | None = None, unit: str = "") -> int:
+    """Return `value` as an int within bounds; a float or a bool is refused rather than rounded."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, Integral):
+        msg = f"{name} must be an integer, found {value!r} of type {type(value).__name__}. Pass a whole number."
+        raise TypeError(msg)
+    if value < minimum:
+        msg = f"{name} must be at least {minimum}, found {value!r}. Pass a larger number."
+        raise ValueError(msg)
+    if maximum is not None and value > maximum:
+        msg = f"{name} must be at most {maximum}{unit}, found {value!r}. Pass a smaller number."
+        raise ValueError(msg)
+    return int(value)
+
+
+def check_number(
+    name: str, value: Any, *, minimum: float | None = None, above: float | None = None, maximum: float | None = None
+) -> float:
+    """Return `value` as a finite float with `minimum <= value`, `above < value` and `value <= maximum`."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
+        msg = f"{name} must be a number, found {value!r} of type {type(value).__name__}. Pass an int or a float."
+        raise TypeError(msg)
+    number = float(value)
+    bounds = []
+    if minimum is not None:
+        bounds.append((f"at least {minimum}", number >= minimum))
+    if above is not None:
+        bounds.append((f"greater than {above}", number > above))
+    if maximum is not None:
+        bounds.append((f"at most {maximum}", number <= maximum))
+    if not np.isfinite(number) or not all(holds for _, holds in bounds):
+        wanted = " and ".join(["finite", *(text for text, _ in bounds)])
+        msg = f"{name} must be {wanted}, found {value!r}. Pass a number in that range."
+        raise ValueError(msg)
+    return number
+
+
+def check_choice(name: str, value: Any, choices: Collection[Any]) -> None:
+    """Refuse a value that is not among `choices`."""
+    if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
+        msg = f"{name} must be one of {listed(choices, limit=None)}, found {value!r}"
+        raise ValueError(msg)
+
+
+def check_name(name: str, value: Any) -> None:
+    """Refuse what cannot be a key of an AnnData that is written to disk."""
+    if not isinstance(value, str) or not value or "/" in value:
+        msg = f"{name} must be a non-empty text without '/', found {value!r}"
+        raise ValueError(msg)
+
+
+def check_anndata(name: str, adata: Any) -> None:
+    """Refuse what is not an AnnData, or one without observations."""
+    from anndata import AnnData
+
+    if not isinstance(adata, AnnData):
+        msg = f"{name} must be an AnnData, found {type(adata).__name__}"
+        raise TypeError(msg)
+    if adata.n_obs == 0:
+        msg = f"{name} has no observations"
+        raise ValueError(msg)
+
+
+def check_column(name: str, key: Any, obs: pd.DataFrame) -> pd.Series:
+    """Return a column of `obs` that exists and has no missing values."""
+    if not isinstance(key, str):
+        msg = f"{name} must be the name of a column of obs, found {key!r} of type {type(key).__name__}"
+        raise TypeError(msg)
+    if key not in obs.columns:
+        msg = f"{name}={key!r} is not a column of obs. Found: {listed(obs.columns, limit=20)}"
+        raise KeyError(msg)
+    column = obs[key]
+    missing = column.isna()
+    if missing.any():
+        msg = (
+            f"{name}={key!r} has missing values in {int(missing.sum())} of {len(column)} cells, first "
+            f"{column.index[missing.to_numpy()][0]!r}. Fill them in, or subset to adata[adata.obs[{key!r}].notna()]."
+        )
+        raise ValueError(msg)
+    return column
+
+
+def as_names(name: str, key: str, column: pd.Series) -> NDArray[np.object_]:
+    """Return a column as strings, refusing two values that would become the same string."""
+    text = column.astype(str).to_numpy(dtype=object)
+    if pd.Series(text).nunique() != column.nunique():
+        msg = (
+            f"{name}={key!r} holds different values that read the same as text, such as 1 and '1'. Make them one type."
+        )
+        raise ValueError(msg)
+    return text
+
+
+def check_declared_samples(key: str, column: pd.Series) -> None:
+    """Refuse categories of the sample column that no cell belongs to."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        unused = column.cat.categories.difference(column.unique())
+        if len(unused):
+            msg = (
+                f"sample_key={key!r} has {len(unused)} sample(s) without cells: {listed(unused)}. "
+                f"Remove them with sg.pp.filter_samples or adata.obs[{key!r}].cat.remove_unused_categories()."
+            )
+            raise ValueError(msg)
+
+
+def check_sizes(names: Sequence[str], sizes: NDArray[np.integer]) -> None:
+    """Refuse samples with fewer than two cells."""
+    small = np.flatnonzero(sizes < _MIN_CELLS)
+    if len(small):
+        found = listed([f"{names[i]} ({sizes[i]})" for i in small])
+        msg = (
+            f"a sample needs at least {_MIN_CELLS} cells to be a distribution, found fewer in {found}. "
+            f"Drop them with sg.pp.filter_samples(adata, sample_key, min_cells={_MIN_CELLS})."
+        )
+        raise ValueError(msg)
+
+
+def check_one_label(
+    names: Sequence[str], codes: NDArray[np.integer], label_key: str, labels: NDArray[np.object_]
+) -> None:
+    """Refuse samples whose cells carry more than one label."""
+    table = pd.DataFrame({"sample": codes, "label": labels}).drop_duplicates()
+    mixed = table[table["sample"].duplicated(keep=False)].groupby("sample")["label"].agg(list)
+    if len(mixed):
+        found = listed([f"{names[i]} ({', '.join(map(repr, found))})" for i, found in mixed.items()])
+        msg = (
+            f"each sample must have one label in label_key={label_key!r}, found several in {found}. "
+            "If one patient was measured in several states, make each (patient, state) a sample of its own."
+        )
+        raise ValueError(msg)
+
+
+def check_classes(labels: Sequence[Any] | NDArray[Any], *, name: str) -> None:
+    """Refuse labels from which no metric can be learned: one class only, or a class with one sample."""
+    counts = pd.Series(list(labels)).value_counts(sort=False)
+    if len(counts) < 2:
+        msg = f"{name} has only the class {counts.index[0]!r}: at least two classes are needed to learn what separates them"
+        raise ValueError(msg)
+    lone = counts.index[counts < _MIN_SAMPLES]
+    if len(lone):
+        msg = (
+            f"each class of {name} needs at least {_MIN_SAMPLES} samples, found one in {listed(lone)}. "
+            "Merge it with another class or drop its sample, for example with "
+            f"sg.pp.filter_samples(..., min_samples={_MIN_SAMPLES})."
+        )
+        raise ValueError(msg)
+
+
+def check_finite(points: Any, feature_names: Sequence[str] | None, *, name: str) -> None:
+    """Refuse NaN and infinity, naming the features and how many values are affected."""
+    data = points.data if sp.issparse(points) else points
+    if np.isfinite(
+        data.sum(dtype=np.float64)
+    ):  # one pass without a mask; an overflowing sum falls through to the exact test
+        return
+    bad = ~np.isfinite(data)
+    if not bad.any():
+        return
+    columns = points.indices[bad] if sp.issparse(points) else np.nonzero(bad)[1]
+    features, counts = np.unique(columns, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    found = [
+        f"{feature_names[features[i]] if feature_names is not None else f'feature {features[i]}'} ({counts[i]})"
+        for i in order
+    ]
+    msg = (
+        f"{name} has {int(bad.sum())} values that are NaN or infinite, in {len(features)} feature(s): {listed(found)}. "
+        "Remove or impute them first."
+    )
+    raise ValueError(msg)
+
+
+def listed(items: Any, *, limit: int | None = _MAX_LISTED) -> str:
+    """Return a readable list, shortened after `limit` items."""
+    items = [str(item) for item in items]
+    if not items:
+        return "none"
+    if limit is None or len(items) <= limit:
+        return ", ".join(items)
+    return f"{', '.join(items[:limit])} and {len(items) - limit} more"

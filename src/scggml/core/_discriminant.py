@@ -1,0 +1,119 @@
+"""The closed-form start: the subspace in which transport between classes is long and within classes short."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy.linalg
+
+from ._metric import column_blocks
+
+if TYPE_CHECKING:
+    import scipy.sparse as sp
+    from numpy.typing import NDArray
+
+    from ._measures import Measures, Points
+    from ._transport import Plans
+
+_NEGLIGIBLE = 1e-4  # directions that weigh less than this fraction of the first are dropped
+
+
+def transport_discriminant(
+    measures: Measures,
+    plans: Plans,
+    pairs: NDArray[np.int64],
+    codes: NDArray[np.integer],
+    *,
+    scale: NDArray[np.float64],
+    active: NDArray[np.bool_],
+    n_comps: int,
+    ridge: float,
+    power: float,
+    whitening: float,
+) -> NDArray[np.float64]:
+    """Return the components that the plans of all pairs suggest, (at most n_comps, n_features), on scaled features.
+
+    Let `S_b`, `S_w` be the second moments of transported differences `x - y` between and within classes (each class and
+    each pair of classes counting alike) and `R = S_w^(-1/2) S_b S_w^(-1/2)` their ratio, whose eigenvalues say how much
+    longer transport is between classes than within, direction by direction. The metric is the symmetric matrix
+    `S_w^(-whitening/2) R^power S_w^(-whitening/2)`. Its spectrum is soft: directions are weighed, not cut. Where
+    classes do not differ, `R` is the identity and only the whitening is left: 0 gives the Euclidean metric back, 1 the
+    Mahalanobis metric of the within-class moments.
+
+    Parameters
+    ----------
+    measures
+        Training samples with raw points.
+    plans, pairs
+        Transport plans of the pairs of measures, (n_pairs, 2).
+    codes
+        Class of each measure, (n_measures,).
+    scale, active
+        Unit of each feature, and which features vary, (n_features,).
+    n_comps
+        Upper bound on the number of components.
+    ridge
+        Shrinkage of the within-class moments: this fraction of their mean variance is added to every direction.
+    power
+        Exponent of the ratio.
+    whitening
+        Exponent of the within-class moments, between 0 and 1.
+    """
+    within, between = class_balanced_weights(pairs, codes)
+    moments = [
+        _second_moment(
+            measures.points, plans.laplacian(np.repeat(weights, plans.sizes) * plans.mass, len(measures.weights))
+        )
+        for weights in (within, between)
+    ]
+    keep = np.flatnonzero(active)
+    unit = np.outer(scale[keep], scale[keep])
+    s_w, s_b = (moment[np.ix_(keep, keep)] / unit for moment in moments)
+    spread = max(np.trace(s_w), 1e-8 * np.trace(s_b))
+    if not spread > 0:
+        msg = "all samples hold the same cells: there is no difference between classes to learn from"
+        raise ValueError(msg)
+    s_w[np.diag_indices_from(s_w)] += max(ridge, 1e-10) * spread / len(keep)
+    variances, axes = scipy.linalg.eigh(s_w)
+    variances = np.maximum(variances, 1e-12 * variances[-1])
+    root = axes / np.sqrt(variances)  # S_w^(-1/2), up to the rotation by `axes` that cancels below
+    ratios, directions = scipy.linalg.eigh(root.T @ s_b @ root)
+    ratios = np.maximum(ratios, 0.0)
+    factor = (axes * variances ** (-whitening / 2)) @ (directions * ratios ** (power / 2))
+    vectors, lengths, _ = scipy.linalg.svd(factor, full_matrices=False)
+    n_kept = min(n_comps, int((lengths**2 > _NEGLIGIBLE * lengths[0] ** 2).sum()))
+    vectors = vectors[:, :n_kept] * (lengths[:n_kept] / lengths[0])
+    # a direction's sign is arbitrary: fix it, so that equal input gives equal loadings
+    largest = np.abs(vectors).argmax(axis=0)
+    vectors *= np.sign(vectors[largest, np.arange(n_kept)])
+    components = np.zeros((n_kept, len(scale)))
+    components[:, keep] = vectors.T
+    return components
+
+
+def class_balanced_weights(
+    pairs: NDArray[np.int64], codes: NDArray[np.integer]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return weights (n_pairs,) for the mean over classes of same-class pairs, and over class pairs of the others."""
+    n_classes = int(codes.max()) + 1
+    left, right = np.sort(codes[pairs], axis=1).T
+    group = left * n_classes + right
+    counts = np.bincount(group, minlength=n_classes**2)
+    same = left == right
+    weights = []
+    for mask in (same, ~same):
+        n_groups = len(np.unique(group[mask]))
+        weights.append(np.where(mask, 1.0 / (max(n_groups, 1) * counts[group]), 0.0))
+    return weights[0], weights[1]
+
+
+def _second_moment(points: Points, laplacian: sp.csr_array) -> NDArray[np.float64]:
+    n, d = points.shape
+    moment = np.empty((d, d))
+    transposed = points.T
+    for cols in column_blocks(n, d):
+        block = points[:, cols]
+        block = block if isinstance(block, np.ndarray) else block.toarray()
+        moment[:, cols] = transposed @ (laplacian @ block.astype(np.float64))
+    return (moment + moment.T) / 2

@@ -1,0 +1,223 @@
+"""The synthetic cohorts of the GGML paper: one informative feature among noise that hides it."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, get_args
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+Preset = Literal["synth_2d", "synth_200d"]
+
+
+class _Noise(NamedTuple):
+    n_dims: int
+    scale: float
+
+
+_PRESETS: Final[dict[str, _Noise]] = {"synth_2d": _Noise(1, 1000.0), "synth_200d": _Noise(199, 1.0)}
+_NO_PRESET: Final = _Noise(1, 1.0)
+
+_MODES: Final = ("own", "shared_0", "shared_1")
+_SD: Final = 1.5
+_OWN_SIGNAL: Final = 10.0
+_OWN_NOISE_BOUNDS: Final = (7.5, 12.5)
+_SHARED_SIGNAL: Final = (0.0, 40.0)
+_SHARED_NOISE: Final = (0.0, 50.0)
+_SIGNAL_SCALE: Final = 5 / 4
+
+
+def synthetic_cohort(
+    preset: Preset | None = None,
+    *,
+    class_means: Sequence[float] = (5.0, 10.0, 15.0),
+    offsets: Sequence[float] = (1.5, 4.5, 7.5, 10.5, 13.5, 16.5, 19.5, 22.5, 25.5, 28.5),
+    n_points_per_mode: int = 100,
+    n_noise_dims: int | None = None,
+    noise_scale: float | None = None,
+    rng: int | np.random.Generator | None = None,
+) -> AnnData:
+    r"""Draw the paper's synthetic cohort, whose classes differ in one feature only :cite:p:`kuehn2025`.
+
+    There is one sample for each class :math:`c` with mean :math:`m_c` and each offset :math:`o`. A sample has three
+    modes of equally many points. Feature 0 carries the class, the others are noise:
+
+    ============ ========================================= ======================================
+    mode         feature 0                                 each noise feature
+    ============ ========================================= ======================================
+    ``own``      :math:`\mathcal{N}(10 + m_c,\, 1.5^2)`    :math:`\mathcal{U}(7.5 + o,\, 12.5 + o)`
+    ``shared_0`` :math:`\mathcal{N}(0,\, 1.5^2)`           :math:`\mathcal{N}(0,\, 1.5^2)`
+    ``shared_1`` :math:`\mathcal{N}(40,\, 1.5^2)`          :math:`\mathcal{N}(50,\, 1.5^2)`
+    ============ ========================================= ======================================
+
+    Then feature 0 is multiplied by 5/4 and the noise features by ``noise_scale``. Within a class the samples differ in
+    their offset by more than the classes differ in their mean, so that the Euclidean distance groups them by offset.
+
+    Parameters
+    ----------
+    preset
+        A cohort of the paper: ``"synth_2d"`` has 1 noise feature scaled by 1000, ``"synth_200d"`` has 199 unscaled.
+        It only sets the defaults of ``n_noise_dims`` and ``noise_scale``.
+    class_means
+        Shift of feature 0 in the ``own`` mode, one per class.
+    offsets
+        Shift of the noise features in the ``own`` mode, one per sample of a class.
+    n_points_per_mode
+        Points in each of the three modes of a sample.
+    n_noise_dims
+        Noise features. ``None`` is the preset's number, 1 without a preset.
+    noise_scale
+        Factor of the noise features. ``None`` is the preset's factor, 1 without a preset.
+    rng
+        Seed or generator. Another one gives a second, independent draw of the same cohort. The signal does not depend
+        on the number of noise features.
+
+    Returns
+    -------
+    An :class:`~anndata.AnnData` with the following fields, the points ordered by class, offset and mode:
+
+    ``.X`` : ``float32`` array (n_obs, 1 + n_noise_dims)
+        The points.
+    ``.obs["sample"]`` : categorical (n_obs,)
+        ``"class0_00"``, ``"class0_01"``, ...: the class and the position in ``offsets``.
+    ``.obs["label"]`` : categorical (n_obs,)
+        ``"class_0"``, ``"class_1"``, ..., in the order of ``class_means``.
+    ``.obs["mode"]`` : categorical (n_obs,)
+        ``"own"``, ``"shared_0"`` or ``"shared_1"``.
+    ``.var_names``
+        ``"signal"``, ``"noise_0"``, ``"noise_1"``, ...
+    ``.uns["synthetic_cohort"]`` : dict
+        The settings: ``preset`` (``"custom"`` without one), ``class_means`` and ``offsets`` (``float64`` arrays),
+        ``n_points_per_mode``, ``n_noise_dims``, ``noise_scale``.
+
+    Raises
+    ------
+    ValueError
+        If ``preset`` is unknown, ``class_means`` or ``offsets`` is not a non-empty row of finite numbers, or a number
+        is out of its range.
+    TypeError
+        If a number has the wrong type.
+
+    Examples
+    --------
+    >>> import scggml.datasets
+    >>> adata = scggml.datasets.synthetic_cohort("synth_2d", rng=0)
+    >>> adata.shape
+    (9000, 2)
+    >>> adata.obs["sample"].nunique(), list(adata.obs["label"].cat.categories)
+    (30, ['class_0', 'class_1', 'class_2'])
+    """
+    if preset is not None and preset not in _PRESETS:
+        msg = f"preset={preset!r} is unknown. Use one of {list(get_args(Preset))}, or None for your own settings."
+        raise ValueError(msg)
+    noise = _NO_PRESET if preset is None else _PRESETS[preset]
+    means = _finite_row("class_means", class_means)
+    shifts = _finite_row("offsets", offsets)
+    n_points = check_integer("n_points_per_mode", n_points_per_mode, minimum=1)
+    n_noise = noise.n_dims if n_noise_dims is None else check_integer("n_noise_dims", n_noise_dims, minimum=0)
+    scale = noise.scale if noise_scale is None else check_number("noise_scale", noise_scale, above=0)
+    root = np.random.default_rng(rng)
+
+    classes, within = np.divmod(np.arange(len(means) * len(shifts)), len(shifts))
+    x = np.empty((len(classes), len(_MODES), n_points, 1 + n_noise), dtype=np.float32)
+    for i, child in enumerate(root.spawn(len(classes))):
+        x[i] = _sample(means[classes[i]], shifts[within[i]], scale, shape=x.shape[1:], rng=child)
+
+    n_per_sample = len(_MODES) * n_points
+    width = max(2, len(str(len(shifts) - 1)))
+    samples = [f"class{c}_{j:0{width}d}" for c, j in zip(classes, within, strict=True)]
+    modes = np.tile(np.repeat(np.arange(len(_MODES)), n_points), len(samples))
+    obs = pd.DataFrame(
+        {
+            "sample": categorical(np.repeat(np.arange(len(samples)), n_per_sample), samples),
+            "label": categorical(np.repeat(classes, n_per_sample), [f"class_{c}" for c in range(len(means))]),
+            "mode": categorical(modes, _MODES),
+        },
+        index=[f"{sample}-{i}" for sample in samples for i in range(n_per_sample)],
+    )
+    var = pd.DataFrame(index=["signal", *(f"noise_{i}" for i in range(n_noise))])
+    settings = {
+        "preset": "custom" if preset is None else preset,
+        "class_means": means,
+        "offsets": shifts,
+        "n_points_per_mode": n_points,
+        "n_noise_dims": n_noise,
+        "noise_scale": scale,
+    }
+    return AnnData(x.reshape(-1, 1 + n_noise), obs=obs, var=var, uns={"synthetic_cohort": settings})
+
+
+def _sample(
+    mean: float, offset: float, noise_scale: float, *, shape: tuple[int, ...], rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """One sample as (modes, points, features)."""
+    n_modes, n_points, n_features = shape
+    # two streams, so that the signal is the same whatever the number of noise features
+    signal_rng, noise_rng = rng.spawn(2)
+    x = np.empty(shape)
+    centres = np.array([_OWN_SIGNAL + mean, *_SHARED_SIGNAL])
+    x[..., 0] = signal_rng.normal(centres[:, None], _SD, size=(n_modes, n_points)) * _SIGNAL_SCALE
+    low, high = _OWN_NOISE_BOUNDS
+    x[0, :, 1:] = noise_rng.uniform(low + offset, high + offset, size=(n_points, n_features - 1))
+    shared = np.array(_SHARED_NOISE)[:, None, None]
+    x[1:, :, 1:] = noise_rng.normal(shared, _SD, size=(n_modes - 1, n_points, n_features - 1))
+    x[..., 1:] *= noise_scale
+    return x
+
+
+def _finite_row(name: str, values: Sequence[float]) -> NDArray[np.float64]:
+    """`values` as a new non-empty, finite, one-dimensional array."""
+    try:
+        row = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        msg = f"{name}={values!r} is not a sequence of numbers. Pass, for example, (5.0, 10.0)."
+        raise ValueError(msg) from error
+    if row.ndim != 1 or row.size == 0 or not np.isfinite(row).all():
+        msg = f"{name}={values!r} must be a non-empty, one-dimensional sequence of finite numbers."
+        raise ValueError(msg)
+    return row
+
+
+def categorical(codes: NDArray[np.intp], names: Sequence[str]) -> pd.Categorical:
+    """`names[codes]`, with the categories in the order of `names`."""
+    return pd.Categorical(np.array(names, dtype=object)[codes], categories=list(names))
+
+
+def check_integer(name: str, value: Any, *, minimum: int) -> int:
+    """`value` as an int of at least `minimum`; a float or a bool is refused rather than rounded."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, Integral):
+        msg = f"{name} must be an integer, found {value!r} of type {type(value).__name__}. Pass a whole number."
+        raise TypeError(msg)
+    if value < minimum:
+        msg = f"{name} must be at least {minimum}, found {value!r}. Pass a larger number."
+        raise ValueError(msg)
+    return int(value)
+
+
+def check_number(
+    name: str, value: Any, *, minimum: float | None = None, above: float | None = None, maximum: float | None = None
+) -> float:
+    """`value` as a finite float with `minimum <= value`, `above < value` and `value <= maximum`."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
+        msg = f"{name} must be a number, found {value!r} of type {type(value).__name__}. Pass an int or a float."
+        raise TypeError(msg)
+    number = float(value)
+    bounds = []
+    if minimum is not None:
+        bounds.append((f"at least {minimum}", number >= minimum))
+    if above is not None:
+        bounds.append((f"greater than {above}", number > above))
+    if maximum is not None:
+        bounds.append((f"at most {maximum}", number <= maximum))
+    if not np.isfinite(number) or not all(holds for _, holds in bounds):
+        wanted = " and ".join(["finite", *(text for text, _ in bounds)])
+        msg = f"{name} must be {wanted}, found {value!r}. Pass a number in that range."
+        raise ValueError(msg)
+    return number

@@ -1,0 +1,107 @@
+"""Checks of what the estimators are given."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scggml import _validation as check
+from scggml.core import REGULARIZERS, Measures, TrainingOptions
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SCALES = ("feature", "global", None)
+
+
+def as_measures(x: Any, *, n_features: int | None = None, min_points: int = 1) -> Measures:
+    """Return one measure per sample from a list of (n_i, d) arrays; Measures pass through unchecked."""
+    if not isinstance(x, Measures):
+        x = _stack(x, min_points)
+    if n_features is not None and x.n_features != n_features:
+        msg = f"X has {x.n_features} features, but the metric was learned on {n_features}. Pass the same features."
+        raise ValueError(msg)
+    return x
+
+
+def _stack(x: Any, min_points: int) -> Measures:
+    if isinstance(x, str) or not hasattr(x, "__len__") or not hasattr(x, "__getitem__"):
+        msg = f"X must be a list with one (n_cells, n_features) array per sample, found {type(x).__name__}"
+        raise TypeError(msg)
+    if len(x) == 0:
+        msg = "X has no samples"
+        raise ValueError(msg)
+    for i, points in enumerate(x):
+        if getattr(points, "ndim", None) != 2:
+            msg = (
+                f"X must be a list with one (n_cells, n_features) array per sample, found {type(points).__name__} with "
+                f"{getattr(points, 'ndim', 'no')} dimension(s) at position {i}"
+            )
+            raise ValueError(msg)
+        if points.shape[0] < min_points:
+            msg = (
+                f"each sample needs at least {min_points} cells, found {points.shape[0]} in the sample at position {i}"
+            )
+            raise ValueError(msg)
+        check.check_finite(points, None, name=f"X[{i}]")
+    return Measures.from_arrays(list(x))
+
+
+def as_labels(y: Any, n_samples: int) -> NDArray[Any]:
+    """Return one label per sample, without missing values."""
+    if y is None:
+        msg = "y must hold one class per sample, found None"
+        raise ValueError(msg)
+    labels = np.asarray(y)
+    if labels.ndim != 1 or len(labels) != n_samples:
+        msg = f"y must hold one class for each of the {n_samples} samples, found shape {labels.shape}"
+        raise ValueError(msg)
+    missing = labels != labels if labels.dtype != object else np.array([v is None or v != v for v in labels])
+    if np.any(missing):
+        msg = f"y has {int(np.sum(missing))} missing values"
+        raise ValueError(msg)
+    return labels
+
+
+def training_options(params: dict[str, Any], n_features: int) -> TrainingOptions:
+    """Return checked options from the parameters of `GroundMetricLearner`."""
+    values = {name: params[name] for name in TrainingOptions.__dataclass_fields__}
+    if values["scale"] == "auto":
+        values["scale"] = "feature"
+    check.check_choice("scale", values["scale"], SCALES)
+    check.check_choice("init", values["init"], ("discriminant", "random"))
+    check.check_choice("regularizer", values["regularizer"], tuple(REGULARIZERS))
+    check.check_choice("relative", values["relative"], (True, False))
+    if values["n_comps"] is not None:
+        check.check_integer(
+            "n_comps", values["n_comps"], minimum=1, maximum=n_features, unit=", the number of features"
+        )  # fmt: skip
+    for name in ("n_sweeps", "max_iter"):
+        check.check_integer(name, values[name], minimum=1)
+    for name, minimum in (("batch_size", 1), ("refine_cells", 2)):
+        if values[name] is not None:
+            check.check_integer(name, values[name], minimum=minimum)
+    for name in ("ridge", "power", "margin", "reg", "tol"):
+        values[name] = check.check_number(name, values[name], minimum=0)
+    values["whitening"] = check.check_number("whitening", values["whitening"], minimum=0, maximum=1)
+    values["lr"] = check.check_number("lr", values["lr"], above=0)
+    if isinstance(values["triplets"], str):
+        check.check_choice("triplets", values["triplets"], ("auto", "all"))
+    else:
+        check.check_integer("triplets", values["triplets"], minimum=1)
+    return TrainingOptions(**values)
+
+
+def check_random_generator(rng: Any) -> np.random.Generator:
+    """Return a generator from an int, a generator or None."""
+    if rng is not None and not isinstance(rng, np.random.Generator):
+        check.check_integer("rng", rng, minimum=0)
+    return np.random.default_rng(rng)
+
+
+def check_jobs(n_jobs: Any) -> None:
+    """Refuse a number of jobs that joblib would not take."""
+    if n_jobs is not None and (check.check_integer("n_jobs", n_jobs, minimum=-1024) == 0):
+        msg = "n_jobs must not be 0. Pass None or -1 for all cores, or a positive number."
+        raise ValueError(msg)

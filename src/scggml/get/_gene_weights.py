@@ -1,0 +1,79 @@
+"""Gene weights as a data frame."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from scggml import _validation as check
+from scggml._keys import Keys
+from scggml._stored import stored_entry
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def gene_weights(adata: AnnData, *, key: str = "ggml", n_genes: int | None = None) -> pd.DataFrame:
+    """Return genes by their part in the learned metric, largest first.
+
+    Parameters
+    ----------
+    adata
+        Cells with a learned metric that leads back to genes, from :func:`scggml.tl.fit_metric`.
+    key
+        Key of the metric.
+    n_genes
+        Number of genes to return; None for all.
+
+    Returns
+    -------
+    The table that :func:`scggml.tl.rank_genes` stores, or would store.
+
+    Raises
+    ------
+    KeyError, ValueError
+        If there is no such metric, or it does not lead back to genes.
+
+    Examples
+    --------
+    >>> import scggml as sg
+    >>> adata = sg.datasets.synthetic_cohort(n_points_per_mode=10, rng=0)
+    >>> sg.tl.fit_metric(adata, "sample", "label", rng=0)
+    >>> list(sg.get.gene_weights(adata, n_genes=1).index)
+    ['signal']
+    """
+    check.check_anndata("adata", adata)
+    if n_genes is not None:
+        check.check_integer("n_genes", n_genes, minimum=1)
+    stored = adata.uns.get(Keys(key).gene_ranking)
+    table = gene_table(adata, key) if stored is None else stored
+    return table.head(n_genes).copy() if n_genes is not None else table.copy()
+
+
+def gene_table(adata: AnnData, key: str) -> pd.DataFrame:
+    """Compute the ranking of genes, (n_vars, 4)."""
+    params = stored_entry(adata, key)["params"]
+    name = Keys(key).gene_weights
+    if name not in adata.varm:
+        msg = (
+            f"varm[{name!r}] does not exist: the metric was learned on {params['use_rep']!r}, which does not lead back to "
+            f"the genes of this AnnData. Fit with use_rep='X', or on 'X_pca' with the loadings in varm['PCs']."
+        )
+        raise KeyError(msg)
+    vectors = np.asarray(adata.varm[name], dtype=np.float64)
+    weight = np.linalg.norm(vectors, axis=1)
+    total = float((weight**2).sum())
+    table = pd.DataFrame(
+        {
+            "weight": weight,
+            "share": weight**2 / total if total > 0 else np.zeros_like(weight),
+            "rank": 0,
+            "component": np.abs(vectors).argmax(axis=1),
+        },
+        index=adata.var_names.copy(),
+    )
+    table = table.iloc[np.argsort(-weight, kind="stable")]
+    table["rank"] = np.arange(1, len(table) + 1)
+    return table

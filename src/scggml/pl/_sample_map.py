@@ -1,0 +1,122 @@
+"""Samples on a map."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from scggml import _validation as check
+from scggml._keys import embedding
+
+from ._axes import MISSING, class_colors, is_continuous, new_axes, obs_column
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+
+_TITLES = {"mds": "MDS", "umap": "UMAP", "diffmap": "DC", "tsne": "t-SNE"}
+
+
+def sample_map(
+    sdata: AnnData,
+    *,
+    basis: str = "mds",
+    color: str | None = None,
+    components: Sequence[int] = (1, 2),
+    labels: bool = False,
+    size: float = 60.0,
+    palette: Any = None,
+    title: str | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw samples on a map, one point each.
+
+    Parameters
+    ----------
+    sdata
+        Samples with a map, from :func:`scggml.tl.embed_samples`.
+    basis
+        Which map: `.obsm["X_" + basis]`.
+    color
+        Column of `.obs` to colour by: classes get the colours in `.uns[color + "_colors"]` where there are any, numbers a
+        colour scale. Missing values are grey.
+    components
+        Which two axes of the map to draw, counted from 1.
+    labels
+        Whether to write the sample names beside the points.
+    size
+        Area of a point, in square points.
+    palette
+        Colours of the classes: a dict, or anything that :func:`seaborn.color_palette` takes.
+    title
+        Title; None takes `color`.
+    ax
+        Axes to draw on; None makes a figure.
+
+    Returns
+    -------
+    The axes.
+
+    Raises
+    ------
+    KeyError, ValueError
+        If there is no such map or column, or the map has fewer axes.
+
+    Examples
+    --------
+    >>> import scggml as sg
+    >>> adata = sg.datasets.synthetic_cohort(n_points_per_mode=10, rng=0)
+    >>> sg.tl.fit_metric(adata, "sample", "label", rng=0)
+    >>> sdata = sg.tl.sample_distances(adata)
+    >>> sg.tl.embed_samples(sdata, "mds")
+    >>> ax = sg.pl.sample_map(sdata, color="label")
+    """
+    check.check_anndata("sdata", sdata)
+    name = embedding(basis)
+    if name not in sdata.obsm:
+        msg = (
+            f"basis={basis!r}: obsm[{name!r}] does not exist. Found: {check.listed(sdata.obsm.keys(), limit=20)}. "
+            f"Run sg.tl.embed_samples(sdata, {basis!r}) first."
+        )
+        raise KeyError(msg)
+    places = sdata.obsm[name]
+    if len(components) != 2:
+        msg = f"components must name two axes, found {list(components)}"
+        raise ValueError(msg)
+    first, second = (
+        check.check_integer("components", c, minimum=1, maximum=places.shape[1], unit=f", the axes of obsm[{name!r}]")
+        - 1
+        for c in components
+    )
+    column = None if color is None else obs_column(sdata, "color", color)
+    ax = new_axes(ax, 5.2, 4.2)
+    x, y = places[:, first], places[:, second]
+    style: dict[str, Any] = {"s": size, "linewidths": 0.5, "edgecolors": "white"}
+    if column is None:
+        ax.scatter(x, y, color="#4c72b0", **style)
+    elif is_continuous(column):
+        known = column.notna().to_numpy()
+        ax.scatter(x[~known], y[~known], color=MISSING, **style)
+        points = ax.scatter(x[known], y[known], c=column[known].to_numpy(dtype=float), cmap="viridis", **style)
+        ax.figure.colorbar(points, ax=ax, label=color)
+    else:
+        text = column.astype(str).where(column.notna())
+        for label, shade in class_colors(sdata, str(color), palette).items():
+            members = (text == label).to_numpy()
+            ax.scatter(x[members], y[members], color=[shade], label=f"{label} ({members.sum()})", **style)
+        unknown = column.isna().to_numpy()
+        if unknown.any():
+            ax.scatter(x[unknown], y[unknown], color=MISSING, label=f"missing ({unknown.sum()})", **style)
+        ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, title=color)
+    if labels:
+        for i, sample in enumerate(sdata.obs_names):
+            ax.annotate(sample, (x[i], y[i]), xytext=(4, 3), textcoords="offset points", fontsize="x-small")
+    kind = _TITLES.get(basis, basis)
+    ax.set(xlabel=f"{kind} {first + 1}", ylabel=f"{kind} {second + 1}", xticks=[], yticks=[])
+    if basis == "mds":
+        ax.set_aspect("equal", adjustable="datalim")  # distances on the page are distances between samples
+    ax.spines[["top", "right"]].set_visible(False)
+    if title is not None:
+        ax.set_title(title)
+    return ax

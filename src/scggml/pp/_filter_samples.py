@@ -1,0 +1,101 @@
+"""Drop samples with too few cells and classes with too few samples."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from scggml import _validation as check
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+logger = logging.getLogger(__name__)
+
+
+def filter_samples(
+    adata: AnnData,
+    sample_key: str,
+    label_key: str | None = None,
+    *,
+    min_cells: int = 20,
+    min_samples: int = 2,
+    copy: bool = False,
+) -> AnnData | None:
+    """Drop samples with too few cells, then classes with too few samples, and say which.
+
+    Parameters
+    ----------
+    adata
+        Cells.
+    sample_key
+        Column of `.obs` that says which sample a cell belongs to.
+    label_key
+        Column of `.obs` with the class of each sample; None filters by cells only.
+    min_cells
+        Samples with fewer cells are dropped.
+    min_samples
+        Classes with fewer samples, counted after that, are dropped.
+    copy
+        Whether to return a copy instead of subsetting `adata` in place.
+
+    Returns
+    -------
+    None, or a copy with `copy=True`. Subsets the cells of `adata`; unused categories are removed. A warning names what was
+    dropped; without it, nothing was.
+
+    Raises
+    ------
+    KeyError, ValueError, TypeError
+        If a column does not exist, has missing values, a sample has two labels, or nothing would be left.
+
+    Examples
+    --------
+    >>> import scggml as sg
+    >>> adata = sg.datasets.simulated_cohort(n_samples=8, rng=0)
+    >>> sg.pp.filter_samples(adata, "sample", "label", min_cells=20)
+    >>> adata.obs["sample"].nunique()
+    8
+    """
+    check.check_anndata("adata", adata)
+    check.check_integer("min_cells", min_cells, minimum=1)
+    check.check_integer("min_samples", min_samples, minimum=1)
+    column = check.check_column("sample_key", sample_key, adata.obs)
+    names, codes = np.unique(check.as_names("sample_key", sample_key, column), return_inverse=True)
+    sizes = np.bincount(codes, minlength=len(names))
+    keep = sizes >= min_cells
+    dropped = []
+    if not keep.all():
+        small = check.listed([f"{names[i]} ({sizes[i]})" for i in np.flatnonzero(~keep)])
+        dropped.append(f"{int((~keep).sum())} sample(s) with fewer than {min_cells} cells: {small}")
+    if label_key is not None:
+        labels = check.as_names("label_key", label_key, check.check_column("label_key", label_key, adata.obs))
+        check.check_one_label(names.tolist(), codes, label_key, labels)
+        of_sample = np.empty(len(names), dtype=object)
+        of_sample[codes] = labels
+        counts = pd.Series(of_sample[keep]).value_counts(sort=False)
+        rare = counts.index[counts < min_samples]
+        if len(rare):
+            few = check.listed([f"{name} ({counts[name]})" for name in rare])
+            dropped.append(f"{len(rare)} class(es) with fewer than {min_samples} samples: {few}")
+            keep &= ~np.isin(of_sample, rare)
+    if not keep.any():
+        msg = f"nothing would be left: {'; '.join(dropped)}. Lower min_cells={min_cells} or min_samples={min_samples}."
+        raise ValueError(msg)
+    mask = keep[codes]
+    if dropped:
+        warnings.warn(f"dropped {'; '.join(dropped)} ({int((~mask).sum())} cells)", UserWarning, stacklevel=2)
+    logger.info("kept %d of %d samples", int(keep.sum()), len(names))
+    adata = adata.copy() if copy else adata
+    if adata.is_view:
+        adata._init_as_actual(adata.copy())
+    if not mask.all():
+        adata._inplace_subset_obs(mask)
+    for key in (sample_key, label_key):
+        if key is not None and isinstance(adata.obs[key].dtype, pd.CategoricalDtype):
+            adata.obs[key] = adata.obs[key].cat.remove_unused_categories()
+    return adata if copy else None

@@ -1,0 +1,8 @@
+"""Tools: learn the metric, measure distances between samples, embed them, rank genes."""
+
+from ._embed_samples import embed_samples
+from ._fit_metric import fit_metric
+from ._rank_genes import rank_genes
+from ._sample_distances import sample_distances
+
+__all__ = ["embed_samples", "fit_metric", "rank_genes", "sample_distances"]

@@ -1,0 +1,201 @@
+"""Learn a ground metric from an AnnData of cells."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from scggml import _validation as check
+from scggml._cohort import Representation, read_cohort, read_representation, standard_deviation
+from scggml._keys import PCA, PCA_LOADINGS, Keys
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from scggml.core import Regularizer
+    from scggml.estimators import GroundMetricLearner
+
+logger = logging.getLogger(__name__)
+
+
+def fit_metric(
+    adata: AnnData,
+    sample_key: str,
+    label_key: str,
+    *,
+    use_rep: str | None = None,
+    layer: str | None = None,
+    n_comps: int | None = None,
+    scale: Literal["auto", "feature", "global"] | None = "auto",
+    init: Literal["discriminant", "random"] = "discriminant",
+    n_sweeps: int = 1,
+    ridge: float = 0.1,
+    power: float = 1.0,
+    whitening: float = 0.5,
+    margin: float = 1.0,
+    reg: float = 0.1,
+    regularizer: Regularizer = "frobenius",
+    relative: bool = True,
+    triplets: Literal["auto", "all"] | int = "auto",
+    batch_size: int | None = None,
+    lr: float = 0.02,
+    refine_cells: int | None = 100,
+    max_iter: int = 30,
+    tol: float = 1e-2,
+    rng: int | np.random.Generator | None = None,
+    n_jobs: int | None = None,
+    key_added: str = "ggml",
+    copy: bool = False,
+) -> AnnData | None:
+    """Learn the ground metric under which optimal transport separates classes of samples :cite:p:`kuehn2025`.
+
+    Each sample (patient) is the cloud of its cells. From the label of each sample, one linear map `W` is learned such
+    that optimal-transport distances between samples with ground metric `||W (x - y)||` are small within classes and
+    large between them. See :class:`scggml.GroundMetricLearner` for the algorithm and for the parameters from `init` on.
+
+    Parameters
+    ----------
+    adata
+        Cells, (n_obs, n_vars). A view is made an actual copy before anything is written to it.
+    sample_key
+        Column of `.obs` that says which sample a cell belongs to; at least two cells per sample.
+    label_key
+        Column of `.obs` with the class, one per sample; at least two classes with at least two samples each.
+    use_rep
+        Features that the metric acts on: a key of `.obsm`, or "X". None takes `.obsm["X_pca"]` where there is one and
+        no `layer` is given, else `X`.
+    layer
+        Layer to take instead of `X`.
+    n_comps
+        Upper bound on the number of components; None lets the soft spectrum decide, at most 50.
+    scale
+        Unit of the features: "auto" divides a representation of `.obsm` by one number and the features of `X` by
+        their standard deviations; "global" and "feature" force one or the other, None leaves the features as they are.
+    init, n_sweeps, ridge, power, whitening, margin, reg, regularizer, relative, triplets, batch_size, lr, refine_cells, max_iter, tol
+        See :class:`scggml.GroundMetricLearner`.
+    rng
+        Seed or generator; only sampled triplets, minibatches and `init="random"` use it.
+    n_jobs
+        Threads; None takes an active :func:`joblib.parallel_config`, else all cores. Results do not depend on it.
+    key_added
+        Key under which results are stored.
+    copy
+        Whether to return a copy instead of writing to `adata`.
+
+    Returns
+    -------
+    None, or a copy of `adata` with `copy=True`. Sets the following fields:
+
+    `.uns[key_added]` : `dict`
+        `params`; `components` (n_components, n_features) and `scale` (n_features,), with
+        `d(x, y) = ||components @ ((x - y) / scale)||`; `loss_history` (n_iter,); `n_iter`; `converged`; `gap`, the
+        largest relative duality gap of the last transport problems; `classes`; and `features`, the feature names where
+        the representation has any.
+    `.obsm["X_" + key_added]` : `numpy.ndarray` (n_obs, n_components), float64
+        Cells in the learned space, where Euclidean distance is the ground metric.
+    `.varm[key_added]` : `numpy.ndarray` (n_vars, n_components), float64
+        Gene weights: where a cell moves in the learned space when a gene rises by one standard deviation. For `X_pca` they
+        are projected back through `.varm["PCs"]`; for other representations there are none.
+
+    Raises
+    ------
+    KeyError, ValueError, TypeError
+        If keys, data or arguments do not allow a fit. Nothing has been written then.
+
+    Examples
+    --------
+    >>> import scggml as sg
+    >>> adata = sg.datasets.synthetic_cohort(n_points_per_mode=10, rng=0)
+    >>> sg.tl.fit_metric(adata, "sample", "label", rng=0)
+    >>> adata.obsm["X_ggml"].shape
+    (900, 2)
+    """
+    params: dict[str, Any] = {
+        "n_comps": n_comps, "scale": scale, "init": init, "n_sweeps": n_sweeps, "ridge": ridge, "power": power,
+        "whitening": whitening, "margin": margin, "reg": reg, "regularizer": regularizer, "relative": relative,
+        "triplets": triplets, "batch_size": batch_size, "lr": lr,
+        "refine_cells": refine_cells, "max_iter": max_iter, "tol": tol,
+    }  # fmt: skip
+    check.check_anndata("adata", adata)
+    check.check_name("key_added", key_added)
+    cohort = read_cohort(adata, sample_key, label_key)
+    representation = read_representation(adata, use_rep, layer)
+    check.check_choice("scale", scale, ("auto", "feature", "global", None))
+    if scale == "auto":
+        params["scale"] = "feature" if representation.use_rep == "X" else "global"
+
+    from scggml.estimators import GroundMetricLearner
+
+    learner = GroundMetricLearner(**params, rng=rng, n_jobs=n_jobs)
+    learner.fit(cohort.measures(representation), cohort.labels)
+    _warn_about_constant(learner, representation)
+    if not learner.converged_ and max_iter > 1:
+        logger.info("the objective was still falling after max_iter=%d iterations", max_iter)
+    cells = learner.metric_.project(representation.points)
+    weights = _gene_weights(adata, learner, representation)
+
+    keys = Keys(key_added)
+    adata = adata.copy() if copy else adata
+    if adata.is_view:
+        adata._init_as_actual(adata.copy())
+    entry = {
+        "params": {
+            name: value
+            for name, value in {
+                "sample_key": sample_key, "label_key": label_key, "use_rep": representation.use_rep, "layer": layer, **params
+            }.items()
+            if value is not None  # files cannot hold None: an absent parameter is None
+        },
+        "components": learner.metric_.components,
+        "scale": learner.metric_.scale,
+        "loss_history": learner.loss_history_,
+        "n_iter": learner.n_iter_,
+        "converged": learner.converged_,
+        "gap": learner.gap_,
+        "classes": np.array(learner.classes_, dtype=object),
+    }  # fmt: skip
+    if representation.names is not None:
+        entry["features"] = representation.names
+    adata.uns[keys.metric] = entry
+    adata.obsm[keys.cells] = cells
+    # what an earlier fit left under this key does not belong to this one
+    adata.uns.pop(keys.gene_ranking, None)
+    adata.varm.pop(keys.gene_weights, None)
+    if weights is not None:
+        adata.varm[keys.gene_weights] = weights
+    return adata if copy else None
+
+
+def _warn_about_constant(learner: GroundMetricLearner, representation: Representation) -> None:
+    constant = np.flatnonzero(learner.constant_features_)
+    if len(constant):
+        names = constant if representation.names is None else representation.names[constant]
+        msg = f"{len(constant)} feature(s) of {representation.text} are constant and get weight zero: {check.listed(names)}"
+        warnings.warn(msg, UserWarning, stacklevel=3)
+
+
+def _gene_weights(
+    adata: AnnData, learner: GroundMetricLearner, representation: Representation
+) -> NDArray[np.float64] | None:
+    """Return gene weights (n_vars, k) where the representation leads back to genes."""
+    if representation.use_rep == "X":
+        return learner.components_.T * standard_deviation(representation.points)[:, None]
+    if representation.use_rep != PCA:
+        logger.info("no gene weights: %s does not lead back to genes", representation.text)
+        return None
+    pcs = adata.varm.get(PCA_LOADINGS)
+    width = learner.n_features_in_
+    if pcs is None or pcs.shape[1] != width:
+        found = "missing" if pcs is None else f"{pcs.shape[1]} wide, not {width} like the PCs"
+        msg = (
+            f"no gene weights: varm[{PCA_LOADINGS!r}] is {found}, so that the metric on {representation.text} does not lead "
+            f"back to genes. Compute the PCs with scanpy.pp.pca, or fit with use_rep='X'."
+        )
+        warnings.warn(msg, UserWarning, stacklevel=3)
+        return None
+    genes = read_representation(adata, "X", None)
+    return (np.asarray(pcs, dtype=np.float64) @ learner.components_.T) * standard_deviation(genes.points)[:, None]
