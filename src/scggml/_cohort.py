@@ -71,6 +71,12 @@ class Cohort:
         """Number of cells of each sample, (n_samples,)."""
         return np.bincount(self.codes, minlength=len(self.names))
 
+    @property
+    def known_labels(self) -> NDArray[np.object_]:
+        """The labels of a cohort that was read with a label key, (n_samples,)."""
+        assert self.labels is not None
+        return self.labels
+
     def measures(self, representation: Representation) -> Measures:
         """Return one uniform measure per sample."""
         from .core import Measures
@@ -106,11 +112,11 @@ def read_cohort(adata: AnnData, sample_key: str, label_key: str | None = None) -
     check.check_declared_samples(sample_key, column)
     names, codes = np.unique(check.as_names("sample_key", sample_key, column), return_inverse=True)
     cohort = Cohort(names, codes, None)
-    check.check_sizes(names.tolist(), cohort.sizes)
+    check.check_sizes(names, cohort.sizes)
     if labels is None or label_key is None:
         return cohort
     text = check.as_names("label_key", label_key, labels)
-    check.check_one_label(names.tolist(), codes, label_key, text)
+    check.check_one_label(names, codes, label_key, text)
     sample_labels = np.empty(len(names), dtype=object)
     sample_labels[codes] = text
     check.check_classes(sample_labels, name=f"label_key={label_key!r}")
@@ -139,7 +145,7 @@ def read_representation(adata: AnnData, use_rep: str | None, layer: str | None) 
             raise KeyError(msg)
         points, names = adata.obsm[use_rep], None
         if isinstance(points, pd.DataFrame):
-            points, names = points.to_numpy(), points.columns.to_numpy(dtype=object)
+            names, points = points.columns.to_numpy(dtype=object), points.to_numpy()
     found = Representation(points, use_rep, layer, names)
     if not (isinstance(points, np.ndarray) or sp.issparse(points)):
         msg = (

@@ -24,13 +24,14 @@ def check_integer(name: str, value: Any, *, minimum: int, maximum: int | None = 
     if isinstance(value, bool | np.bool_) or not isinstance(value, Integral):
         msg = f"{name} must be an integer, found {value!r} of type {type(value).__name__}. Pass a whole number."
         raise TypeError(msg)
+    value = int(value)
     if value < minimum:
         msg = f"{name} must be at least {minimum}, found {value!r}. Pass a larger number."
         raise ValueError(msg)
     if maximum is not None and value > maximum:
         msg = f"{name} must be at most {maximum}{unit}, found {value!r}. Pass a smaller number."
         raise ValueError(msg)
-    return int(value)
+    return value
 
 
 def check_number(
@@ -114,7 +115,7 @@ def as_names(name: str, key: str, column: pd.Series) -> NDArray[np.object_]:
 def check_declared_samples(key: str, column: pd.Series) -> None:
     """Refuse categories of the sample column that no cell belongs to."""
     if isinstance(column.dtype, pd.CategoricalDtype):
-        unused = column.cat.categories.difference(column.unique())
+        unused = column.cat.categories.difference(column.cat.remove_unused_categories().cat.categories)
         if len(unused):
             msg = (
                 f"sample_key={key!r} has {len(unused)} sample(s) without cells: {listed(unused)}. "
@@ -123,7 +124,7 @@ def check_declared_samples(key: str, column: pd.Series) -> None:
             raise ValueError(msg)
 
 
-def check_sizes(names: Sequence[str], sizes: NDArray[np.integer]) -> None:
+def check_sizes(names: NDArray[np.object_], sizes: NDArray[np.integer]) -> None:
     """Refuse samples with fewer than two cells."""
     small = np.flatnonzero(sizes < _MIN_CELLS)
     if len(small):
@@ -136,13 +137,18 @@ def check_sizes(names: Sequence[str], sizes: NDArray[np.integer]) -> None:
 
 
 def check_one_label(
-    names: Sequence[str], codes: NDArray[np.integer], label_key: str, labels: NDArray[np.object_]
+    names: NDArray[np.object_], codes: NDArray[np.integer], label_key: str, labels: NDArray[np.object_]
 ) -> None:
     """Refuse samples whose cells carry more than one label."""
     table = pd.DataFrame({"sample": codes, "label": labels}).drop_duplicates()
     mixed = table[table["sample"].duplicated(keep=False)].groupby("sample")["label"].agg(list)
     if len(mixed):
-        found = listed([f"{names[i]} ({', '.join(map(repr, found))})" for i, found in mixed.items()])
+        found = listed(
+            [
+                f"{names[i]} ({', '.join(map(repr, found))})"
+                for i, found in zip(mixed.index.to_numpy(), mixed, strict=True)
+            ]
+        )
         msg = (
             f"each sample must have one label in label_key={label_key!r}, found several in {found}. "
             "If one patient was measured in several states, make each (patient, state) a sample of its own."

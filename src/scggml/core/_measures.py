@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    Points: TypeAlias = NDArray[np.floating] | sp.csr_array
+    Points: TypeAlias = Any  # NDArray[np.floating] or csr_array: scipy.sparse has no types
 
 
 def as_points(x: object) -> Points:

@@ -139,7 +139,7 @@ def _frobenius(w: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
 
 
 def _l1(w: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-    return float(np.abs(w).sum()), np.sign(w)
+    return float(np.abs(w).sum()), np.asarray(np.sign(w), dtype=np.float64)
 
 
 def _l21(w: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:

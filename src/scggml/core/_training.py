@@ -49,7 +49,7 @@ class TrainingOptions:
     batch_size: int | None = None
     lr: float = 0.02
     refine_cells: int | None = 100
-    max_iter: int = 30
+    max_iter: int = 3
     tol: float = 1e-2
 
 

@@ -240,7 +240,7 @@ def _relative_gap(
 
 def _blocks(sizes: NDArray[np.int64], pairs: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
     work = np.cumsum(sizes[pairs[:, 0]] * sizes[pairs[:, 1]])
-    cuts = np.searchsorted(work, np.arange(_BLOCK_ENTRIES, work[-1], _BLOCK_ENTRIES)) if len(work) else []
+    cuts: NDArray = np.searchsorted(work, np.arange(_BLOCK_ENTRIES, work[-1], _BLOCK_ENTRIES)) if len(work) else work
     yield from (block for block in np.split(pairs, np.unique(cuts)) if len(block))
 
 

@@ -10,7 +10,9 @@ from anndata import AnnData
 from scipy import sparse
 from scipy.special import softmax
 
-from ._synthetic_cohort import categorical, check_integer, check_number
+from scggml._validation import check_integer, check_number
+
+from ._synthetic_cohort import categorical
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

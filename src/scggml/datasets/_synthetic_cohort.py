@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
+
+from scggml._validation import check_integer, check_number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -188,36 +189,3 @@ def _finite_row(name: str, values: Sequence[float]) -> NDArray[np.float64]:
 def categorical(codes: NDArray[np.intp], names: Sequence[str]) -> pd.Categorical:
     """`names[codes]`, with the categories in the order of `names`."""
     return pd.Categorical(np.array(names, dtype=object)[codes], categories=list(names))
-
-
-def check_integer(name: str, value: Any, *, minimum: int) -> int:
-    """`value` as an int of at least `minimum`; a float or a bool is refused rather than rounded."""
-    if isinstance(value, bool | np.bool_) or not isinstance(value, Integral):
-        msg = f"{name} must be an integer, found {value!r} of type {type(value).__name__}. Pass a whole number."
-        raise TypeError(msg)
-    if value < minimum:
-        msg = f"{name} must be at least {minimum}, found {value!r}. Pass a larger number."
-        raise ValueError(msg)
-    return int(value)
-
-
-def check_number(
-    name: str, value: Any, *, minimum: float | None = None, above: float | None = None, maximum: float | None = None
-) -> float:
-    """`value` as a finite float with `minimum <= value`, `above < value` and `value <= maximum`."""
-    if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
-        msg = f"{name} must be a number, found {value!r} of type {type(value).__name__}. Pass an int or a float."
-        raise TypeError(msg)
-    number = float(value)
-    bounds = []
-    if minimum is not None:
-        bounds.append((f"at least {minimum}", number >= minimum))
-    if above is not None:
-        bounds.append((f"greater than {above}", number > above))
-    if maximum is not None:
-        bounds.append((f"at most {maximum}", number <= maximum))
-    if not np.isfinite(number) or not all(holds for _, holds in bounds):
-        wanted = " and ".join(["finite", *(text for text, _ in bounds)])
-        msg = f"{name} must be {wanted}, found {value!r}. Pass a number in that range."
-        raise ValueError(msg)
-    return number

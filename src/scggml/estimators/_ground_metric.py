@@ -143,7 +143,7 @@ class GroundMetricLearner(TransformerMixin, BaseEstimator):
         batch_size: int | None = None,
         lr: float = 0.02,
         refine_cells: int | None = 100,
-        max_iter: int = 30,
+        max_iter: int = 3,
         tol: float = 1e-2,
         rng: int | np.random.Generator | None = None,
         n_jobs: int | None = None,

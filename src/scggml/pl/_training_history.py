@@ -46,6 +46,8 @@ def training_history(adata: AnnData, *, key: str = "ggml", title: str | None = N
     >>> sg.tl.fit_metric(adata, "sample", "label", rng=0)
     >>> ax = sg.pl.training_history(adata)
     """
+    from matplotlib.ticker import MaxNLocator
+
     check.check_anndata("adata", adata)
     entry = stored_entry(adata, key)
     history = np.asarray(entry["loss_history"], dtype=float)
@@ -53,7 +55,7 @@ def training_history(adata: AnnData, *, key: str = "ggml", title: str | None = N
     ax.plot(np.arange(1, len(history) + 1), history, marker="o", markersize=4, color="#4c72b0")
     ax.set(xlabel="iteration", ylabel="objective on the training samples")
     ax.set_ylim(bottom=0)
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.spines[["top", "right"]].set_visible(False)
     ending = "converged" if entry["converged"] else "stopped before it converged"
     ax.set_title(f"{ending} after {len(history)} iteration(s)" if title is None else title)

@@ -74,7 +74,7 @@ def filter_samples(
         dropped.append(f"{int((~keep).sum())} sample(s) with fewer than {min_cells} cells: {small}")
     if label_key is not None:
         labels = check.as_names("label_key", label_key, check.check_column("label_key", label_key, adata.obs))
-        check.check_one_label(names.tolist(), codes, label_key, labels)
+        check.check_one_label(names, codes, label_key, labels)
         of_sample = np.empty(len(names), dtype=object)
         of_sample[codes] = labels
         counts = pd.Series(of_sample[keep]).value_counts(sort=False)

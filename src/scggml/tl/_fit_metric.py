@@ -44,7 +44,7 @@ def fit_metric(
     batch_size: int | None = None,
     lr: float = 0.02,
     refine_cells: int | None = 100,
-    max_iter: int = 30,
+    max_iter: int = 3,
     tol: float = 1e-2,
     rng: int | np.random.Generator | None = None,
     n_jobs: int | None = None,
@@ -131,7 +131,7 @@ def fit_metric(
     from scggml.estimators import GroundMetricLearner
 
     learner = GroundMetricLearner(**params, rng=rng, n_jobs=n_jobs)
-    learner.fit(cohort.measures(representation), cohort.labels)
+    learner.fit(cohort.measures(representation), cohort.known_labels)
     _warn_about_constant(learner, representation)
     if not learner.converged_ and max_iter > 1:
         logger.info("the objective was still falling after max_iter=%d iterations", max_iter)
