@@ -58,7 +58,9 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="run on your own cells, an h5ad file")
     run.add_argument("file", type=Path, metavar="FILE.h5ad", help="cells, with samples and labels in obs")
     run.add_argument("--sample-key", required=True, metavar="S", help="column of obs that holds the samples (patients)")
-    run.add_argument("--label-key", required=True, metavar="L", help="column of obs that holds the class of each sample")
+    run.add_argument(
+        "--label-key", required=True, metavar="L", help="column of obs that holds the class of each sample"
+    )
     run.add_argument("--use-rep", metavar="R", help="key of obsm, or X; default: X_pca where there is one, else X")
     demo.add_argument("--out", type=Path, default=Path("scggml-demo"), metavar="DIR", help="default: %(default)s")
     run.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
@@ -125,7 +127,9 @@ def _analyse(
     text = _summary(adata, sdata, label_key, held_out, table, planted)
     (args.out / "summary.txt").write_text(text, encoding="utf-8")
     print(text, end="")
-    print(f"Wrote {args.out}/ in {time.perf_counter() - start:.0f} s: {', '.join(sorted(p.name for p in args.out.iterdir()))}")
+    print(
+        f"Wrote {args.out}/ in {time.perf_counter() - start:.0f} s: {', '.join(sorted(p.name for p in args.out.iterdir()))}"
+    )
 
 
 def _held_out(adata: AnnData, sample_key: str, label_key: str, args: argparse.Namespace) -> dict[str, Any]:
@@ -146,8 +150,11 @@ def _held_out(adata: AnnData, sample_key: str, label_key: str, args: argparse.Na
     folds = StratifiedKFold(min(_N_FOLDS, smallest), shuffle=True, random_state=args.seed)
     learner = GroundMetricLearner(scale=params["scale"], rng=args.seed, n_jobs=args.n_jobs)
     found: dict[str, Any] = {"n_folds": folds.get_n_splits(), "n": len(labels)}
-    for name, metric in (("learned metric", learner), ("Euclidean OT", "euclidean")):
-        classifier = OTNeighborsClassifier(metric, n_jobs=args.n_jobs)
+    classifiers = {
+        "learned metric": OTNeighborsClassifier(learner, n_jobs=args.n_jobs),
+        "Euclidean OT": OTNeighborsClassifier("euclidean", n_jobs=args.n_jobs),
+    }
+    for name, classifier in classifiers.items():
         predicted = cross_val_predict(classifier, samples, labels, cv=folds)
         recalls = [(predicted[labels == c] == c).mean() for c in np.unique(labels)]
         found[name] = {"correct": int((predicted == labels).sum()), "balanced": float(np.mean(recalls))}
@@ -188,7 +195,7 @@ def _summary(
         "scggml summary",
         "",
         f"Samples: {sdata.n_obs} ({classes}); cells: {adata.n_obs}; features: {len(entry['scale'])} of {params['use_rep']}",
-        f"Metric: {len(entry['components'])} components; objective {entry['loss_history'][-1]:.3g}",
+        f"Metric: {len(entry['components'])} components; objective on these samples {entry['loss_history'][-1]:.3g}",
         "",
     ]
     if held_out:

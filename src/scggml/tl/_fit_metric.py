@@ -44,7 +44,7 @@ def fit_metric(
     batch_size: int | None = None,
     lr: float = 0.02,
     refine_cells: int | None = 100,
-    max_iter: int = 3,
+    max_iter: int = 1,
     tol: float = 1e-2,
     rng: int | np.random.Generator | None = None,
     n_jobs: int | None = None,
