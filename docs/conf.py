@@ -74,10 +74,14 @@ nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 600
 nb_merge_streams = True
+nb_output_stderr = "remove-warn"  # a warning in a tutorial fails the build, ...
+os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found"  # ... save tqdm's about progress bars
 
 # -- HTML ------------------------------------------------------------------------------------------------------------
 html_theme = "sphinx_book_theme"
 html_title = project
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
 html_theme_options = {
     "navbar_persistent": [],  # the sidebar has a search field already
     "navigation_with_keys": False,

@@ -77,7 +77,6 @@ def _demo(args: argparse.Namespace) -> None:
 
     logger.info("simulating a cohort")
     adata = sg.datasets.simulated_cohort(rng=args.seed)
-    adata.layers["counts"] = adata.X.copy()
     sc.pp.normalize_total(adata, target_sum=1e4)
     sc.pp.log1p(adata)
     sc.pp.pca(adata, n_comps=30)
@@ -121,7 +120,7 @@ def _analyse(
     held_out = _held_out(adata, sample_key, label_key, args)
     args.out.mkdir(parents=True, exist_ok=True)
     _draw(adata, sdata, label_key, args.out, planted)
-    adata.write_h5ad(args.out / "cells.h5ad")
+    adata.write_h5ad(args.out / "cells.h5ad", compression="gzip")
     sdata.write_h5ad(args.out / "samples.h5ad")
     table = sg.get.gene_weights(adata) if has_genes else None
     text = _summary(adata, sdata, label_key, held_out, table, planted)
@@ -171,7 +170,9 @@ def _draw(adata: AnnData, sdata: AnnData, label_key: str, out: Path, planted: se
         "distance_heatmap": lambda ax: sg.pl.distance_heatmap(sdata, color=label_key, ax=ax),
     }
     if "ggml" in adata.varm:
-        drawings["gene_weights"] = lambda ax: sg.pl.gene_weights(adata, n_genes=_N_GENES, highlight=planted, ax=ax)
+        drawings["gene_weights"] = lambda ax: sg.pl.gene_weights(
+            adata, n_genes=_N_GENES, highlight=planted, highlight_label="planted", ax=ax
+        )
     for name, draw in drawings.items():
         # a figure of its own, so that no backend or global state of pyplot is touched
         figure = Figure(figsize=(6.4, 5.0), layout="constrained")
@@ -214,6 +215,7 @@ def _summary(
     else:
         lines.append("Held-out accuracy: not computed, a class has fewer than 3 samples.")
     lines.append("")
+    lines += ["The map and the heatmap show the samples that the metric was learned on, and so flatter it.", ""]
     if table is None:
         lines.append(f"Genes: none, {params['use_rep']} does not lead back to genes.")
     else:

@@ -81,15 +81,23 @@ def transport_discriminant(
     ratios, directions = scipy.linalg.eigh(root.T @ s_b @ root)
     ratios = np.maximum(ratios, 0.0)
     factor = (axes * variances ** (-whitening / 2)) @ (directions * ratios ** (power / 2))
-    vectors, lengths, _ = scipy.linalg.svd(factor, full_matrices=False)
-    n_kept = min(n_comps, int((lengths**2 > _NEGLIGIBLE * lengths[0] ** 2).sum()))
-    vectors = vectors[:, :n_kept] * (lengths[:n_kept] / lengths[0])
+    top = [max(0, len(keep) - n_comps), len(keep) - 1]
+    spectrum, vectors = scipy.linalg.eigh(factor @ factor.T, subset_by_index=top)
+    spectrum, vectors = spectrum[::-1] / spectrum[-1], vectors[:, ::-1]
+    n_kept = int((spectrum > _NEGLIGIBLE).sum())
+    vectors = vectors[:, :n_kept] * np.sqrt(spectrum[:n_kept])
     # a direction's sign is arbitrary: fix it, so that equal input gives equal loadings
     largest = np.abs(vectors).argmax(axis=0)
     vectors *= np.sign(vectors[largest, np.arange(n_kept)])
     components = np.zeros((n_kept, len(scale)))
     components[:, keep] = vectors.T
     return components
+
+
+def default_ridge(measures: Measures) -> float:
+    """Return a ridge that grows with the number of features per cell, and with it the noise in the moments' small directions."""
+    n_points, n_features = measures.points.shape
+    return 0.03 + 3 * n_features / n_points
 
 
 def class_balanced_weights(

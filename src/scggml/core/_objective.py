@@ -90,8 +90,9 @@ def hinge(triplets: Triplets, distances: NDArray[np.float64], margin: float) -> 
     slack = distances[triplets.same] - distances[triplets.other] + margin
     active = slack > 0
     weight = triplets.weight[active]
-    slope: NDArray[np.float64] = np.bincount(triplets.same[active], weight, minlength=len(distances))
-    slope -= np.bincount(triplets.other[active], weight, minlength=len(distances))
+    pull = np.bincount(triplets.same[active], weight, minlength=len(distances))
+    push = np.bincount(triplets.other[active], weight, minlength=len(distances))
+    slope: NDArray[np.float64] = np.subtract(pull, push, dtype=np.float64)
     return float(weight @ slack[active]), slope
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from ._discriminant import transport_discriminant
+from ._discriminant import default_ridge, transport_discriminant
 from ._metric import GroundMetric, ScaleKind, feature_scale
 from ._objective import REGULARIZERS, Objective, Regularizer, transport_gradient
 from ._transport import Plans, Transport, solve_pairs, square_pairs
@@ -38,7 +38,7 @@ class TrainingOptions:
     scale: ScaleKind = "feature"
     init: Literal["discriminant", "random"] = "discriminant"
     n_sweeps: int = 1
-    ridge: float = 0.1
+    ridge: Literal["auto"] | float = "auto"
     power: float = 1.0
     whitening: float = 0.5
     margin: float = 1.0
@@ -146,7 +146,7 @@ def train(
     start_rng, triplet_rng, batch_rng = rng.spawn(3)
     triplets = _choose_triplets(codes, options.triplets, triplet_rng)
     components = _start(problem, codes, start_rng)
-    logger.info(
+    logger.debug(
         "training on %d samples, %d cells, %d features: %d components, %d triplets over %d pairs",
         len(measures), len(measures.weights), measures.n_features, len(components), len(triplets), len(triplets.pairs),
     )  # fmt: skip
@@ -174,6 +174,7 @@ def _start(problem: _Problem, codes: NDArray[np.integer], rng: np.random.Generat
     # first sweep: plans under the Euclidean metric on scaled features
     space = measures.scaled(problem.active / problem.scale)
     components = np.empty((0, 0))
+    ridge = default_ridge(measures) if options.ridge == "auto" else options.ridge
     for sweep in range(options.n_sweeps):
         solved = solve_pairs(
             space, pairs, keep_plans=True, n_jobs=problem.n_jobs,
@@ -181,9 +182,17 @@ def _start(problem: _Problem, codes: NDArray[np.integer], rng: np.random.Generat
         )  # fmt: skip
         assert solved.plans is not None
         components = transport_discriminant(
-            measures, solved.plans, pairs, codes, scale=problem.scale, active=problem.active,
-            n_comps=n_comps, ridge=options.ridge, power=options.power, whitening=options.whitening,
-        )  # fmt: skip
+            measures,
+            solved.plans,
+            pairs,
+            codes,
+            scale=problem.scale,
+            active=problem.active,
+            n_comps=n_comps,
+            ridge=ridge,
+            power=options.power,
+            whitening=options.whitening,
+        )
         space = measures.with_points(problem.project(components))
     return components
 

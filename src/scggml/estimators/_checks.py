@@ -82,7 +82,11 @@ def training_options(params: dict[str, Any], n_features: int) -> TrainingOptions
     for name, minimum in (("batch_size", 1), ("refine_cells", 2)):
         if values[name] is not None:
             check.check_integer(name, values[name], minimum=minimum)
-    for name in ("ridge", "power", "margin", "reg", "tol"):
+    if isinstance(values["ridge"], str):
+        check.check_choice("ridge", values["ridge"], ("auto",))
+    else:
+        values["ridge"] = check.check_number("ridge", values["ridge"], minimum=0)
+    for name in ("power", "margin", "reg", "tol"):
         values[name] = check.check_number(name, values[name], minimum=0)
     values["whitening"] = check.check_number("whitening", values["whitening"], minimum=0, maximum=1)
     values["lr"] = check.check_number("lr", values["lr"], above=0)

@@ -30,7 +30,8 @@ class OTNeighborsClassifier(ClassifierMixin, BaseEstimator):
     Parameters
     ----------
     learner
-        The metric: None learns one with the defaults of :class:`GroundMetricLearner`, an unfitted learner is cloned and
+        The metric: None learns one with the defaults of :class:`GroundMetricLearner` (for principal components pass
+        `GroundMetricLearner(scale="global")`), an unfitted learner is cloned and
         fitted to the training samples, and "euclidean" compares cells by Euclidean distance on raw features.
     rule
         "class_mean" picks the class with the smallest mean distance to its `n_neighbors` nearest samples, which does

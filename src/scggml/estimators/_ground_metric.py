@@ -54,14 +54,16 @@ class GroundMetricLearner(TransformerMixin, BaseEstimator):
     scale
         Unit of the features: "feature" divides each by its standard deviation, "global" all by one number, None leaves
         them as they are. The scale is part of the metric, which acts on raw features. "auto" is "feature" here; in
-        :func:`scggml.tl.fit_metric` it depends on the representation.
+        :func:`scggml.tl.fit_metric` it depends on the representation. For principal components pass "global": their variances
+        mean something.
     init
         "discriminant" for the closed form, "random" for uniform entries in (-1, 1) as in the paper.
     n_sweeps
         Number of times that plans and closed form are computed in turn. More than one helps where the Euclidean plans
         mislead, and overfits small cohorts.
     ridge
-        Shrinkage of :math:`S_w`: this fraction of its mean variance is added to every direction.
+        Shrinkage of :math:`S_w`: this fraction of its mean variance is added to every direction. "auto" is 0.03 + 3 d / N for
+        d features and N cells.
     power
         Exponent of the ratio of moments; larger values concentrate the metric on fewer directions.
     whitening
@@ -105,8 +107,8 @@ class GroundMetricLearner(TransformerMixin, BaseEstimator):
     components_ : ndarray of shape (n_components, n_features)
         The linear map on raw features: `transform(X)[i] = X[i] @ components_.T`.
     classes_ : ndarray of shape (n_classes,)
-    loss_history_ : ndarray of shape (n_iter_,)
-        Objective on newly solved plans, (n_iter_,); the first value is that of the start.
+    loss_history_ : ndarray of shape (n_iter,)
+        Objective on newly solved plans, (n_iter,); the first value is that of the start.
     n_iter_ : int
     converged_ : bool
         Whether objective and metric settled before `max_iter`; the closed form without refinement counts as settled.
@@ -137,7 +139,7 @@ class GroundMetricLearner(TransformerMixin, BaseEstimator):
         scale: Literal["auto", "feature", "global"] | None = "auto",
         init: Literal["discriminant", "random"] = "discriminant",
         n_sweeps: int = 1,
-        ridge: float = 0.1,
+        ridge: Literal["auto"] | float = "auto",
         power: float = 1.0,
         whitening: float = 0.5,
         margin: float = 1.0,

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MISSING = "#bdbdbd"
+PLAIN = "#4c72b0"
+HIGHLIGHT = "#d95f02"
 
 
 def new_axes(ax: Axes | None, width: float, height: float) -> Axes:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from scggml import _validation as check
 from scggml.get import gene_weights as get_gene_weights
 
-from ._axes import new_axes
+from ._axes import HIGHLIGHT, PLAIN, new_axes
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -22,6 +22,7 @@ def gene_weights(
     key: str = "ggml",
     n_genes: int = 20,
     highlight: Collection[str] | None = None,
+    highlight_label: str = "highlighted",
     title: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
@@ -37,6 +38,8 @@ def gene_weights(
         Number of genes.
     highlight
         Genes to draw in another colour, for example known markers.
+    highlight_label
+        What the legend calls them.
     title
         Title; None for none.
     ax
@@ -61,13 +64,18 @@ def gene_weights(
     check.check_integer("n_genes", n_genes, minimum=1)
     table = get_gene_weights(adata, key=key, n_genes=n_genes)
     marked = set() if highlight is None else set(highlight)
-    shades = ["#d95f02" if gene in marked else "#4c72b0" for gene in table.index]
+    shades = [HIGHLIGHT if gene in marked else PLAIN for gene in table.index]
     ax = new_axes(ax, 4.5, 1.2 + 0.22 * len(table))
     positions = range(len(table))
     ax.barh(positions, table["weight"], color=shades, height=0.75)
     ax.set_yticks(positions, labels=[str(gene) for gene in table.index])
     ax.set_ylim(len(table) - 0.4, -0.6)
-    ax.set_xlabel("gene weight (spread in the learned space)")
+    ax.set_xlabel("gene weight (shift in the learned space per s.d.)")
+    if marked.intersection(table.index):
+        from matplotlib.patches import Patch
+
+        handles = [Patch(color=HIGHLIGHT, label=highlight_label), Patch(color=PLAIN, label="other")]
+        ax.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, borderaxespad=0.2)
     ax.spines[["top", "right"]].set_visible(False)
     if title is not None:
         ax.set_title(title)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from scggml import _validation as check
 from scggml._keys import embedding
 
-from ._axes import MISSING, class_colors, is_continuous, new_axes, obs_column
+from ._axes import MISSING, PLAIN, class_colors, is_continuous, new_axes, obs_column
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +31,9 @@ def sample_map(
     ax: Axes | None = None,
 ) -> Axes:
     """Draw samples on a map, one point each.
+
+    Samples that the metric was learned on lie further apart by class than new ones will: a map of the training samples shows
+    what was learned, not how well it predicts.
 
     Parameters
     ----------
@@ -94,7 +97,7 @@ def sample_map(
     x, y = places[:, first], places[:, second]
     style: dict[str, Any] = {"s": size, "linewidths": 0.5, "edgecolors": "white"}
     if column is None:
-        ax.scatter(x, y, color="#4c72b0", **style)
+        ax.scatter(x, y, color=PLAIN, **style)
     elif is_continuous(column):
         known = column.notna().to_numpy()
         ax.scatter(x[~known], y[~known], color=MISSING, **style)

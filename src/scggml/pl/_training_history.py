@@ -9,7 +9,7 @@ import numpy as np
 from scggml import _validation as check
 from scggml._stored import stored_entry
 
-from ._axes import new_axes
+from ._axes import PLAIN, new_axes
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -52,7 +52,7 @@ def training_history(adata: AnnData, *, key: str = "ggml", title: str | None = N
     entry = stored_entry(adata, key)
     history = np.asarray(entry["loss_history"], dtype=float)
     ax = new_axes(ax, 4.5, 3.2)
-    ax.plot(np.arange(1, len(history) + 1), history, marker="o", markersize=4, color="#4c72b0")
+    ax.plot(np.arange(1, len(history) + 1), history, marker="o", markersize=4, color=PLAIN)
     ax.set(xlabel="iteration", ylabel="objective on the training samples")
     ax.set_ylim(bottom=0)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))

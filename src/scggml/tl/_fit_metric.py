@@ -33,7 +33,7 @@ def fit_metric(
     scale: Literal["auto", "feature", "global"] | None = "auto",
     init: Literal["discriminant", "random"] = "discriminant",
     n_sweeps: int = 1,
-    ridge: float = 0.1,
+    ridge: Literal["auto"] | float = "auto",
     power: float = 1.0,
     whitening: float = 0.5,
     margin: float = 1.0,

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import scggml as sg
+
+
+@pytest.mark.parametrize("name", ["fitted", "fitted_x"])
+def test_table_with_and_without_a_stored_ranking(name, request, assert_same_anndata):
+    adata = request.getfixturevalue(name)
+    before = adata.copy()
+    computed = sg.get.gene_weights(adata)
+    assert_same_anndata(adata, before)
+    sg.tl.rank_genes(adata)
+    pd.testing.assert_frame_equal(sg.get.gene_weights(adata), computed)
+    pd.testing.assert_frame_equal(adata.uns["ggml_rank_genes"], computed)
+    lengths = np.sqrt((adata.varm["ggml"] ** 2).sum(axis=1))
+    np.testing.assert_allclose(computed["weight"].reindex(adata.var_names), lengths, rtol=1e-12)
+    assert computed["weight"].is_monotonic_decreasing
+    assert list(computed.columns) == ["weight", "share", "rank", "component"]
+    assert list(computed["rank"]) == list(range(1, 13))
+
+
+def test_n_genes(fitted):
+    table = sg.get.gene_weights(fitted)
+    pd.testing.assert_frame_equal(sg.get.gene_weights(fitted, n_genes=3), table.iloc[:3])
+    pd.testing.assert_frame_equal(sg.get.gene_weights(fitted, n_genes=100), table)
+
+
+def test_result_is_a_copy(fitted):
+    sg.tl.rank_genes(fitted)
+    for n_genes in (None, 3):
+        table = sg.get.gene_weights(fitted, n_genes=n_genes)
+        table["weight"] = -1.0
+    assert (fitted.uns["ggml_rank_genes"]["weight"] > 0).all()
+
+
+def test_equal_weights_keep_the_order_of_genes(fitted):
+    fitted.varm["ggml"] = np.ones_like(fitted.varm["ggml"])
+    table = sg.get.gene_weights(fitted)
+    assert list(table.index) == list(fitted.var_names)
+    np.testing.assert_allclose(table["share"], 1 / 12)
+
+
+def test_weights_of_zero_have_no_share(fitted):
+    fitted.varm["ggml"] = np.zeros_like(fitted.varm["ggml"])
+    assert (sg.get.gene_weights(fitted)["share"] == 0).all()
+
+
+def test_errors(cohort, fitted):
+    with pytest.raises(KeyError, match=r"no learned metric in uns\['ggml'\]"):
+        sg.get.gene_weights(cohort)
+    with pytest.raises(KeyError, match=r"no learned metric in uns\['mine'\].*key_added='mine'"):
+        sg.get.gene_weights(fitted, key="mine")
+    with pytest.raises(ValueError, match="n_genes must be at least 1, found 0"):
+        sg.get.gene_weights(fitted, n_genes=0)
+    with pytest.raises(TypeError, match="n_genes must be an integer, found 2.5"):
+        sg.get.gene_weights(fitted, n_genes=2.5)
+    with pytest.raises(TypeError, match="adata must be an AnnData, found str"):
+        sg.get.gene_weights("cells.h5ad")
+    del fitted.varm["ggml"]
+    with pytest.raises(KeyError, match=r"varm\['ggml'\] does not exist.*'X_pca'"):
+        sg.get.gene_weights(fitted)

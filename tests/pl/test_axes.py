@@ -1,0 +1,60 @@
+"""What all plots promise: axes, figures, no showing, no global settings, nothing written."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+import pytest
+from matplotlib.axes import Axes
+
+import scggml as sg
+
+PLOTS = {
+    "sample_map": lambda cells, samples, ax: sg.pl.sample_map(samples, color="label", labels=True, ax=ax),
+    "sample_map of numbers": lambda cells, samples, ax: sg.pl.sample_map(samples, color="age", ax=ax),
+    "distance_heatmap": lambda cells, samples, ax: sg.pl.distance_heatmap(samples, color="label", ax=ax),
+    "gene_weights": lambda cells, samples, ax: sg.pl.gene_weights(cells, ax=ax),
+    "training_history": lambda cells, samples, ax: sg.pl.training_history(cells, ax=ax),
+}
+
+
+def test_every_plot_is_tested():
+    assert {name.split()[0] for name in PLOTS} == set(sg.pl.__all__)
+
+
+@pytest.fixture(params=PLOTS)
+def draw(request, fitted, sdata, monkeypatch, assert_same_anndata, pyplot):
+    def shown(*args, **kwargs):
+        raise AssertionError("plt.show was called")
+
+    monkeypatch.setattr(pyplot, "show", shown)
+    cells, samples, params = fitted.copy(), sdata.copy(), dict(mpl.rcParams)
+    yield lambda ax: PLOTS[request.param](fitted, sdata, ax)
+    assert dict(mpl.rcParams) == params
+    assert_same_anndata(fitted, cells)
+    assert_same_anndata(sdata, samples)
+
+
+def test_without_ax_one_figure_is_made(draw, pyplot):
+    ax = draw(None)
+    assert isinstance(ax, Axes)
+    assert pyplot.get_fignums() == [ax.figure.number]
+    ax.figure.canvas.draw()
+
+
+def test_with_ax_no_figure_is_made(draw, pyplot):
+    figure, axes = pyplot.subplots(1, 2)
+    assert draw(axes[1]) is axes[1]
+    assert pyplot.get_fignums() == [figure.number]
+    assert pyplot.gcf() is figure
+    assert not axes[0].has_data()
+    figure.canvas.draw()
+
+
+def test_axes_without_pyplot(draw, pyplot, tmp_path):
+    from matplotlib.figure import Figure
+
+    figure = Figure(layout="constrained")
+    assert draw(figure.subplots()).figure is figure
+    assert not pyplot.get_fignums()
+    figure.savefig(tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").stat().st_size > 1000

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+import scggml as sg
+
+
+@pytest.fixture
+def ax():
+    return Figure().subplots()
+
+
+def drawn(ax):
+    """Position to colour of every point."""
+    return {
+        tuple(np.round(place, 9)): to_hex(color)
+        for points in ax.collections
+        for place, color in zip(
+            points.get_offsets(),
+            np.broadcast_to(points.get_facecolors(), (len(points.get_offsets()), 4)),
+            strict=True,
+        )
+    }
+
+
+def expected(sdata, colors):
+    return {tuple(np.round(place, 9)): c for place, c in zip(sdata.obsm["X_mds"], colors, strict=True)}
+
+
+def test_points_and_axes(sdata, ax):
+    assert sg.pl.sample_map(sdata, ax=ax) is ax
+    assert set(drawn(ax)) == set(expected(sdata, range(8)))
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("MDS 1", "MDS 2")
+    assert ax.get_aspect() == 1 and ax.get_legend() is None and ax.get_title() == ""
+
+
+def test_stored_colors(sdata, ax):
+    sg.pl.sample_map(sdata, color="label", ax=ax)
+    shades = {"well": "#112233", "sick": "#aa0000"}
+    assert drawn(ax) == expected(sdata, [shades[label] for label in sdata.obs["label"]])
+    legend = ax.get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == ["well (4)", "sick (4)"]
+    assert legend.get_title().get_text() == "label"
+
+
+def test_palette_dict_wins_over_stored_colors(sdata, ax):
+    palette = {"well": "#00ff00", "sick": "#0000ff", "unused": "#ffffff"}
+    sg.pl.sample_map(sdata, color="label", palette=palette, ax=ax)
+    assert drawn(ax) == expected(sdata, [palette[label] for label in sdata.obs["label"]])
+
+
+@pytest.mark.parametrize("palette", [["#00ff00", "#0000ff"], "Set2", None])
+def test_palette_of_any_kind(sdata, ax, palette):
+    import seaborn as sns
+
+    del sdata.uns["label_colors"]
+    sg.pl.sample_map(sdata, color="label", palette=palette, ax=ax)
+    shades = [to_hex(c) for c in sns.color_palette(palette or "colorblind", 2)]
+    assert drawn(ax) == expected(sdata, [shades[label == "sick"] for label in sdata.obs["label"]])
+
+
+def test_many_classes_have_distinct_colors(ax):
+    n = 14
+    cells = AnnData(obs=pd.DataFrame({"site": [f"s{i}" for i in range(n)]}, index=[f"p{i}" for i in range(n)]))
+    cells.obsm["X_mds"] = np.random.default_rng(0).normal(size=(n, 2))
+    sg.pl.sample_map(cells, color="site", ax=ax)
+    assert len(set(drawn(ax).values())) == n
+
+
+def test_too_few_stored_colors_are_not_used(sdata, ax):
+    sdata.uns["label_colors"] = ["#112233"]
+    sg.pl.sample_map(sdata, color="label", ax=ax)
+    assert len(set(drawn(ax).values())) == 2
+
+
+def test_missing_classes_are_grey(sdata, ax):
+    sdata.obs["label"] = sdata.obs["label"].astype(object)
+    sdata.obs.loc[["p2", "p3"], "label"] = None
+    sdata.uns["label_colors"] = ["#aa0000", "#112233"]  # of sick, well
+    sg.pl.sample_map(sdata, color="label", ax=ax)
+    shades = {"well": "#112233", "sick": "#aa0000", None: "#bdbdbd"}
+    assert drawn(ax) == expected(sdata, [shades[label] for label in sdata.obs["label"]])
+    texts = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert texts == ["sick (3)", "well (3)", "missing (2)"]
+
+
+def test_numbers_get_a_color_bar(sdata, ax):
+    sdata.obs.loc["p4", "age"] = np.nan
+    sg.pl.sample_map(sdata, color="age", ax=ax)
+    assert ax.get_legend() is None
+    bar = next(other for other in ax.figure.axes if other is not ax)
+    assert bar.get_ylabel() == "age"
+    ages = sdata.obs["age"]
+    scaled = (ages - ages.min()) / (ages.max() - ages.min())
+    ax.figure.draw_without_rendering()  # maps numbers to colours
+    viridis = mpl.colormaps["viridis"]
+    assert drawn(ax) == expected(sdata, ["#bdbdbd" if np.isnan(s) else to_hex(viridis(s)) for s in scaled])
+
+
+def test_booleans_are_classes(sdata, ax):
+    sdata.obs["old"] = sdata.obs["age"] > 36
+    sg.pl.sample_map(sdata, color="old", ax=ax)
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["False (4)", "True (4)"]
+
+
+def test_labels_components_title_and_basis(sdata, ax):
+    sdata.obsm["X_umap"] = np.random.default_rng(0).normal(size=(8, 3))
+    sg.pl.sample_map(sdata, basis="umap", components=(3, 1), labels=True, title="Patients", size=20, ax=ax)
+    points = ax.collections[0]
+    np.testing.assert_array_equal(points.get_offsets(), sdata.obsm["X_umap"][:, [2, 0]])
+    assert points.get_sizes() == [20]
+    assert {t.get_text(): tuple(t.xy) for t in ax.texts} == {
+        name: tuple(place) for name, place in zip(sdata.obs_names, sdata.obsm["X_umap"][:, [2, 0]], strict=True)
+    }
+    assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_title()) == ("UMAP 3", "UMAP 1", "Patients")
+    assert ax.get_aspect() == "auto"
+
+
+CASES = {
+    "basis": ({"basis": "umap"}, KeyError, ["basis='umap'", "X_umap", "X_mds", "sg.tl.embed_samples(sdata, 'umap')"]),
+    "color": ({"color": "state"}, KeyError, ["color='state'", "sample, label, age, n_cells"]),
+    "palette": ({"color": "label", "palette": {"well": "red"}}, ValueError, ["palette", "sick", "obs['label']"]),
+    "component 0": ({"components": (0, 1)}, ValueError, ["components", "at least 1", "found 0"]),
+    "component 3": ({"components": (1, 3)}, ValueError, ["components", "at most 2", "X_mds", "found 3"]),
+    "one component": ({"components": (1,)}, ValueError, ["components", "two axes", "[1]"]),
+    "unknown": ({"colour": "label"}, TypeError, ["colour"]),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_bad_input_draws_nothing(sdata, ax, pyplot, case):
+    arguments, error, texts = CASES[case]
+    for axes in (ax, None):
+        with pytest.raises(error) as caught:
+            sg.pl.sample_map(sdata, **arguments, ax=axes)
+        for part in texts:
+            assert part in str(caught.value.args[0])
+    if case != "palette":
+        assert not pyplot.get_fignums()
+        assert not ax.collections
+
+
+def test_no_anndata():
+    with pytest.raises(TypeError, match="sdata must be an AnnData, found ndarray"):
+        sg.pl.sample_map(np.eye(3))

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+import scggml as sg
+
+
+@pytest.fixture
+def ax():
+    return Figure().subplots()
+
+
+def test_curve(cohort, ax):
+    sg.tl.fit_metric(cohort, "sample", "label", max_iter=4, tol=0, key_added="mine")
+    history = cohort.uns["mine"]["loss_history"]
+    assert len(history) > 1
+    assert sg.pl.training_history(cohort, key="mine", ax=ax) is ax
+    assert len(ax.lines) == 1
+    np.testing.assert_array_equal(ax.lines[0].get_ydata(), history)
+    np.testing.assert_array_equal(ax.lines[0].get_xdata(), np.arange(1, len(history) + 1))
+    assert ax.get_ylim()[0] == 0 and ax.get_xlabel() and ax.get_ylabel()
+
+
+@pytest.mark.parametrize(("converged", "text"), [(True, "converged after 1"), (False, "stopped before it converged")])
+def test_title_says_how_it_ended(fitted, ax, converged, text):
+    fitted.uns["ggml"]["converged"] = converged
+    sg.pl.training_history(fitted, ax=ax)
+    assert ax.get_title().startswith(text)
+
+
+def test_title(fitted, ax):
+    assert sg.pl.training_history(fitted, title="Training", ax=ax).get_title() == "Training"
+
+
+def test_errors(cohort, fitted, ax, pyplot):
+    for axes in (ax, None):
+        with pytest.raises(KeyError, match=r"no learned metric in uns\['ggml'\].*fit_metric"):
+            sg.pl.training_history(cohort, ax=axes)
+        with pytest.raises(KeyError, match=r"no learned metric in uns\['mine'\]"):
+            sg.pl.training_history(fitted, key="mine", ax=axes)
+        with pytest.raises(TypeError, match="adata must be an AnnData"):
+            sg.pl.training_history(None, ax=axes)
+    assert not pyplot.get_fignums() and not ax.lines
