@@ -2,46 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 from scipy import sparse
-from scipy.special import softmax
 
 from scggml._validation import check_integer, check_number
 
+from ._simulation import MIN_CELLS, assign_batches, draw_counts, draw_genes, draw_patient, draw_programme
 from ._synthetic_cohort import categorical
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
 _CELL_TYPES: Final = ("T", "B", "Mono", "NK", "DC", "Plasma", "Mega")
-_MIN_CELLS: Final = 20
-_CELL_NUMBER_DISPERSION: Final = 0.1
-_COMPOSITION_CONCENTRATION: Final = 30.0
-_BASELINE_SD: Final = 1.0
 _MAX_MARKERS: Final = 30
 _MIN_MARKERS: Final = 5
-_MARKER_LOG_FOLD_CHANGE: Final = 2.0
-_FRACTION_UP: Final = 0.75
-
-
-class _Genes(NamedTuple):
-    """What the genes do in a healthy patient."""
-
-    baseline: NDArray[np.float64]  # (genes,), log expression
-    marker_of: NDArray[np.intp]  # (genes,), the cell type, or -1
-    log_expression: NDArray[np.float64]  # (cell types, genes)
-
-
-class _Patient(NamedTuple):
-    """A patient before any count is drawn."""
-
-    cell_type: NDArray[np.intp]  # (cells,)
-    library_size: NDArray[np.float64]  # (cells,), expected counts
-    log_shift: NDArray[np.float64]  # (genes,)
 
 
 def simulated_cohort(
@@ -167,7 +142,7 @@ def simulated_cohort(
     """
     n_classes = check_integer("n_classes", n_classes, minimum=2)
     n_samples = check_integer("n_samples", n_samples, minimum=n_classes)
-    n_cells = check_integer("n_cells", n_cells, minimum=_MIN_CELLS if vary_cells else 1)
+    n_cells = check_integer("n_cells", n_cells, minimum=MIN_CELLS if vary_cells else 1)
     cell_types = check_integer("cell_types", cell_types, minimum=1)
     n_programme_genes = check_integer("n_programme_genes", n_programme_genes, minimum=1)
     programme_cell_types = check_integer("programme_cell_types", programme_cell_types, minimum=1)
@@ -188,19 +163,19 @@ def simulated_cohort(
 
     # one stream for each source of variation: changing one setting leaves the draws of the other streams as they were
     structure_rng, programme_rng, patient_rng, count_rng, batch_rng = np.random.default_rng(rng).spawn(5)
-    genes = _draw_genes(n_genes, cell_types, n_markers, rng=structure_rng)
-    programme, log_fold_change = _draw_programme(genes, n_programme_genes, effect_size, rng=programme_rng)
+    genes = draw_genes(n_genes, cell_types, n_markers, rng=structure_rng)
+    programme, log_fold_change = draw_programme(genes, n_programme_genes, effect_size, rng=programme_rng)
     affected = np.arange(cell_types) < programme_cell_types
     label = np.arange(n_samples) % n_classes
     dose = np.arange(n_classes) / (n_classes - 1)
-    batch = _assign_batches(label, n_batches, batch_label_correlation)
+    batch = assign_batches(label, n_batches, batch_label_correlation)
     batch_shift = batch_rng.normal(0.0, batch_effect, size=(n_batches, n_genes))
 
     patients, counts = [], []
     streams = zip(patient_rng.spawn(n_samples), count_rng.spawn(n_samples), strict=True)
     for s, (cells_rng, sample_count_rng) in enumerate(streams):
         d = float(dose[label[s]])
-        patient = _draw_patient(
+        patient = draw_patient(
             n_cells,
             n_genes,
             cell_types,
@@ -213,7 +188,7 @@ def simulated_cohort(
         log_expression = genes.log_expression + d * affected[:, None] * log_fold_change
         log_expression = log_expression + patient.log_shift + batch_shift[batch[s]]
         patients.append(patient)
-        counts.append(_draw_counts(patient, log_expression, dispersion, rng=sample_count_rng))
+        counts.append(draw_counts(patient, log_expression, dispersion, rng=sample_count_rng))
 
     type_names = _cell_type_names(cell_types)
     classes = ["healthy", *(["disease"] if n_classes == 2 else [f"disease_{k}" for k in range(1, n_classes)])]
@@ -259,81 +234,6 @@ def simulated_cohort(
         },
     }
     return AnnData(sparse.vstack(counts, format="csr"), obs=obs, var=var, uns={"simulated_cohort": truth})
-
-
-def _draw_genes(n_genes: int, n_types: int, n_markers: int, *, rng: np.random.Generator) -> _Genes:
-    """Baseline expression, and `n_markers` genes raised in each cell type."""
-    baseline_rng, marker_rng = rng.spawn(2)
-    baseline = baseline_rng.normal(0.0, _BASELINE_SD, size=n_genes)
-    markers = marker_rng.permutation(n_genes)[: n_types * n_markers]
-    marker_of = np.full(n_genes, -1)
-    marker_of[markers] = np.arange(len(markers)) % n_types
-    raised = marker_of == np.arange(n_types)[:, None]
-    return _Genes(baseline, marker_of, baseline + _MARKER_LOG_FOLD_CHANGE * raised)
-
-
-def _draw_programme(
-    genes: _Genes, n_programme_genes: int, effect_size: float, *, rng: np.random.Generator
-) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Which genes the disease changes, and the log fold change of every gene."""
-    free = np.flatnonzero(genes.marker_of < 0)
-    # a change of a gene that is hardly ever counted could not be found by any method
-    expressed = free[np.argsort(genes.baseline[free], kind="stable")[len(free) // 2 :]]
-    chosen = rng.permutation(expressed)[:n_programme_genes]
-    n_up = round(_FRACTION_UP * n_programme_genes)
-    log_fold_change = np.zeros(len(genes.baseline))
-    log_fold_change[chosen[:n_up]] = effect_size
-    log_fold_change[chosen[n_up:]] -= effect_size
-    programme = np.zeros(len(genes.baseline), dtype=bool)
-    programme[chosen] = True
-    return programme, log_fold_change
-
-
-def _assign_batches(label: NDArray[np.intp], n_batches: int, correlation: float) -> NDArray[np.intp]:
-    """The batch of each sample: the first `correlation` of a class to the class's batch, the rest in turn."""
-    batch = np.empty_like(label)
-    for k in np.unique(label):
-        members = np.flatnonzero(label == k)
-        n_own = round(correlation * len(members))
-        batch[members[:n_own]] = k % n_batches
-        batch[members[n_own:]] = np.arange(len(members) - n_own) % n_batches
-    return batch
-
-
-def _draw_patient(
-    n_cells: int,
-    n_genes: int,
-    n_types: int,
-    *,
-    vary_cells: bool,
-    last_log_odds: float,
-    patient_effect: float,
-    library_size: tuple[float, float],
-    rng: np.random.Generator,
-) -> _Patient:
-    """Number, types and library sizes of a patient's cells, and the patient's own expression shift."""
-    number_rng, composition_rng, shift_rng, type_rng, library_rng = rng.spawn(5)
-    if vary_cells:
-        rate = n_cells * number_rng.gamma(1 / _CELL_NUMBER_DISPERSION, _CELL_NUMBER_DISPERSION)
-        n_cells = max(_MIN_CELLS, int(number_rng.poisson(rate)))
-    log_odds = np.log(composition_rng.gamma(_COMPOSITION_CONCENTRATION / n_types, size=n_types))
-    log_odds[-1] += last_log_odds
-    # by inverse distribution function: the same uniforms under another composition keep most cells' types
-    boundaries = np.cumsum(softmax(log_odds))[:-1]
-    cell_type = np.searchsorted(boundaries, type_rng.random(n_cells), side="right")
-    mean, sd = library_size
-    library = mean * np.exp(library_rng.normal(-(sd**2) / 2, sd, size=n_cells))
-    return _Patient(cell_type, library, shift_rng.normal(0.0, patient_effect, size=n_genes))
-
-
-def _draw_counts(
-    patient: _Patient, log_expression: NDArray[np.float64], dispersion: float, *, rng: np.random.Generator
-) -> sparse.csr_matrix:
-    """Negative-binomial counts, as a gamma mixture of Poissons."""
-    mean = patient.library_size[:, None] * softmax(log_expression, axis=1)[patient.cell_type]
-    if dispersion > 0:
-        mean *= rng.gamma(1 / dispersion, dispersion, size=mean.shape)
-    return sparse.csr_matrix(rng.poisson(mean).astype(np.float32))
 
 
 def _cell_type_names(n_types: int) -> list[str]:
