@@ -19,7 +19,7 @@ def modules():
             yield ".".join(["scggml", *path.relative_to(ROOT).with_suffix("").parts]).removesuffix(".__init__")
 
 
-@pytest.mark.parametrize("name", modules())
+@pytest.mark.parametrize("name", list(modules()))
 def test_examples(name, pyplot, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     module = importlib.import_module(name)

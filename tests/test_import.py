@@ -90,7 +90,7 @@ def test_public_names():
     assert sorted(sg.__all__) == sg.__all__ == PUBLIC
     assert dir(sg) == PUBLIC
     for name in PUBLIC:
-        assert getattr(sg, name) is getattr(sg, name) is not None
+        assert getattr(sg, name) == getattr(sg, name) is not None
     assert sg.__version__ == importlib.metadata.version("scggml")
     assert sg.GroundMetricLearner.__name__ == "GroundMetricLearner"
     assert callable(sg.tl.fit_metric) and callable(sg.pl.sample_map)

@@ -125,6 +125,10 @@ def read_cohort(adata: AnnData, sample_key: str, label_key: str | None = None) -
 
 def read_representation(adata: AnnData, use_rep: str | None, layer: str | None) -> Representation:
     """Return the features that `use_rep` and `layer` name, checked; None takes `X_pca` where there is one, else `X`."""
+    for name, value in (("use_rep", use_rep), ("layer", layer)):
+        if value is not None and not isinstance(value, str):
+            msg = f"{name} must be a key as text or None, found {value!r} of type {type(value).__name__}"
+            raise TypeError(msg)
     if use_rep is None:
         use_rep = PCA if layer is None and PCA in adata.obsm else "X"
     if use_rep == "X":
@@ -145,7 +149,7 @@ def read_representation(adata: AnnData, use_rep: str | None, layer: str | None) 
             raise KeyError(msg)
         points, names = adata.obsm[use_rep], None
         if isinstance(points, pd.DataFrame):
-            names, points = points.columns.to_numpy(dtype=object), points.to_numpy()
+            names, points = points.columns.astype(str).to_numpy(dtype=object), points.to_numpy()
     found = Representation(points, use_rep, layer, names)
     if not (isinstance(points, np.ndarray) or sp.issparse(points)):
         msg = (
@@ -156,8 +160,8 @@ def read_representation(adata: AnnData, use_rep: str | None, layer: str | None) 
     if points.ndim != 2 or points.shape[1] == 0:
         msg = f"{found.text} must have cells x features, found shape {points.shape}"
         raise ValueError(msg)
-    if not np.issubdtype(points.dtype, np.number) and points.dtype != bool:
-        msg = f"{found.text} must be numeric, found dtype {points.dtype}"
+    if points.dtype.kind not in "biuf":
+        msg = f"{found.text} must be numeric and real, found dtype {points.dtype}"
         raise TypeError(msg)
     if sp.issparse(points) and points.format != "csr":
         points = sp.csr_array(points)
@@ -166,10 +170,9 @@ def read_representation(adata: AnnData, use_rep: str | None, layer: str | None) 
     return found
 
 
-def standard_deviation(x: Any) -> NDArray[np.float64]:
-    """Return each gene's standard deviation across cells; sparse input is not densified."""
-    if sp.issparse(x):
-        mean = np.asarray(x.mean(axis=0, dtype=np.float64)).ravel()
-        square = np.asarray(x.multiply(x).mean(axis=0, dtype=np.float64)).ravel()
-        return np.sqrt(np.maximum(square - mean**2, 0.0))
-    return np.std(np.asarray(x), axis=0, dtype=np.float64)
+def standard_deviation(points: Any) -> NDArray[np.float64]:
+    """Return each feature's standard deviation across cells, (n_features,); sparse input is not densified."""
+    from .core import Measures, feature_moments
+
+    one_sample = Measures.from_codes(points, np.zeros(points.shape[0], dtype=np.int64), 1)
+    return np.sqrt(feature_moments(one_sample)[1])

@@ -91,6 +91,9 @@ def check_column(name: str, key: Any, obs: pd.DataFrame) -> pd.Series:
         msg = f"{name}={key!r} is not a column of obs. Found: {listed(obs.columns, limit=20)}"
         raise KeyError(msg)
     column = obs[key]
+    if isinstance(column, pd.DataFrame):
+        msg = f"{name}={key!r} names {column.shape[1]} columns of obs. Rename them apart."
+        raise ValueError(msg)
     missing = column.isna()
     if missing.any():
         msg = (
@@ -175,9 +178,9 @@ def check_classes(labels: Sequence[Any] | NDArray[Any], *, name: str) -> None:
 def check_finite(points: Any, feature_names: Sequence[str] | None, *, name: str) -> None:
     """Refuse NaN and infinity, naming the features and how many values are affected."""
     data = points.data if sp.issparse(points) else points
-    if np.isfinite(
-        data.sum(dtype=np.float64)
-    ):  # one pass without a mask; an overflowing sum falls through to the exact test
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = data.sum(dtype=np.float64)
+    if np.isfinite(total):  # one pass without a mask; an overflowing sum falls through to the exact test
         return
     bad = ~np.isfinite(data)
     if not bad.any():

@@ -105,8 +105,13 @@ def _analyse(
     planted: set[str] | None,
 ) -> None:
     """Fit, measure, draw, check on held-out samples, and write everything to a folder."""
+    import pandas as pd
+
     import scggml as sg
 
+    if args.out.exists() and not args.out.is_dir():
+        msg = f"--out {args.out} is a file. Name a folder."
+        raise NotADirectoryError(msg)
     start = time.perf_counter()
     logger.info("learning the metric")
     sg.tl.fit_metric(adata, sample_key, label_key, use_rep=use_rep, rng=args.seed, n_jobs=args.n_jobs)
@@ -116,6 +121,9 @@ def _analyse(
     logger.info("measuring distances between samples")
     sdata = sg.tl.sample_distances(adata, n_jobs=args.n_jobs)
     sg.tl.embed_samples(sdata, "mds")
+    # labels are classes here, also where they are written as numbers
+    if not isinstance(sdata.obs[label_key].dtype, pd.CategoricalDtype):
+        sdata.obs[label_key] = pd.Categorical(sdata.obs[label_key].astype(str))
     logger.info("checking on held-out samples")
     held_out = _held_out(adata, sample_key, label_key, args)
     args.out.mkdir(parents=True, exist_ok=True)

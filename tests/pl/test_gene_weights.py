@@ -42,6 +42,17 @@ def test_highlight_and_title(fitted, ax):
     assert labels(ax)[0] == "g3"
     assert colors[0] not in colors[1:] and len(set(colors[1:])) == 1
     assert ax.get_title() == "Weights"
+    legend = ax.get_legend()
+    shown = dict(zip([t.get_text() for t in legend.get_texts()], legend.get_patches(), strict=True))
+    assert to_hex(shown["highlighted"].get_facecolor()) == colors[0]
+    assert to_hex(shown["other"].get_facecolor()) == colors[1]
+
+
+def test_legend_only_where_a_gene_is_highlighted(fitted, ax):
+    sg.pl.gene_weights(fitted, n_genes=4, highlight={"absent"}, ax=ax)
+    assert ax.get_legend() is None
+    sg.pl.gene_weights(fitted, n_genes=4, highlight={"g3"}, highlight_label="planted", ax=ax)
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["planted", "other"]
 
 
 def test_key(fitted, ax):

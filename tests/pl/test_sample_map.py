@@ -128,7 +128,7 @@ CASES = {
     "palette": ({"color": "label", "palette": {"well": "red"}}, ValueError, ["palette", "sick", "obs['label']"]),
     "component 0": ({"components": (0, 1)}, ValueError, ["components", "at least 1", "found 0"]),
     "component 3": ({"components": (1, 3)}, ValueError, ["components", "at most 2", "X_mds", "found 3"]),
-    "one component": ({"components": (1,)}, ValueError, ["components", "two axes", "[1]"]),
+    "one component": ({"components": (1,)}, ValueError, ["components", "two axes", "(1,)"]),
     "unknown": ({"colour": "label"}, TypeError, ["colour"]),
 }
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 
+import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
@@ -112,7 +113,7 @@ def test_unused_categories_go_where_nothing_is_dropped(cohort):
 
 @pytest.mark.parametrize(
     "min_cells",
-    [pytest.param(2, marks=pytest.mark.xfail(strict=True, reason="categories are removed without their colours")), 10],
+    [2, 10],
 )
 def test_colors_stay_with_their_classes(cohort, min_cells):
     cohort.obs["label"] = cohort.obs["label"].cat.set_categories(["dead", "well", "sick"])
@@ -172,6 +173,17 @@ def test_bad_input(cohort, assert_same_anndata, case, as_view):
         assert part in str(caught.value.args[0])
     assert given.is_view == as_view
     assert_same_anndata(cohort, before)
+
+
+def test_backed_says_to_memory(cohort, tmp_path):
+    cohort.write_h5ad(tmp_path / "cells.h5ad")
+    backed = ad.read_h5ad(tmp_path / "cells.h5ad", backed="r")
+    try:
+        with pytest.raises((TypeError, ValueError), match="to_memory"):
+            sg.pp.filter_samples(backed, "sample", min_cells=10)
+        assert backed.shape == cohort.shape
+    finally:
+        backed.file.close()
 
 
 def test_no_anndata(cohort):

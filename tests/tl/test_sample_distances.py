@@ -230,7 +230,6 @@ def test_metric_of_a_layer_reads_the_layer(cohort):
         sg.tl.sample_distances(cohort)
 
 
-@pytest.mark.xfail(strict=True, reason="the stored params keep the layer of the fit")
 def test_x_in_the_place_of_a_layer_is_noted(cohort):
     sg.tl.fit_metric(cohort, "sample", "label", layer="counts")
     sdata = sg.tl.sample_distances(cohort, use_rep="X")

@@ -1,8 +1,8 @@
 """Numbers only: point clouds, ground metrics, optimal transport and training. Knows no AnnData and no plot."""
 
 from ._discriminant import transport_discriminant
-from ._measures import Measures
-from ._metric import GroundMetric, feature_scale
+from ._measures import Measures, as_points
+from ._metric import GroundMetric, feature_moments, feature_scale
 from ._neighbors import RULES, class_scores
 from ._objective import REGULARIZERS, Objective, Regularizer
 from ._training import TrainingOptions, TrainingResult, train
@@ -11,8 +11,8 @@ from ._triplets import Triplets, all_triplets, n_all_triplets, sample_triplets
 
 __all__ = [
     "COSTS",
-    "RULES",
     "REGULARIZERS",
+    "RULES",
     "GroundMetric",
     "Measures",
     "Objective",
@@ -23,8 +23,10 @@ __all__ = [
     "Transport",
     "Triplets",
     "all_triplets",
+    "as_points",
     "class_scores",
     "cross_pairs",
+    "feature_moments",
     "feature_scale",
     "n_all_triplets",
     "pairwise_distances",

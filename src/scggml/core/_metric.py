@@ -65,7 +65,9 @@ def feature_moments(measures: Measures) -> tuple[NDArray[np.float64], NDArray[np
         )
         centred = counts.copy()
         centred.data = (points.data - mean[points.indices]) ** 2
-        return mean, np.asarray(weights @ centred + mean**2 * (1 - weights @ counts))
+        unstored = np.maximum(1 - weights @ counts, 0.0)
+        unstored[np.bincount(points.indices, minlength=points.shape[1]) == points.shape[0]] = 0.0
+        return mean, np.asarray(weights @ centred + mean**2 * unstored)
     variance = np.empty_like(mean)
     for cols in column_blocks(*points.shape):
         variance[cols] = weights @ (points[:, cols].astype(np.float64) - mean[cols]) ** 2

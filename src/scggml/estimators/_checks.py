@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scggml import _validation as check
-from scggml.core import REGULARIZERS, Measures, TrainingOptions
+from scggml.core import REGULARIZERS, Measures, TrainingOptions, as_points
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,6 +32,7 @@ def _stack(x: Any, min_points: int) -> Measures:
     if len(x) == 0:
         msg = "X has no samples"
         raise ValueError(msg)
+    clouds = []
     for i, points in enumerate(x):
         if getattr(points, "ndim", None) != 2:
             msg = (
@@ -44,8 +45,9 @@ def _stack(x: Any, min_points: int) -> Measures:
                 f"each sample needs at least {min_points} cells, found {points.shape[0]} in the sample at position {i}"
             )
             raise ValueError(msg)
-        check.check_finite(points, None, name=f"X[{i}]")
-    return Measures.from_arrays(list(x))
+        clouds.append(as_points(points))
+        check.check_finite(clouds[-1], None, name=f"X[{i}]")
+    return Measures.from_arrays(clouds)
 
 
 def as_labels(y: Any, n_samples: int) -> NDArray[Any]:
@@ -57,10 +59,15 @@ def as_labels(y: Any, n_samples: int) -> NDArray[Any]:
     if labels.ndim != 1 or len(labels) != n_samples:
         msg = f"y must hold one class for each of the {n_samples} samples, found shape {labels.shape}"
         raise ValueError(msg)
-    missing = labels != labels if labels.dtype != object else np.array([v is None or v != v for v in labels])
-    if np.any(missing):
-        msg = f"y has {int(np.sum(missing))} missing values"
+    # as given: an array of text turns NaN into "nan"
+    n_missing = sum(label is None or type(label).__name__ == "NAType" or label != label for label in y)
+    if n_missing:
+        msg = f"y has {n_missing} missing values"
         raise ValueError(msg)
+    kinds = {str if isinstance(label, str) else float for label in labels.tolist()}
+    if len(kinds) > 1:
+        msg = "y mixes text and numbers. Make all labels one type."
+        raise TypeError(msg)
     return labels
 
 

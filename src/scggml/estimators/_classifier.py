@@ -12,7 +12,7 @@ from scggml import _validation as check
 from scggml.core import RULES, class_scores, pairwise_distances
 
 from ._checks import as_labels, as_measures, check_jobs
-from ._ground_metric import GroundMetricLearner
+from ._ground_metric import MIN_CELLS, GroundMetricLearner
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,7 +91,7 @@ class OTNeighborsClassifier(ClassifierMixin, BaseEstimator):
         check.check_integer("n_neighbors", self.n_neighbors, minimum=1)
         check_jobs(self.n_jobs)
         learner = GroundMetricLearner(n_jobs=self.n_jobs) if self.learner is None else self.learner
-        measures = as_measures(X)
+        measures = as_measures(X, min_points=1 if learner == "euclidean" else MIN_CELLS)
         labels = as_labels(y, len(measures))
         if isinstance(learner, GroundMetricLearner):
             self.learner_: GroundMetricLearner | None = clone(learner).fit(measures, labels)

@@ -110,6 +110,7 @@ class GroundMetricLearner(TransformerMixin, BaseEstimator):
     loss_history_ : ndarray of shape (n_iter,)
         Objective on newly solved plans, (n_iter,); the first value is that of the start.
     n_iter_ : int
+        Number of these values.
     converged_ : bool
         Whether objective and metric settled before `max_iter`; the closed form without refinement counts as settled.
     gap_ : float

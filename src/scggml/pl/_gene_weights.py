@@ -63,6 +63,9 @@ def gene_weights(
     """
     check.check_integer("n_genes", n_genes, minimum=1)
     table = get_gene_weights(adata, key=key, n_genes=n_genes)
+    if isinstance(highlight, str):
+        msg = f"highlight must be a collection of genes, found the text {highlight!r}. Pass [{highlight!r}]."
+        raise TypeError(msg)
     marked = set() if highlight is None else set(highlight)
     shades = [HIGHLIGHT if gene in marked else PLAIN for gene in table.index]
     ax = new_axes(ax, 4.5, 1.2 + 0.22 * len(table))

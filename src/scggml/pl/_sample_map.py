@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from scggml import _validation as check
 from scggml._keys import embedding
 
@@ -53,7 +55,7 @@ def sample_map(
     palette
         Colours of the classes: a dict, or anything that :func:`seaborn.color_palette` takes.
     title
-        Title; None takes `color`.
+        Title; None for none.
     ax
         Axes to draw on; None makes a figure.
 
@@ -84,8 +86,8 @@ def sample_map(
         )
         raise KeyError(msg)
     places = sdata.obsm[name]
-    if len(components) != 2:
-        msg = f"components must name two axes, found {list(components)}"
+    if not isinstance(components, list | tuple | np.ndarray) or len(components) != 2:
+        msg = f"components must name two axes, such as (1, 2), found {components!r}"
         raise ValueError(msg)
     first, second = (
         check.check_integer("components", c, minimum=1, maximum=places.shape[1], unit=f", the axes of obsm[{name!r}]")

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from scggml import _validation as check
+from scggml._keys import colors
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -51,7 +52,7 @@ def filter_samples(
     Raises
     ------
     KeyError, ValueError, TypeError
-        If a column does not exist, has missing values, a sample has two labels, or nothing would be left.
+        If a column does not exist, has missing values, a sample has two labels, nothing would be left, or `adata` is backed.
 
     Examples
     --------
@@ -62,6 +63,9 @@ def filter_samples(
     8
     """
     check.check_anndata("adata", adata)
+    if adata.isbacked:
+        msg = "adata is backed by a file, which cannot be subset in place. Call adata.to_memory() first."
+        raise ValueError(msg)
     check.check_integer("min_cells", min_cells, minimum=1)
     check.check_integer("min_samples", min_samples, minimum=1)
     column = check.check_column("sample_key", sample_key, adata.obs)
@@ -97,5 +101,13 @@ def filter_samples(
         adata._inplace_subset_obs(mask)
     for key in (sample_key, label_key):
         if key is not None and isinstance(adata.obs[key].dtype, pd.CategoricalDtype):
-            adata.obs[key] = adata.obs[key].cat.remove_unused_categories()
+            kept = adata.obs[key].cat.remove_unused_categories()
+            palette = adata.uns.get(colors(key))
+            if isinstance(palette, list | np.ndarray) and len(palette) == len(adata.obs[key].cat.categories):
+                adata.uns[colors(key)] = [
+                    shade
+                    for name, shade in zip(adata.obs[key].cat.categories, palette, strict=True)
+                    if name in kept.cat.categories
+                ]
+            adata.obs[key] = kept
     return adata if copy else None

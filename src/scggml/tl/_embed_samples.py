@@ -78,6 +78,9 @@ def embed_samples(
     check.check_choice("method", method, METHODS)
     matrix = get_distances(sdata, key=key).to_numpy()
     n = len(matrix)
+    if not np.isfinite(matrix).all() or (matrix < 0).any() or not np.allclose(matrix, matrix.T):
+        msg = f"the distances of key={key!r} must be finite, not negative and symmetric. Recompute them with sg.tl.sample_distances."
+        raise ValueError(msg)
     if n < 4:
         msg = f"a map needs at least 4 samples, found {n}"
         raise ValueError(msg)
@@ -154,5 +157,5 @@ def _diffmap(matrix: NDArray[np.float64], n_components: int, n_neighbors: int) -
     graph = AnnData(matrix)
     transformer = KNeighborsTransformer(mode="distance", n_neighbors=n_neighbors, metric="precomputed")
     sc.pp.neighbors(graph, n_neighbors=n_neighbors, use_rep="X", transformer=transformer)
-    sc.tl.diffmap(graph, n_comps=n_components + 1)
-    return graph.obsm["X_diffmap"][:, 1:]
+    sc.tl.diffmap(graph, n_comps=max(n_components + 1, 3))
+    return graph.obsm["X_diffmap"][:, 1 : n_components + 1]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import warnings
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import scipy.sparse as sp
 
 from scggml import _validation as check
 from scggml._cohort import Representation, read_cohort, read_representation, standard_deviation
@@ -14,7 +16,6 @@ from scggml._keys import PCA, PCA_LOADINGS, Keys
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from numpy.typing import NDArray
 
     from scggml.core import Regularizer
     from scggml.estimators import GroundMetricLearner
@@ -128,6 +129,8 @@ def fit_metric(
     if scale == "auto":
         params["scale"] = "feature" if representation.use_rep == "X" else "global"
 
+    way = _way_to_genes(adata, representation)
+
     from scggml.estimators import GroundMetricLearner
 
     learner = GroundMetricLearner(**params, rng=rng, n_jobs=n_jobs)
@@ -136,7 +139,10 @@ def fit_metric(
     if not learner.converged_ and max_iter > 1:
         logger.info("the objective was still falling after max_iter=%d iterations", max_iter)
     cells = learner.metric_.project(representation.points)
-    weights = _gene_weights(adata, learner, representation)
+    weights = None
+    if way is not None:
+        to_features, genes = way
+        weights = (to_features @ learner.components_.T) * standard_deviation(genes)[:, None]
 
     keys = Keys(key_added)
     adata = adata.copy() if copy else adata
@@ -146,7 +152,8 @@ def fit_metric(
         "params": {
             name: value
             for name, value in {
-                "sample_key": sample_key, "label_key": label_key, "use_rep": representation.use_rep, "layer": layer, **params
+                "sample_key": sample_key, "label_key": label_key, "use_rep": representation.use_rep, "layer": layer, **params,
+                "rng": int(rng) if isinstance(rng, Integral) else None,
             }.items()
             if value is not None  # files cannot hold None: an absent parameter is None
         },
@@ -178,24 +185,21 @@ def _warn_about_constant(learner: GroundMetricLearner, representation: Represent
         warnings.warn(msg, UserWarning, stacklevel=3)
 
 
-def _gene_weights(
-    adata: AnnData, learner: GroundMetricLearner, representation: Representation
-) -> NDArray[np.float64] | None:
-    """Return gene weights (n_vars, k) where the representation leads back to genes."""
+def _way_to_genes(adata: AnnData, representation: Representation) -> tuple[Any, Any] | None:
+    """Return the loadings of the features on genes, (n_vars, n_features), and the genes' values; None where there are none."""
     if representation.use_rep == "X":
-        return learner.components_.T * standard_deviation(representation.points)[:, None]
+        return sp.eye_array(adata.n_vars), representation.points
     if representation.use_rep != PCA:
         logger.info("no gene weights: %s does not lead back to genes", representation.text)
         return None
-    pcs = adata.varm.get(PCA_LOADINGS)
-    width = learner.n_features_in_
+    pcs, width = adata.varm.get(PCA_LOADINGS), representation.points.shape[1]
     if pcs is None or pcs.shape[1] != width:
         found = "missing" if pcs is None else f"{pcs.shape[1]} wide, not {width} like the PCs"
-        msg = (
-            f"no gene weights: varm[{PCA_LOADINGS!r}] is {found}, so that the metric on {representation.text} does not lead "
-            f"back to genes. Compute the PCs with scanpy.pp.pca, or fit with use_rep='X'."
-        )
-        warnings.warn(msg, UserWarning, stacklevel=3)
-        return None
-    genes = read_representation(adata, "X", None)
-    return (np.asarray(pcs, dtype=np.float64) @ learner.components_.T) * standard_deviation(genes.points)[:, None]
+        reason = f"varm[{PCA_LOADINGS!r}] is {found}. Compute the PCs with scanpy.pp.pca, or fit with use_rep='X'."
+    elif adata.X is None or not (isinstance(adata.X, np.ndarray) or sp.issparse(adata.X)):
+        reason = "X, which their spread is taken from, is not in memory. Call adata.to_memory() first."
+    else:
+        return np.asarray(pcs, dtype=np.float64), read_representation(adata, "X", None).points
+    msg = f"no gene weights for the metric on {representation.text}: {reason}"
+    warnings.warn(msg, UserWarning, stacklevel=3)
+    return None

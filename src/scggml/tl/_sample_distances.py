@@ -117,7 +117,10 @@ def sample_distances(
         uns={
             **_kept_colors(adata, obs),
             keys.metric: {
-                "params": {**params, **{name: value for name, value in used.items() if value is not None}},
+                "params": {
+                    **{name: value for name, value in params.items() if name not in used},
+                    **{name: value for name, value in used.items() if value is not None},
+                },
                 "distances_key": keys.distances,
                 "metric": metric,
                 "gap": gap,
@@ -139,7 +142,7 @@ def _kept_colors(adata: AnnData, obs: pd.DataFrame) -> dict[str, Any]:
     kept = {}
     for column in obs.columns.intersection(adata.obs.columns):
         palette = adata.uns.get(colors(column))
-        if palette is None or not isinstance(obs[column].dtype, pd.CategoricalDtype):
+        if not isinstance(palette, list | np.ndarray) or not isinstance(obs[column].dtype, pd.CategoricalDtype):
             continue
         categories = adata.obs[column].cat.categories
         if len(palette) >= len(categories):

@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import ot
+import pytest
+import scipy.sparse as sp
+from scipy.spatial.distance import cdist
+from sklearn.base import clone, is_classifier
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold, cross_val_score
+
+from scggml import GroundMetricLearner, OTNeighborsClassifier
+
+
+def make_samples(labels, seed=0, shift=1.0):
+    rng = np.random.default_rng(seed)
+    names = sorted(set(labels))
+    X = []
+    for label in labels:
+        x = rng.normal(size=(rng.integers(4, 8), 3)) + rng.normal(scale=0.5, size=3)
+        x[:, 0] += shift * names.index(label)
+        X.append(x)
+    return X
+
+
+THREE = ["a"] * 7 + ["b"] * 2 + ["c"] * 4
+TWO = ["b", "a"] * 5
+X3, NEW3 = make_samples(THREE), make_samples(THREE * 2, seed=1)
+X2, NEW2 = make_samples(TWO), make_samples(TWO, seed=1)
+
+
+def emd2_matrix(xs, ys):
+    return np.array(
+        [[ot.emd2(np.full(len(x), 1 / len(x)), np.full(len(y), 1 / len(y)), cdist(x, y)) for y in ys] for x in xs]
+    )
+
+
+def brute_class_mean(row, labels, k):
+    means = {c: np.mean(sorted(d for d, label in zip(row, labels, strict=True) if label == c)[:k]) for c in set(labels)}
+    return min(means, key=means.get)
+
+
+def brute_knn(row, labels, k):
+    nearest = [labels[i] for i in sorted(range(len(row)), key=lambda i: row[i])[:k]]
+    votes = Counter(nearest)
+    return next(label for label in nearest if votes[label] == max(votes.values()))
+
+
+@pytest.mark.parametrize("learned", [False, True])
+@pytest.mark.parametrize("k", [1, 3, 4, 50])
+@pytest.mark.parametrize(("rule", "brute"), [("class_mean", brute_class_mean), ("knn", brute_knn)])
+def test_predictions_equal_brute_force(rule, brute, k, learned):
+    learner = GroundMetricLearner(max_iter=2) if learned else "euclidean"
+    classifier = OTNeighborsClassifier(learner, rule=rule, n_neighbors=k).fit(X3, THREE)
+    w = classifier.learner_.components_ if learned else np.eye(3)
+    distances = emd2_matrix([x @ w.T for x in NEW3], [x @ w.T for x in X3])
+    expected = [brute(row, THREE, k) for row in distances]
+    assert len(set(expected)) > 1 or k == 50
+    np.testing.assert_array_equal(classifier.predict(NEW3), expected)
+
+
+def test_default_is_the_mean_of_the_three_nearest_under_a_learned_metric():
+    classifier = OTNeighborsClassifier().fit(X3, THREE)
+    np.testing.assert_array_equal(classifier.learner_.components_, GroundMetricLearner().fit(X3, THREE).components_)
+    distances = classifier.learner_.pairwise_distances(NEW3, X3)
+    np.testing.assert_array_equal(classifier.predict(NEW3), [brute_class_mean(row, THREE, 3) for row in distances])
+
+
+def test_decision_function_of_three_classes_is_minus_the_mean_distance():
+    classifier = OTNeighborsClassifier("euclidean").fit(X3, THREE)
+    scores = classifier.decision_function(NEW3)
+    assert scores.shape == (len(NEW3), 3)
+    distances, labels = emd2_matrix(NEW3, X3), np.array(THREE)
+    for c, name in enumerate("abc"):
+        expected = -np.sort(distances[:, labels == name], axis=1)[:, :3].mean(axis=1)
+        np.testing.assert_allclose(scores[:, c], expected, rtol=1e-10)
+    np.testing.assert_array_equal(classifier.classes_[scores.argmax(axis=1)], classifier.predict(NEW3))
+
+
+@pytest.mark.parametrize("rule", ["class_mean", "knn"])
+def test_decision_function_of_two_classes_is_positive_for_the_second(rule):
+    classifier = OTNeighborsClassifier("euclidean", rule=rule).fit(X2, TWO)
+    scores = classifier.decision_function(NEW2)
+    assert scores.shape == (len(NEW2),)
+    assert 0 < (scores > 0).sum() < len(NEW2)
+    np.testing.assert_array_equal(classifier.predict(NEW2), np.where(scores > 0, "b", "a"))
+
+
+def test_equal_votes_go_to_the_nearest():
+    points = [np.array([[x], [x]]) for x in (0.0, 1.0, 10.0, 11.0)]
+    classifier = OTNeighborsClassifier("euclidean", rule="knn", n_neighbors=4).fit(points, ["a", "a", "b", "b"])
+    np.testing.assert_array_equal(classifier.predict([np.full((2, 1), 2.0), np.full((2, 1), 9.5)]), ["a", "b"])
+
+
+@pytest.mark.parametrize("labels", [TWO, [4, -2] * 5, [True, False] * 5, np.array(TWO, dtype=object)])
+def test_kinds_of_labels(labels):
+    classifier = OTNeighborsClassifier(n_neighbors=1).fit(X2, labels)
+    np.testing.assert_array_equal(classifier.classes_, np.unique(labels))
+    predicted = classifier.predict(X2)
+    np.testing.assert_array_equal(predicted, labels)
+    assert predicted.dtype == np.asarray(labels).dtype
+    assert classifier.score(X2, labels) == 1
+
+
+@pytest.mark.parametrize("learner", [None, "euclidean"])
+def test_sparse_samples(learner):
+    kinds = [np.asarray, sp.csr_array]
+    scores = [
+        OTNeighborsClassifier(learner).fit([kind(x) for x in X2], TWO).decision_function([kind(x) for x in NEW2])
+        for kind in kinds
+    ]
+    np.testing.assert_allclose(*scores, rtol=1e-8, atol=1e-10)
+
+
+def test_given_learner_is_cloned_and_left_unfitted():
+    learner = GroundMetricLearner(power=3.0, n_comps=1)
+    classifier = OTNeighborsClassifier(learner).fit(X2, TWO)
+    assert classifier.learner_ is not learner
+    assert not hasattr(learner, "metric_")
+    assert classifier.learner_.components_.shape == (1, 3)
+    assert classifier.learner_.power == 3
+    assert OTNeighborsClassifier("euclidean").fit(X2, TWO).learner_ is None
+
+
+def test_jobs_do_not_change_a_bit():
+    one, two = (OTNeighborsClassifier(n_jobs=n).fit(X2, TWO).decision_function(NEW2) for n in (1, 2))
+    np.testing.assert_array_equal(one, two)
+
+
+def test_scikit_learn_interface():
+    classifier = OTNeighborsClassifier(GroundMetricLearner(), rule="knn", n_neighbors=2, n_jobs=1)
+    assert is_classifier(classifier)
+    copy = clone(classifier)
+    assert copy.get_params()["learner__power"] == 1
+    assert {k: v for k, v in copy.get_params().items() if k != "learner"} == {
+        k: v for k, v in classifier.get_params().items() if k != "learner"
+    }
+
+
+@pytest.mark.parametrize("scoring", ["balanced_accuracy", "roc_auc"])
+def test_cross_validation_by_patient(scoring):
+    X = make_samples(TWO * 2, shift=5.0)
+    scores = cross_val_score(
+        OTNeighborsClassifier(n_jobs=1), X, np.array(TWO * 2), groups=np.arange(20) // 2,
+        cv=StratifiedGroupKFold(3), scoring=scoring, error_score="raise",
+    )  # fmt: skip
+    np.testing.assert_array_equal(scores, 1.0)
+
+
+def test_grid_search_reaches_the_learner():
+    X = make_samples(TWO, shift=5.0)
+    grid = {"learner__whitening": [0.0, 1.0], "rule": ["class_mean", "knn"]}
+    search = GridSearchCV(OTNeighborsClassifier(GroundMetricLearner(), n_jobs=1), grid, cv=2, error_score="raise").fit(
+        X, TWO
+    )
+    assert search.best_score_ == 1
+    assert search.best_estimator_.learner_.whitening == search.best_params_["learner__whitening"]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"rule": "majority"}, ValueError, "rule must be one of class_mean, knn, found 'majority'"),
+        ({"n_neighbors": 0}, ValueError, "n_neighbors must be at least 1, found 0"),
+        ({"n_neighbors": 1.0}, TypeError, "n_neighbors must be an integer, found 1.0"),
+        ({"learner": "manhattan"}, TypeError, "learner must be .*found 'manhattan'"),
+        ({"learner": GroundMetricLearner}, TypeError, "learner must be a GroundMetricLearner, 'euclidean' or None"),
+        ({"learner": GroundMetricLearner(n_comps=9)}, ValueError, "n_comps must be at most 3"),
+        ({"n_jobs": 0}, ValueError, "n_jobs must not be 0"),
+    ],
+)
+def test_bad_parameters_are_refused(options, error, text):
+    with pytest.raises(error, match=text):
+        OTNeighborsClassifier(**options).fit(X2, TWO)
+
+
+@pytest.mark.parametrize("learner", [None, "euclidean"])
+@pytest.mark.parametrize(
+    ("samples", "labels", "text"),
+    [
+        (X2, ["a"] * 10, "only the class .*a"),
+        (X2, [*TWO[:-1], "rare"], "found one in rare"),
+        (X2, TWO[:-1], "each of the 10 samples"),
+        (X2, None, "y must hold one class per sample"),
+        ([X2[0][:, :2], *X2[1:]], TWO, "same number of features"),
+        ([X2[0] * np.nan, *X2[1:]], TWO, r"X\[0\] has .* values that are NaN or infinite"),
+        ([X2[0][:0], *X2[1:]], TWO, "at least .* cells, found 0 in the sample at position 0"),
+    ],
+)
+def test_bad_samples_and_labels_are_refused(learner, samples, labels, text):
+    with pytest.raises(ValueError, match=text):
+        OTNeighborsClassifier(learner).fit(samples, labels)
+
+
+def test_learning_needs_two_cells_per_sample():
+    with pytest.raises(ValueError, match="at least 2 cells, found 1 in the sample at position 0"):
+        OTNeighborsClassifier().fit([X2[0][:1], *X2[1:]], TWO)
+
+
+def test_unfitted():
+    for method in ("predict", "decision_function"):
+        with pytest.raises(NotFittedError, match="OTNeighborsClassifier instance is not fitted yet"):
+            getattr(OTNeighborsClassifier(), method)(X2)
+
+
+def test_new_samples_of_another_width_are_refused():
+    for learner in (None, "euclidean"):
+        classifier = OTNeighborsClassifier(learner).fit(X2, TWO)
+        with pytest.raises(ValueError, match=r"X has 2 features, but .* 3"):
+            classifier.predict([x[:, :2] for x in NEW2])
