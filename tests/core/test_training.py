@@ -234,6 +234,17 @@ def test_relative_training_does_not_depend_on_the_unit(labelled, scale, max_iter
     np.testing.assert_allclose(one, other, rtol=1e-5)
 
 
+@pytest.mark.parametrize("batch_size", [None, 15])
+def test_relative_training_does_not_depend_on_the_size_of_the_start(labelled, monkeypatch, batch_size):
+    options = {"init": "random", "max_iter": 3, "tol": 0.0, "batch_size": batch_size}
+    one = fit(labelled(), **options)
+    begin = module._start
+    monkeypatch.setattr(module, "_start", lambda *args: 1000 * begin(*args))
+    other = fit(labelled(), **options)
+    np.testing.assert_allclose(one.loss_history, other.loss_history, rtol=1e-4)
+    assert one.loss_history[-1] < one.loss_history[0]
+
+
 def test_feature_scale_absorbs_units_of_single_features(labelled):
     measures, codes = labelled()
     units = np.array([1e-3, 1.0, 1e4])

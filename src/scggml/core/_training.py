@@ -312,7 +312,7 @@ def _units(
     unit = float(np.median(distances))
     if not unit > 0:
         msg = (
-            "at least half of the samples are at distance zero under the start, so that there is no unit for a relative "
+            "at least half of the pairs of samples are at distance zero under the start, so that there is no unit for a relative "
             "margin. Pass relative=False, or check the samples for copies of one another."
         )
         raise ValueError(msg)
