@@ -1,4 +1,4 @@
-"""A learned metric as it is kept in `.uns`, so that it can be copied between AnnDatas and written to disk."""
+"""What verbs read from and write to an AnnData: a learned metric is kept in `.uns`, so that it can be copied and saved."""
 
 from __future__ import annotations
 
@@ -14,6 +14,15 @@ if TYPE_CHECKING:
 
     from ._cohort import Representation
     from .core import GroundMetric
+
+
+def writable(adata: AnnData, *, copy: bool) -> AnnData:
+    """Return what a verb writes to: a copy, or `adata` itself, which stops being a view."""
+    if copy:
+        return adata.copy()
+    if adata.is_view:
+        adata._init_as_actual(adata.copy())
+    return adata
 
 
 def stored_entry(adata: AnnData, key: str) -> dict[str, Any]:

@@ -163,7 +163,7 @@ def check_classes(labels: Sequence[Any] | NDArray[Any], *, name: str) -> None:
     """Refuse labels from which no metric can be learned: one class only, or a class with one sample."""
     counts = pd.Series(list(labels)).value_counts(sort=False)
     if len(counts) < 2:
-        msg = f"{name} has only the class {counts.index[0]!r}: at least two classes are needed to learn what separates them"
+        msg = f"{name} has only the class {str(counts.index[0])!r}: at least two classes are needed to learn what separates them"
         raise ValueError(msg)
     lone = counts.index[counts < _MIN_SAMPLES]
     if len(lone):

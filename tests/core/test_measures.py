@@ -72,15 +72,17 @@ def test_from_codes_groups_rows_in_their_order(kind):
         np.testing.assert_allclose(weights, 1 / (codes == code).sum())
 
 
+def test_from_codes_leaves_sorted_rows_in_place():
+    assert np.shares_memory(Measures.from_codes(A, np.array([0, 0, 1]), 2).points, A)
+
+
 @pytest.mark.parametrize("kinds", [(np.asarray, np.asarray), (sp.csr_array, np.asarray), (np.asarray, sp.csr_array)])
 def test_concat_appends(kinds):
-    left, right = (
-        Measures.from_arrays([kinds[0](A)], weights=[[1, 1, 2]]),
-        Measures.from_arrays([kinds[1](B), kinds[1](A)]),
-    )
+    left = Measures.from_arrays([kinds[0](A)], weights=[[1, 1, 2]])
+    right = Measures.from_arrays([kinds[1](B), kinds[1](A)], weights=[[1], [5, 3, 2]])
     both = left.concat(right)
     np.testing.assert_array_equal(both.offsets, [0, 3, 4, 7])
-    np.testing.assert_allclose(both.weights, [0.25, 0.25, 0.5, 1, 1 / 3, 1 / 3, 1 / 3])
+    np.testing.assert_allclose(both.weights, [0.25, 0.25, 0.5, 1, 0.5, 0.3, 0.2])
     points = both.points.toarray() if sp.issparse(both.points) else both.points
     np.testing.assert_array_equal(points, np.vstack([A, B, A]))
 

@@ -110,6 +110,12 @@ def test_constant_features_are_found_and_have_scale_one(kind, value, n_samples):
     assert scale[4] == 1
 
 
+def test_values_stored_in_parts_are_added_up():
+    parts = sp.csr_array((np.array([1.0, 2.0, 3.0, 4.0]), np.array([0, 0, 0, 0]), np.array([0, 2, 3, 4])), shape=(3, 1))
+    scale, _ = feature_scale(Measures.from_arrays([parts]), "feature")
+    np.testing.assert_allclose(scale, np.std([3.0, 3.0, 4.0]))
+
+
 def test_barely_varying_feature_is_not_constant():
     x = np.column_stack([np.arange(6.0), 1000 + 1e-4 * np.arange(6.0)])
     scale, constant = feature_scale(Measures.from_arrays([x, x[::-1]]), "feature")

@@ -307,3 +307,10 @@ def test_change_ignores_rotation_and_unit():
 def test_nothing_to_learn_from(clouds, text):
     with pytest.raises(ValueError, match=text):
         fit((Measures.from_arrays(clouds), np.array([0, 1, 0, 1])))
+
+
+def test_no_unit_when_most_samples_are_copies(labelled):
+    x, z = labelled()[0].split()[:2]
+    copies = Measures.from_arrays([x, x, x, x, x, z])
+    with pytest.raises(ValueError, match="at distance zero.*relative=False"):
+        fit((copies, np.array([0, 1, 0, 1, 0, 1])))

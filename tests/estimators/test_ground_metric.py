@@ -292,7 +292,7 @@ def spoiled(*values, kind=np.asarray):
     return [kind(x) for x in samples]
 
 
-@pytest.mark.parametrize("kind", [np.asarray, sp.csr_array, *((k) for k in (sp.csc_array, sp.coo_array))])
+@pytest.mark.parametrize("kind", [np.asarray, sp.csr_array, sp.csc_array, sp.coo_array, pd.DataFrame])
 @pytest.mark.parametrize("values", [(np.nan, np.nan), (np.inf, np.nan)])
 def test_values_that_are_not_finite_are_named(kind, values):
     with pytest.raises(ValueError, match=r"X\[2\] has 2 values that are NaN or infinite.*feature 1 \(2\)"):
@@ -370,7 +370,7 @@ def test_new_samples_of_another_width_are_refused(learner):
         lambda: learner.pairwise_distances(X, narrow),
         lambda: learner.score(narrow, NEW_Y),
     ):
-        with pytest.raises(ValueError, match="X has 2 features, but the metric was learned on 3"):
+        with pytest.raises(ValueError, match="[XY] has 2 features, but the training samples have 3"):
             call()
 
 

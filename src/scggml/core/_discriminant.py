@@ -38,8 +38,9 @@ def transport_discriminant(
     each pair of classes counting alike) and `R = S_w^(-1/2) S_b S_w^(-1/2)` their ratio, whose eigenvalues say how much
     longer transport is between classes than within, direction by direction. The metric is the symmetric matrix
     `S_w^(-whitening/2) R^power S_w^(-whitening/2)`. Its spectrum is soft: directions are weighed, not cut. Where
-    classes do not differ, `R` is the identity and only the whitening is left: 0 gives the Euclidean metric back, 1 the
-    Mahalanobis metric of the within-class moments.
+    classes do not differ and there is no ridge, `R` is the identity and only the whitening is left: 0 gives the Euclidean
+    metric back, 1 the Mahalanobis metric of the within-class moments. The ridge, which is added to `S_w` alone, turns the
+    metric away from directions with little spread.
 
     Parameters
     ----------
@@ -79,7 +80,7 @@ def transport_discriminant(
     variances = np.maximum(variances, 1e-12 * variances[-1])
     root = axes / np.sqrt(variances)  # S_w^(-1/2), up to the rotation by `axes` that cancels below
     ratios, directions = scipy.linalg.eigh(root.T @ s_b @ root)
-    ratios = np.maximum(ratios, 0.0)
+    ratios = np.maximum(ratios / ratios[-1], 0.0)  # the metric has no unit of its own
     factor = (axes * variances ** (-whitening / 2)) @ (directions * ratios ** (power / 2))
     top = [max(0, len(keep) - n_comps), len(keep) - 1]
     spectrum, vectors = scipy.linalg.eigh(factor @ factor.T, subset_by_index=top)

@@ -20,6 +20,11 @@ def as_points(x: object) -> Points:
     """Return `x` as a two-dimensional float array or CSR array; float32 stays float32, a CSR array is not copied."""
     if sp.issparse(x):
         csr = sp.csr_array(x)
+        if (
+            not csr.has_canonical_format
+        ):  # a value may be stored in parts, which must be added up before they are squared
+            csr = csr.copy()
+            csr.sum_duplicates()
         return csr if np.issubdtype(csr.dtype, np.floating) else csr.astype(np.float64)
     dense = np.asarray(x)
     if dense.dtype not in (np.float32, np.float64):

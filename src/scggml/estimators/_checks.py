@@ -12,31 +12,31 @@ from scggml.core import REGULARIZERS, Measures, TrainingOptions, as_points
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SCALES = ("feature", "global", None)
+SCALES = ("auto", "feature", "global", None)
 
 
-def as_measures(x: Any, *, n_features: int | None = None, min_points: int = 1) -> Measures:
+def as_measures(x: Any, *, n_features: int | None = None, min_points: int = 1, name: str = "X") -> Measures:
     """Return one measure per sample from a list of (n_i, d) arrays; Measures pass through unchecked."""
     if not isinstance(x, Measures):
-        x = _stack(x, min_points)
+        x = _stack(x, min_points, name)
     if n_features is not None and x.n_features != n_features:
-        msg = f"X has {x.n_features} features, but the metric was learned on {n_features}. Pass the same features."
+        msg = f"{name} has {x.n_features} features, but the training samples have {n_features}. Pass the same features."
         raise ValueError(msg)
     return x
 
 
-def _stack(x: Any, min_points: int) -> Measures:
+def _stack(x: Any, min_points: int, name: str) -> Measures:
     if isinstance(x, str) or not hasattr(x, "__len__") or not hasattr(x, "__getitem__"):
-        msg = f"X must be a list with one (n_cells, n_features) array per sample, found {type(x).__name__}"
+        msg = f"{name} must be a list with one (n_cells, n_features) array per sample, found {type(x).__name__}"
         raise TypeError(msg)
     if len(x) == 0:
-        msg = "X has no samples"
+        msg = f"{name} has no samples"
         raise ValueError(msg)
     clouds = []
     for i, points in enumerate(x):
         if getattr(points, "ndim", None) != 2:
             msg = (
-                f"X must be a list with one (n_cells, n_features) array per sample, found {type(points).__name__} with "
+                f"{name} must be a list with one (n_cells, n_features) array per sample, found {type(points).__name__} with "
                 f"{getattr(points, 'ndim', 'no')} dimension(s) at position {i}"
             )
             raise ValueError(msg)
@@ -45,8 +45,12 @@ def _stack(x: Any, min_points: int) -> Measures:
                 f"each sample needs at least {min_points} cells, found {points.shape[0]} in the sample at position {i}"
             )
             raise ValueError(msg)
+        kinds = {np.dtype(t).kind for t in points.dtypes} if hasattr(points, "dtypes") else {points.dtype.kind}
+        if not kinds <= set("biuf"):
+            msg = f"{name}[{i}] must be numeric and real, found dtype kind(s) {check.listed(sorted(kinds))}"
+            raise TypeError(msg)
         clouds.append(as_points(points))
-        check.check_finite(clouds[-1], None, name=f"X[{i}]")
+        check.check_finite(clouds[-1], None, name=f"{name}[{i}]")
     return Measures.from_arrays(clouds)
 
 
@@ -64,7 +68,7 @@ def as_labels(y: Any, n_samples: int) -> NDArray[Any]:
     if n_missing:
         msg = f"y has {n_missing} missing values"
         raise ValueError(msg)
-    kinds = {str if isinstance(label, str) else float for label in labels.tolist()}
+    kinds = {isinstance(label, str) for label in y}
     if len(kinds) > 1:
         msg = "y mixes text and numbers. Make all labels one type."
         raise TypeError(msg)
@@ -74,9 +78,9 @@ def as_labels(y: Any, n_samples: int) -> NDArray[Any]:
 def training_options(params: dict[str, Any], n_features: int) -> TrainingOptions:
     """Return checked options from the parameters of `GroundMetricLearner`."""
     values = {name: params[name] for name in TrainingOptions.__dataclass_fields__}
+    check.check_choice("scale", values["scale"], SCALES)
     if values["scale"] == "auto":
         values["scale"] = "feature"
-    check.check_choice("scale", values["scale"], SCALES)
     check.check_choice("init", values["init"], ("discriminant", "random"))
     check.check_choice("regularizer", values["regularizer"], tuple(REGULARIZERS))
     check.check_choice("relative", values["relative"], (True, False))

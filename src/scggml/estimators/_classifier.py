@@ -91,7 +91,7 @@ class OTNeighborsClassifier(ClassifierMixin, BaseEstimator):
         check.check_integer("n_neighbors", self.n_neighbors, minimum=1)
         check_jobs(self.n_jobs)
         learner = GroundMetricLearner(n_jobs=self.n_jobs) if self.learner is None else self.learner
-        measures = as_measures(X, min_points=1 if learner == "euclidean" else MIN_CELLS)
+        measures = as_measures(X, min_points=MIN_CELLS if isinstance(learner, GroundMetricLearner) else 1)
         labels = as_labels(y, len(measures))
         if isinstance(learner, GroundMetricLearner):
             self.learner_: GroundMetricLearner | None = clone(learner).fit(measures, labels)

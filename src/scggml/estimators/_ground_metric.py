@@ -67,8 +67,8 @@ class GroundMetricLearner(TransformerMixin, BaseEstimator):
     power
         Exponent of the ratio of moments; larger values concentrate the metric on fewer directions.
     whitening
-        Between 0, where classes that do not differ give the Euclidean metric back, and 1, where they give the
-        Mahalanobis metric of the within-class moments.
+        Between 0 and 1. Without ridge, classes that do not differ give the Euclidean metric back with 0, and the Mahalanobis
+        metric of the within-class moments with 1.
     margin
         Required difference of distances, in median distances or, with `relative=False`, in units of the distance.
     reg
@@ -246,7 +246,7 @@ class GroundMetricLearner(TransformerMixin, BaseEstimator):
         Distances, (n_samples, n_samples) symmetric with zero diagonal, or (n_samples, n_samples_of_Y).
         """
         measures = self._project(self._check(X))
-        other = None if Y is None else self._project(self._check(Y))
+        other = None if Y is None else self._project(self._check(Y, "Y"))
         return pairwise_distances(measures, other, n_jobs=self.n_jobs)[0]
 
     def get_mahalanobis_matrix(self) -> NDArray[np.float64]:
@@ -273,9 +273,9 @@ class GroundMetricLearner(TransformerMixin, BaseEstimator):
         scores = class_scores(distances, self._training_codes, rule="knn", n_neighbors=n_neighbors)
         return float((self.classes_[scores.argmax(axis=1)] == labels).mean())
 
-    def _check(self, X: Samples) -> Measures:
+    def _check(self, X: Samples, name: str = "X") -> Measures:
         check_is_fitted(self)
-        return as_measures(X, n_features=self.n_features_in_)
+        return as_measures(X, n_features=self.n_features_in_, name=name)
 
     def _project(self, measures: Measures) -> Measures:
         return measures.with_points(self.metric_.project(measures.points))

@@ -11,6 +11,7 @@ import pandas as pd
 
 from scggml import _validation as check
 from scggml._keys import colors
+from scggml._stored import writable
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -94,9 +95,7 @@ def filter_samples(
     if dropped:
         warnings.warn(f"dropped {'; '.join(dropped)} ({int((~mask).sum())} cells)", UserWarning, stacklevel=2)
     logger.info("kept %d of %d samples", int(keep.sum()), len(names))
-    adata = adata.copy() if copy else adata
-    if adata.is_view:
-        adata._init_as_actual(adata.copy())
+    adata = writable(adata, copy=copy)
     if not mask.all():
         adata._inplace_subset_obs(mask)
     for key in (sample_key, label_key):

@@ -8,6 +8,7 @@ import numpy as np
 
 from scggml import _validation as check
 from scggml._keys import embedding
+from scggml._stored import writable
 from scggml.get import distances as get_distances
 
 if TYPE_CHECKING:
@@ -100,9 +101,7 @@ def embed_samples(
         places = _umap(matrix, n_components, n_neighbors, seed)
     else:
         places = _diffmap(matrix, n_components, n_neighbors)
-    sdata = sdata.copy() if copy else sdata
-    if sdata.is_view:
-        sdata._init_as_actual(sdata.copy())
+    sdata = writable(sdata, copy=copy)
     sdata.obsm[name] = np.asarray(places, dtype=np.float64)
     return sdata if copy else None
 

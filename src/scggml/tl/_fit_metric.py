@@ -13,6 +13,7 @@ import scipy.sparse as sp
 from scggml import _validation as check
 from scggml._cohort import Representation, read_cohort, read_representation, standard_deviation
 from scggml._keys import PCA, PCA_LOADINGS, Keys
+from scggml._stored import writable
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -145,9 +146,7 @@ def fit_metric(
         weights = (to_features @ learner.components_.T) * standard_deviation(genes)[:, None]
 
     keys = Keys(key_added)
-    adata = adata.copy() if copy else adata
-    if adata.is_view:
-        adata._init_as_actual(adata.copy())
+    adata = writable(adata, copy=copy)
     entry = {
         "params": {
             name: value

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from scggml import _validation as check
 from scggml._keys import Keys
+from scggml._stored import writable
 from scggml.get._gene_weights import gene_table
 
 if TYPE_CHECKING:
@@ -51,8 +52,6 @@ def rank_genes(adata: AnnData, *, key: str = "ggml", copy: bool = False) -> AnnD
     """
     check.check_anndata("adata", adata)
     table = gene_table(adata, key)
-    adata = adata.copy() if copy else adata
-    if adata.is_view:
-        adata._init_as_actual(adata.copy())
+    adata = writable(adata, copy=copy)
     adata.uns[Keys(key).gene_ranking] = table
     return adata if copy else None
