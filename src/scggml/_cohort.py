@@ -10,7 +10,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from . import _validation as check
-from ._keys import N_CELLS, PCA
+from ._keys import N_CELLS, PCA, colors
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -87,11 +87,8 @@ class Cohort:
         """Return one row per sample: `n_cells` and every column that is constant within samples."""
         first = pd.Series(np.arange(len(self.codes))).groupby(self.codes).first().to_numpy()
         rows = obs.iloc[first]
-        constant = [
-            column
-            for column in obs.columns
-            if (_factorized(obs[column]) == _factorized(obs[column])[first][self.codes]).all()
-        ]
+        values = {column: _factorized(obs[column]) for column in obs.columns}
+        constant = [column for column, value in values.items() if (value == value[first][self.codes]).all()]
         table = rows[constant].copy()
         for column in constant:
             if isinstance(table[column].dtype, pd.CategoricalDtype):
@@ -107,20 +104,42 @@ def _factorized(column: pd.Series) -> NDArray[np.int64]:
 
 def read_cohort(adata: AnnData, sample_key: str, label_key: str | None = None) -> Cohort:
     """Return the samples of an AnnData, checked; with `label_key` also their classes."""
-    column = check.check_column("sample_key", sample_key, adata.obs)
-    labels = None if label_key is None else check.check_column("label_key", label_key, adata.obs)
-    check.check_declared_samples(sample_key, column)
-    names, codes = np.unique(check.as_names("sample_key", sample_key, column), return_inverse=True)
+    names, codes = sample_codes(adata.obs, sample_key)
+    if label_key is not None:
+        check.check_column("label_key", label_key, adata.obs)
+    check.check_declared_samples(sample_key, adata.obs[sample_key])
     cohort = Cohort(names, codes, None)
     check.check_sizes(names, cohort.sizes)
-    if labels is None or label_key is None:
+    if label_key is None:
         return cohort
-    text = check.as_names("label_key", label_key, labels)
+    labels = sample_labels(adata.obs, label_key, names, codes)
+    check.check_classes(labels, name=f"label_key={label_key!r}")
+    return Cohort(names, codes, labels)
+
+
+def sample_codes(obs: pd.DataFrame, sample_key: str) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
+    """Return the sorted names of the samples, (n_samples,), and the sample of each cell, (n_obs,)."""
+    column = check.check_column("sample_key", sample_key, obs)
+    return np.unique(check.as_names("sample_key", sample_key, column), return_inverse=True)
+
+
+def sample_labels(
+    obs: pd.DataFrame, label_key: str, names: NDArray[np.object_], codes: NDArray[np.int64]
+) -> NDArray[np.object_]:
+    """Return the one label of each sample as text, (n_samples,)."""
+    text = check.as_names("label_key", label_key, check.check_column("label_key", label_key, obs))
     check.check_one_label(names, codes, label_key, text)
-    sample_labels = np.empty(len(names), dtype=object)
-    sample_labels[codes] = text
-    check.check_classes(sample_labels, name=f"label_key={label_key!r}")
-    return Cohort(names, codes, sample_labels)
+    labels = np.empty(len(names), dtype=object)
+    labels[codes] = text
+    return labels
+
+
+def kept_colors(adata: AnnData, key: str, kept: pd.Index) -> list[Any] | None:
+    """Return scanpy's colours of the categories of `obs[key]` that are kept; None where there are none."""
+    palette, categories = adata.uns.get(colors(key)), adata.obs[key].cat.categories
+    if not isinstance(palette, list | np.ndarray) or len(palette) < len(categories):
+        return None
+    return [palette[categories.get_loc(name)] for name in kept]
 
 
 def read_representation(adata: AnnData, use_rep: str | None, layer: str | None) -> Representation:

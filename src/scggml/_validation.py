@@ -56,6 +56,20 @@ def check_number(
     return number
 
 
+def check_random_generator(rng: Any) -> np.random.Generator:
+    """Return a generator from an int, a generator or None."""
+    if rng is not None and not isinstance(rng, np.random.Generator):
+        check_integer("rng", rng, minimum=0)
+    return np.random.default_rng(rng)
+
+
+def check_jobs(n_jobs: Any) -> None:
+    """Refuse a number of jobs that joblib would not take."""
+    if n_jobs is not None and (check_integer("n_jobs", n_jobs, minimum=-1024) == 0):
+        msg = "n_jobs must not be 0. Pass None or -1 for all cores, or a positive number."
+        raise ValueError(msg)
+
+
 def check_choice(name: str, value: Any, choices: Collection[Any]) -> None:
     """Refuse a value that is not among `choices`."""
     if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):

@@ -139,7 +139,7 @@ def test_paper_variant_lowers_the_loss(labelled, n_comps):
 
 
 def test_random_start_is_uniform_in_minus_one_to_one(labelled, monkeypatch):
-    monkeypatch.setattr(module, "_fit_full", lambda problem, components, triplets, rng: components)
+    monkeypatch.setattr(module, "_fit_full", lambda problem, components, triplets: components)
     start = fit(labelled(n_per_class=2, d=400), init="random", n_comps=5)
     assert start.shape == (5, 400)
     assert -1 <= start.min() < -0.99

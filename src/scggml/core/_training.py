@@ -152,8 +152,9 @@ def train(
     )  # fmt: skip
     if options.refine_cells is not None:
         problem = replace(problem, measures=measures.thinned(options.refine_cells))
-    fit = _fit_batches if options.batch_size is not None else _fit_full
-    return fit(problem, components, triplets, batch_rng)
+    if options.batch_size is None:
+        return _fit_full(problem, components, triplets)
+    return _fit_batches(problem, components, triplets, options.batch_size, batch_rng)
 
 
 def _choose_triplets(
@@ -197,11 +198,8 @@ def _start(problem: _Problem, codes: NDArray[np.integer], rng: np.random.Generat
     return components
 
 
-def _fit_full(
-    problem: _Problem, components: NDArray[np.float64], triplets: Triplets, rng: np.random.Generator
-) -> TrainingResult:
+def _fit_full(problem: _Problem, components: NDArray[np.float64], triplets: Triplets) -> TrainingResult:
     """Alternate exact solves with gradient steps on fixed plans; keep the best map, stop when nothing moves."""
-    del rng
     options = problem.options
     solved = problem.solve(problem.project(components), triplets, "transport under the start")
     objective, lr = _units(problem, components, solved.distances, triplets)
@@ -261,11 +259,10 @@ def _step(
 
 
 def _fit_batches(
-    problem: _Problem, components: NDArray[np.float64], triplets: Triplets, rng: np.random.Generator
+    problem: _Problem, components: NDArray[np.float64], triplets: Triplets, batch_size: int, rng: np.random.Generator
 ) -> TrainingResult:
     """Train as in the paper: minibatches of triplets, plans solved at every step, the optimiser reset each epoch."""
     options = problem.options
-    assert options.batch_size is not None
     reference, lr = 1.0, options.lr
     if options.relative:
         solved = problem.solve(problem.project(components), triplets, "transport under the start")
@@ -280,8 +277,8 @@ def _fit_batches(
             optimizer = torch.optim.Adam([weight], lr=lr)
             total, gap = 0.0, 0.0
             order = rng.permutation(len(triplets))
-            for start in range(0, len(order), options.batch_size):
-                index = order[start : start + options.batch_size]
+            for start in range(0, len(order), batch_size):
+                index = order[start : start + batch_size]
                 batch = triplets.subset(index)
                 solved = problem.solve(problem.project(weight.numpy()), batch)
                 assert solved.plans is not None

@@ -106,17 +106,3 @@ def training_options(params: dict[str, Any], n_features: int) -> TrainingOptions
     else:
         check.check_integer("triplets", values["triplets"], minimum=1)
     return TrainingOptions(**values)
-
-
-def check_random_generator(rng: Any) -> np.random.Generator:
-    """Return a generator from an int, a generator or None."""
-    if rng is not None and not isinstance(rng, np.random.Generator):
-        check.check_integer("rng", rng, minimum=0)
-    return np.random.default_rng(rng)
-
-
-def check_jobs(n_jobs: Any) -> None:
-    """Refuse a number of jobs that joblib would not take."""
-    if n_jobs is not None and (check.check_integer("n_jobs", n_jobs, minimum=-1024) == 0):
-        msg = "n_jobs must not be 0. Pass None or -1 for all cores, or a positive number."
-        raise ValueError(msg)

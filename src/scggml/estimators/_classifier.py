@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from scggml import _validation as check
 from scggml.core import RULES, class_scores, pairwise_distances
 
-from ._checks import as_labels, as_measures, check_jobs
+from ._checks import as_labels, as_measures
 from ._ground_metric import MIN_CELLS, GroundMetricLearner
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class OTNeighborsClassifier(ClassifierMixin, BaseEstimator):
         """
         check.check_choice("rule", self.rule, RULES)
         check.check_integer("n_neighbors", self.n_neighbors, minimum=1)
-        check_jobs(self.n_jobs)
+        check.check_jobs(self.n_jobs)
         learner = GroundMetricLearner(n_jobs=self.n_jobs) if self.learner is None else self.learner
         measures = as_measures(X, min_points=MIN_CELLS if isinstance(learner, GroundMetricLearner) else 1)
         labels = as_labels(y, len(measures))

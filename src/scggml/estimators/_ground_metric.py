@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from scggml import _validation as check
 from scggml.core import class_scores, pairwise_distances, train
 
-from ._checks import as_labels, as_measures, check_jobs, check_random_generator, training_options
+from ._checks import as_labels, as_measures, training_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -199,8 +199,8 @@ class GroundMetricLearner(TransformerMixin, BaseEstimator):
         labels = as_labels(y, len(measures))
         check.check_classes(labels, name="y")
         options = training_options(self.get_params(deep=False), measures.n_features)
-        check_jobs(self.n_jobs)
-        rng = check_random_generator(self.rng)
+        check.check_jobs(self.n_jobs)
+        rng = check.check_random_generator(self.rng)
         classes, codes = np.unique(labels, return_inverse=True)
         result = train(measures, codes, options, rng=rng, n_jobs=self.n_jobs)
         self.metric_: GroundMetric = result.metric

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from scggml import _validation as check
+from scggml._cohort import kept_colors, sample_codes, sample_labels
 from scggml._keys import colors
 from scggml._stored import writable
 
@@ -69,8 +70,7 @@ def filter_samples(
         raise ValueError(msg)
     check.check_integer("min_cells", min_cells, minimum=1)
     check.check_integer("min_samples", min_samples, minimum=1)
-    column = check.check_column("sample_key", sample_key, adata.obs)
-    names, codes = np.unique(check.as_names("sample_key", sample_key, column), return_inverse=True)
+    names, codes = sample_codes(adata.obs, sample_key)
     sizes = np.bincount(codes, minlength=len(names))
     keep = sizes >= min_cells
     dropped = []
@@ -78,16 +78,13 @@ def filter_samples(
         small = check.listed([f"{names[i]} ({sizes[i]})" for i in np.flatnonzero(~keep)])
         dropped.append(f"{int((~keep).sum())} sample(s) with fewer than {min_cells} cells: {small}")
     if label_key is not None:
-        labels = check.as_names("label_key", label_key, check.check_column("label_key", label_key, adata.obs))
-        check.check_one_label(names, codes, label_key, labels)
-        of_sample = np.empty(len(names), dtype=object)
-        of_sample[codes] = labels
-        counts = pd.Series(of_sample[keep]).value_counts(sort=False)
+        labels = sample_labels(adata.obs, label_key, names, codes)
+        counts = pd.Series(labels[keep]).value_counts(sort=False)
         rare = counts.index[counts < min_samples]
         if len(rare):
             few = check.listed([f"{name} ({counts[name]})" for name in rare])
             dropped.append(f"{len(rare)} class(es) with fewer than {min_samples} samples: {few}")
-            keep &= ~np.isin(of_sample, rare)
+            keep &= ~np.isin(labels, rare)
     if not keep.any():
         msg = f"nothing would be left: {'; '.join(dropped)}. Lower min_cells={min_cells} or min_samples={min_samples}."
         raise ValueError(msg)
@@ -101,12 +98,8 @@ def filter_samples(
     for key in (sample_key, label_key):
         if key is not None and isinstance(adata.obs[key].dtype, pd.CategoricalDtype):
             kept = adata.obs[key].cat.remove_unused_categories()
-            palette = adata.uns.get(colors(key))
-            if isinstance(palette, list | np.ndarray) and len(palette) == len(adata.obs[key].cat.categories):
-                adata.uns[colors(key)] = [
-                    shade
-                    for name, shade in zip(adata.obs[key].cat.categories, palette, strict=True)
-                    if name in kept.cat.categories
-                ]
+            palette = kept_colors(adata, key, kept.cat.categories)
+            if palette is not None:
+                adata.uns[colors(key)] = palette
             adata.obs[key] = kept
     return adata if copy else None

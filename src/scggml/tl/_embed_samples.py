@@ -89,9 +89,7 @@ def embed_samples(
     check.check_integer("n_neighbors", n_neighbors, minimum=2)
     name = embedding(method) if key_added is None else key_added
     check.check_name("key_added", name)
-    if rng is not None and not isinstance(rng, np.random.Generator):
-        check.check_integer("rng", rng, minimum=0)
-    seed = int(np.random.default_rng(rng).integers(2**31 - 1))
+    seed = int(check.check_random_generator(rng).integers(2**31 - 1))
     n_neighbors = min(n_neighbors, n - 1)
     if method == "mds":
         places = _mds(matrix, n_components)

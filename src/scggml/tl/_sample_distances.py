@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pandas as pd
 
 from scggml import _validation as check
-from scggml._cohort import read_cohort, read_representation
+from scggml._cohort import kept_colors, read_cohort, read_representation
 from scggml._keys import Keys, colors
 from scggml._stored import select_features, stored_entry, stored_metric
 
 if TYPE_CHECKING:
+    import pandas as pd
     from anndata import AnnData
 
 
@@ -81,6 +81,7 @@ def sample_distances(
     check.check_choice("metric", metric, ("learned", "euclidean", "cityblock", "cosine"))
     keys = Keys(key if key_added is None else key_added)
     check.check_name("key_added", keys.key)
+    check.check_jobs(n_jobs)
     params: dict[str, Any] = {}
     entry = stored_entry(adata, key) if metric == "learned" else None
     if entry is not None:
@@ -100,9 +101,7 @@ def sample_distances(
         _check_directions(points, representation.text)
 
     from scggml.core import Measures, pairwise_distances
-    from scggml.estimators import check_jobs
 
-    check_jobs(n_jobs)
     measures = Measures.from_codes(points, cohort.codes, len(cohort.names))
     cost = "euclidean" if metric == "learned" else metric
     distances, gap = pairwise_distances(measures, cost=cost, n_jobs=n_jobs, progress="sample distances")
@@ -139,12 +138,6 @@ def _check_directions(points: Any, text: str) -> None:
 
 def _kept_colors(adata: AnnData, obs: pd.DataFrame) -> dict[str, Any]:
     """Return scanpy's colours of the categorical columns that samples have too."""
-    kept = {}
-    for column in obs.columns.intersection(adata.obs.columns):
-        palette = adata.uns.get(colors(column))
-        if not isinstance(palette, list | np.ndarray) or not isinstance(obs[column].dtype, pd.CategoricalDtype):
-            continue
-        categories = adata.obs[column].cat.categories
-        if len(palette) >= len(categories):
-            kept[colors(column)] = [palette[categories.get_loc(name)] for name in obs[column].cat.categories]
-    return kept
+    columns = [name for name in obs.columns.intersection(adata.obs.columns) if obs[name].dtype == "category"]
+    found = {colors(name): kept_colors(adata, name, obs[name].cat.categories) for name in columns}
+    return {key: palette for key, palette in found.items() if palette is not None}
