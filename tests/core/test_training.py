@@ -15,6 +15,7 @@ from scggml.core import (
     square_pairs,
     train,
     transport_discriminant,
+    typical_cost,
 )
 from scggml.core import _training as module
 from scggml.core._discriminant import default_ridge
@@ -54,7 +55,7 @@ def test_gradient_acts_on_scaled_active_features(labelled, emd2, relative, kind)
     scale, active = np.array([0.5, 2.0, 3.0, 1.0]), np.array([True, True, True, False])
     w = np.random.default_rng(2).normal(size=(2, 4)) * active
     options = TrainingOptions(margin=2.0, reg=0.3, regularizer="l21", relative=relative)
-    problem = module._Problem(measures, scale, active, options, 1)
+    problem = module.Problem(measures, scale, active, options, 1)
     triplets = all_triplets(codes)
     objective = problem.objective(triplets, 1.5)
 
@@ -62,8 +63,8 @@ def test_gradient_acts_on_scaled_active_features(labelled, emd2, relative, kind)
         z = [x @ (components / scale).T for x in clouds]
         return objective(components, np.array([emd2(z[i], z[j]) for i, j in triplets.pairs]))[0]
 
-    plans = problem.solve(problem.project(w), triplets).plans
-    value, gradient = problem.value_and_gradient(objective, w, plans)
+    solved = problem.solve(problem.project(w), triplets.pairs)
+    value, gradient, _ = problem.value_and_gradient(objective, w, solved)
     np.testing.assert_allclose(value, exact(w), rtol=1e-10)
     np.testing.assert_array_equal(gradient[:, 3], 0)
     for index in np.ndindex(2, 3):
@@ -184,8 +185,8 @@ def test_refinement_lowers_the_loss_and_returns_the_best(labelled, init, relativ
     assert history.min() < history[0]
     if not relative:  # absolute: the value at the returned map can be computed without the start
         triplets = all_triplets(codes)
-        problem = module._Problem(measures, result.metric.scale, np.ones(3, dtype=bool), TrainingOptions(**options), 1)
-        solved = problem.solve(problem.project(result.metric.components), triplets)
+        problem = module.Problem(measures, result.metric.scale, np.ones(3, dtype=bool), TrainingOptions(**options), 1)
+        solved = problem.solve(problem.project(result.metric.components), triplets.pairs)
         loss = problem.objective(triplets, 1.0)(result.metric.components, solved.distances)[0]
         np.testing.assert_allclose(loss, history.min(), rtol=1e-12)
 
@@ -209,10 +210,10 @@ def test_batches_stop_when_settled(labelled):
 def test_steps_that_worsen_the_objective_are_taken_back(labelled, monkeypatch):
     steps, origins = [], []
 
-    def worsen(problem, objective, components, plans, lr):
+    def worsen(problem, objective, components, solved, lr):
         steps.append(lr)
         origins.append(components)
-        return np.array([[0.0, 1.0, 0.0]])  # the feature in which classes do not differ
+        return np.array([[0.0, 1.0, 0.0]]), solved  # the feature in which classes do not differ
 
     start = fit(labelled(), max_iter=1)
     monkeypatch.setattr(module, "_descend", worsen)
@@ -282,12 +283,12 @@ def test_refinement_sees_a_part_of_the_cells_and_the_closed_form_all(labelled):
 
 
 def test_auto_triplets_are_sampled_in_large_cohorts(monkeypatch):
-    codes, rng = np.tile([0, 1], 10), np.random.default_rng(0)
-    assert len(module._choose_triplets(codes, "auto", rng)) == n_all_triplets(codes) == 20 * 9 * 10
+    codes, rng = np.tile([0, 1], 15), np.random.default_rng(0)
+    assert len(module._choose_triplets(codes, "auto", rng)) == n_all_triplets(codes) == 30 * 14 * 15
     monkeypatch.setattr(module, "_MAX_TRIPLETS", 1000)
-    assert len(module._choose_triplets(codes, "auto", rng)) == 20 * 5 * 5
-    assert len(module._choose_triplets(codes, "all", rng)) == 20 * 9 * 10
-    assert len(module._choose_triplets(codes, 2, rng)) == 20 * 2 * 2
+    assert len(module._choose_triplets(codes, "auto", rng)) == 30 * 10 * 10
+    assert len(module._choose_triplets(codes, "all", rng)) == 30 * 14 * 15
+    assert len(module._choose_triplets(codes, 2, rng)) == 30 * 2 * 2
 
 
 def test_change_ignores_rotation_and_unit():
@@ -314,3 +315,89 @@ def test_no_unit_when_most_samples_are_copies(labelled):
     copies = Measures.from_arrays([x, x, x, x, x, z])
     with pytest.raises(ValueError, match="at distance zero.*relative=False"):
         fit((copies, np.array([0, 1, 0, 1, 0, 1])))
+
+
+def test_batches_start_from_the_last_trees_and_come_to_the_same(labelled, monkeypatch):
+    options = {"init": "random", "relative": False, "margin": 5.0, "batch_size": 20, "max_iter": 4, "tol": 0.0}
+    starts = []
+    solve = module.Problem.solve
+
+    def seen(self, projected, pairs, progress=None, start=None):
+        starts.append((start.known_plans.sizes > 0).mean())
+        return solve(self, projected, pairs, progress, start)
+
+    monkeypatch.setattr(module.Problem, "solve", seen)
+    warm = fit(labelled(), **options)
+    assert starts[0] == 0 and starts[-1] == 1
+    monkeypatch.setattr(module._LastTrees, "update", lambda *args: None)
+    cold = fit(labelled(), **options)
+    np.testing.assert_allclose(warm.loss_history, cold.loss_history, rtol=1e-9)
+    np.testing.assert_allclose(warm.metric.components, cold.metric.components, rtol=1e-7)
+
+
+@pytest.mark.parametrize("solver", ["sinkhorn", "sinkhorn_divergence"])
+@pytest.mark.parametrize("batch_size", [None, 20])
+def test_entropic_training_lowers_the_loss_and_reports_its_strength(labelled, solver, batch_size):
+    measures, codes = labelled(shift=1.0)
+    options = {"solver": solver, "sinkhorn_reg": 0.3, "max_iter": 6, "tol": 0.0, "batch_size": batch_size}
+    result = fit((measures, codes), **options)
+    assert result.loss_history[-1] < result.loss_history[0]
+    assert 0 <= result.gap <= 1e-6
+    start = fit((measures, codes), **options | {"max_iter": 1, "batch_size": None})
+    space = measures.with_points(start.metric.project(measures.points))
+    np.testing.assert_allclose(start.epsilon, 0.3 * typical_cost(space), rtol=1e-9)
+    assert fit((measures, codes)).epsilon is None
+
+
+def test_entropic_gradient_is_that_of_the_solved_objective(labelled):
+    measures, codes = labelled(n_per_class=2, seed=1)
+    options = TrainingOptions(solver="sinkhorn", sinkhorn_reg=0.2, margin=2.0, reg=0.3, relative=False)
+    w = np.random.default_rng(2).normal(size=(2, 3))
+    problem = module.Problem(measures, np.ones(3), np.ones(3, dtype=bool), options, 1)
+    problem = problem.with_epsilon(problem.project(w))
+    objective = problem.objective(all_triplets(codes), 1.0)
+    solved = problem.solve(problem.project(w), objective.triplets.pairs)
+
+    def value(components):
+        return problem.value_and_gradient(objective, components, solved)[0]
+
+    gradient = problem.value_and_gradient(objective, w, solved)[1]
+    for index in np.ndindex(2, 3):
+        step = np.zeros_like(w)
+        step[index] = 1e-4
+        expected = (value(w + step) - value(w - step)) / 2e-4
+        np.testing.assert_allclose(gradient[index], expected, rtol=1e-3, atol=1e-5)
+
+
+def test_only_as_many_cells_as_asked_for_take_part_in_the_closed_form(labelled, monkeypatch, caplog):
+    measures, codes = labelled()
+    few = fit((measures.thinned(4), codes), scale=None, refine_cells=4)
+    by_limit = fit((measures, codes), scale=None, max_cells=4, refine_cells=4)
+    np.testing.assert_array_equal(by_limit.metric.components, few.metric.components)
+    pairs = all_triplets(codes).pairs
+    limit = module._cells_per_sample
+    assert limit(measures, pairs, "auto") == limit(measures, pairs, None) == measures.sizes.max()
+    monkeypatch.setattr(module, "_MIN_CELLS", 2)
+    monkeypatch.setattr(module, "_MAX_COSTS", 16 * len(pairs))
+    with caplog.at_level("INFO", logger="scggml"):
+        assert limit(measures, pairs, "auto") == 4
+    assert "at most 4 cells" in caplog.text
+    monkeypatch.setattr(module, "_MAX_COSTS", 10**10)
+    monkeypatch.setattr(module, "WIDE", 2)
+    monkeypatch.setattr(module, "_MAX_WIDE_VALUES", 5 * 3 * len(measures))
+    assert limit(measures, pairs, "auto") == 5
+
+
+def test_closed_form_uses_the_pairs_of_the_triplets(labelled, monkeypatch):
+    measures, codes = labelled(n_per_class=6)
+    seen = []
+    discriminant = module.transport_discriminant
+
+    def spy(measures, plans, pairs, codes, **options):
+        seen.append(pairs)
+        return discriminant(measures, plans, pairs, codes, **options)
+
+    monkeypatch.setattr(module, "transport_discriminant", spy)
+    fit((measures, codes), triplets=1)
+    fit((measures, codes), triplets="all")
+    assert len(seen[0]) < len(seen[1]) == len(codes) * (len(codes) - 1) // 2

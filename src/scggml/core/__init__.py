@@ -1,23 +1,40 @@
 """Numbers only: point clouds, ground metrics, optimal transport and training. Knows no AnnData and no plot."""
 
-from ._discriminant import transport_discriminant
+from ._checkpoint import Checkpoint
+from ._costs import COSTS
+from ._discriminant import WIDE, transport_discriminant
+from ._distances import Entropic, pairwise_distances
+from ._entropic import EntropicTransport, solve_pairs_entropic
 from ._measures import Measures, as_points
-from ._metric import GroundMetric, feature_moments, feature_scale
+from ._metric import GroundMetric, feature_moments, feature_scale, typical_cost, weighted_moments
 from ._neighbors import RULES, class_scores
 from ._objective import REGULARIZERS, Objective, Regularizer
-from ._training import TrainingOptions, TrainingResult, train
-from ._transport import COSTS, Plans, Transport, cross_pairs, pairwise_distances, solve_pairs, square_pairs
+from ._plans import Plans, Transport
+from ._problem import SOLVERS, Solver, TrainingOptions
+from ._sketch import Sketch, coresets
+from ._stored_points import BLOCK_SIZE, StoredPoints
+from ._training import TrainingResult, train
+from ._transport import cross_pairs, solve_pairs, square_pairs
 from ._triplets import Triplets, all_triplets, n_all_triplets, sample_triplets
 
 __all__ = [
+    "BLOCK_SIZE",
     "COSTS",
     "REGULARIZERS",
     "RULES",
+    "SOLVERS",
+    "WIDE",
+    "Checkpoint",
+    "Entropic",
+    "EntropicTransport",
     "GroundMetric",
     "Measures",
     "Objective",
     "Plans",
     "Regularizer",
+    "Sketch",
+    "Solver",
+    "StoredPoints",
     "TrainingOptions",
     "TrainingResult",
     "Transport",
@@ -25,6 +42,7 @@ __all__ = [
     "all_triplets",
     "as_points",
     "class_scores",
+    "coresets",
     "cross_pairs",
     "feature_moments",
     "feature_scale",
@@ -32,7 +50,10 @@ __all__ = [
     "pairwise_distances",
     "sample_triplets",
     "solve_pairs",
+    "solve_pairs_entropic",
     "square_pairs",
     "train",
     "transport_discriminant",
+    "typical_cost",
+    "weighted_moments",
 ]

@@ -7,21 +7,26 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.linalg
 
+from ._entropic import EntropicTransport
 from ._metric import column_blocks
+from ._wide import wide_discriminant
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import scipy.sparse as sp
     from numpy.typing import NDArray
 
     from ._measures import Measures, Points
-    from ._transport import Plans
+    from ._plans import Plans
 
+WIDE = 3000  # features beyond which nothing of size features x features is formed
 _NEGLIGIBLE = 1e-4  # directions that weigh less than this fraction of the first are dropped
 
 
 def transport_discriminant(
     measures: Measures,
-    plans: Plans,
+    plans: Plans | EntropicTransport,
     pairs: NDArray[np.int64],
     codes: NDArray[np.integer],
     *,
@@ -31,6 +36,7 @@ def transport_discriminant(
     ridge: float,
     power: float,
     whitening: float,
+    n_jobs: int | None = None,
 ) -> NDArray[np.float64]:
     """Return the components that the plans of all pairs suggest, (at most n_comps, n_features), on scaled features.
 
@@ -47,7 +53,7 @@ def transport_discriminant(
     measures
         Training samples with raw points.
     plans, pairs
-        Transport plans of the pairs of measures, (n_pairs, 2).
+        Transport plans of the pairs of measures, (n_pairs, 2), sparse or entropic.
     codes
         Class of each measure, (n_measures,).
     scale, active
@@ -57,17 +63,29 @@ def transport_discriminant(
     ridge
         Shrinkage of the within-class moments: this fraction of their mean variance is added to every direction.
     power
-        Exponent of the ratio.
+        Exponent of the ratio; must be one for more than `WIDE` features, where the metric is found without forming the
+        moments.
     whitening
         Exponent of the within-class moments, between 0 and 1.
+    n_jobs
+        Threads; used beyond `WIDE` features.
     """
     within, between = class_balanced_weights(pairs, codes)
-    moments = [
-        _second_moment(
-            measures.points, plans.laplacian(np.repeat(weights, plans.sizes) * plans.mass, len(measures.weights))
-        )
-        for weights in (within, between)
-    ]
+    moments: Iterable[NDArray[np.float64]]
+    if isinstance(plans, EntropicTransport):
+        moments = (plans.second_moment(measures.points, weights) for weights in (within, between))
+    else:
+        graphs = [
+            plans.laplacian(np.repeat(weights, plans.sizes) * plans.mass, len(measures.weights))
+            for weights in (within, between)
+        ]
+        if measures.n_features > WIDE:
+            vectors = wide_discriminant(
+                measures.points, *graphs, unit=active / scale, n_comps=n_comps, ridge=ridge, whitening=whitening,
+                n_jobs=n_jobs,
+            )  # fmt: skip
+            return _as_components(vectors)
+        moments = (_second_moment(measures.points, graph) for graph in graphs)
     keep = np.flatnonzero(active)
     unit = np.outer(scale[keep], scale[keep])
     s_w, s_b = (moment[np.ix_(keep, keep)] / unit for moment in moments)
@@ -84,15 +102,18 @@ def transport_discriminant(
     factor = (axes * variances ** (-whitening / 2)) @ (directions * ratios ** (power / 2))
     top = [max(0, len(keep) - n_comps), len(keep) - 1]
     spectrum, vectors = scipy.linalg.eigh(factor @ factor.T, subset_by_index=top)
-    spectrum, vectors = spectrum[::-1] / spectrum[-1], vectors[:, ::-1]
-    n_kept = int((spectrum > _NEGLIGIBLE).sum())
-    vectors = vectors[:, :n_kept] * np.sqrt(spectrum[:n_kept])
+    whole = np.zeros((len(scale), len(spectrum)))
+    whole[keep] = vectors[:, ::-1] * np.sqrt(np.maximum(spectrum[::-1] / spectrum[-1], 0.0))
+    return _as_components(whole)
+
+
+def _as_components(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return scaled eigenvectors (n_features, n) as components, without those that hardly weigh."""
+    weight = (vectors**2).sum(axis=0)
+    components = vectors[:, weight > _NEGLIGIBLE * weight.max()].T
     # a direction's sign is arbitrary: fix it, so that equal input gives equal loadings
-    largest = np.abs(vectors).argmax(axis=0)
-    vectors *= np.sign(vectors[largest, np.arange(n_kept)])
-    components = np.zeros((n_kept, len(scale)))
-    components[:, keep] = vectors.T
-    return components
+    largest = np.abs(components).argmax(axis=1)
+    return components * np.sign(components[np.arange(len(components)), largest])[:, None]
 
 
 def default_ridge(measures: Measures) -> float:

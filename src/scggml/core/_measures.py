@@ -8,16 +8,23 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import scipy.sparse as sp
 
+from ._stored_points import StoredPoints
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    Points: TypeAlias = Any  # NDArray[np.floating] or csr_array: scipy.sparse has no types
+    Points: TypeAlias = Any  # NDArray[np.floating], csr_array (scipy.sparse has no types), or StoredPoints where said
 
 
 def as_points(x: object) -> Points:
-    """Return `x` as a two-dimensional float array or CSR array; float32 stays float32, a CSR array is not copied."""
+    """Return `x` as a two-dimensional float array or CSR array; float32 stays float32, a CSR array is not copied.
+
+    Stored points stay where they are; blocks of their rows come as such arrays.
+    """
+    if isinstance(x, StoredPoints):
+        return x
     if sp.issparse(x):
         csr = sp.csr_array(x)
         if (
@@ -90,11 +97,16 @@ class Measures:
 
     @classmethod
     def from_codes(cls, points: object, codes: NDArray[np.integer], n_measures: int) -> Measures:
-        """Group the rows of one matrix by `codes` in 0..n_measures-1; uniform weights, row order within a measure kept."""
+        """Group the rows of one matrix by `codes` in 0..n_measures-1; uniform weights, row order within a measure kept.
+
+        Stored points are read into memory, once.
+        """
         order = np.argsort(codes, kind="stable")
         sizes = np.bincount(codes, minlength=n_measures)
         rows = as_points(points)
-        if not np.array_equal(order, np.arange(len(order))):
+        if isinstance(rows, StoredPoints):
+            rows = rows.load(order)
+        elif not np.array_equal(order, np.arange(len(order))):
             rows = rows[order]
         return cls(rows, np.concatenate([[0], np.cumsum(sizes)]), _uniform(sizes))
 
@@ -135,7 +147,7 @@ class Measures:
         return self.with_points(sp.csr_array(points) if sp.issparse(points) else points)
 
     def thinned(self, n_points: int) -> Measures:
-        """Return the measures with at most `n_points` points each, evenly spaced in stored order, of uniform weight."""
+        """Return the measures with at most `n_points` points each, evenly spaced in stored order; weights keep their ratios."""
         rows = [
             start + (np.arange(min(size, n_points)) * size) // min(size, n_points)
             for start, size in zip(self.offsets[:-1], self.sizes, strict=True)
@@ -143,7 +155,14 @@ class Measures:
         sizes = np.minimum(self.sizes, n_points)
         if np.array_equal(sizes, self.sizes):
             return self
-        return Measures(self.points[np.concatenate(rows)], np.concatenate([[0], np.cumsum(sizes)]), _uniform(sizes))
+        offsets = np.concatenate([[0], np.cumsum(sizes)])
+        kept = np.concatenate(rows)
+        totals = np.add.reduceat(self.weights[kept], offsets[:-1])
+        return Measures(self.points[kept], offsets, self.weights[kept] / np.repeat(totals, sizes))
+
+    def restricted(self, mask: NDArray[np.bool_]) -> Measures:
+        """Return the measures without the points outside `mask` (n_points,), which must have no mass."""
+        return Measures(self.points[mask], np.concatenate([[0], np.cumsum(mask)])[self.offsets], self.weights[mask])
 
     def split(self) -> list[Points]:
         """Return the points of each measure as a list of (n_i, n_features) arrays."""

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 import scipy.sparse as sp
 
+from ._measures import as_points
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -46,8 +48,11 @@ class GroundMetric:
         return self.components / self.scale
 
     def project(self, points: Points) -> NDArray[np.float64]:
-        """Return raw points in the learned space, (n_points, n_components); CSR input is never densified."""
-        return np.asarray(points @ self.linear_map.T, dtype=np.float64)
+        """Return raw points in the learned space, (n_points, n_components); CSR is never densified, stored points never loaded."""
+        projected = np.empty((points.shape[0], len(self.components)))
+        for rows in row_blocks(points):
+            projected[rows] = as_points(points[rows]) @ self.linear_map.T
+        return projected
 
     def mahalanobis_matrix(self) -> NDArray[np.float64]:
         """Return `M` with `d(x, y)^2 = (x - y)^T M (x - y)` on raw features, (n_features, n_features)."""
@@ -56,22 +61,36 @@ class GroundMetric:
 
 def feature_moments(measures: Measures) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return mean and variance of each feature, every sample counting alike whatever its number of cells."""
-    points, weights = measures.points, measures.weights / len(measures)
-    mean = np.asarray(weights @ points, dtype=np.float64)
-    if sp.issparse(points):
+    return weighted_moments(measures.points, measures.weights / len(measures))
+
+
+def weighted_moments(points: Points, weights: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return mean and variance of each feature under weights (n_points,) that sum to one; stored points are never loaded."""
+    n_points, n_features = points.shape
+    mean, variance = np.zeros(n_features), np.zeros(n_features)
+    for rows in row_blocks(points):
+        mean += weights[rows] @ points[rows]
+    stored, n_stored = np.zeros(n_features), np.zeros(n_features, dtype=np.int64)
+    for rows in row_blocks(points):
+        block = points[rows]
+        if not sp.issparse(block):
+            variance += weights[rows] @ (block.astype(np.float64) - mean) ** 2
+            n_stored += block.shape[0]
+            continue
         # the mean is not subtracted from stored zeros: var = sum of w (x - m)^2 over stored entries + m^2 * w of the rest
-        counts = sp.csr_array(
-            (np.ones_like(points.data, dtype=np.float64), points.indices, points.indptr), points.shape
-        )
-        centred = counts.copy()
-        centred.data = (points.data - mean[points.indices]) ** 2
-        unstored = np.maximum(1 - weights @ counts, 0.0)
-        unstored[np.bincount(points.indices, minlength=points.shape[1]) == points.shape[0]] = 0.0
-        return mean, np.asarray(weights @ centred + mean**2 * unstored)
-    variance = np.empty_like(mean)
-    for cols in column_blocks(*points.shape):
-        variance[cols] = weights @ (points[:, cols].astype(np.float64) - mean[cols]) ** 2
+        weight = np.repeat(weights[rows], np.diff(block.indptr))
+        squares = (block.data - mean[block.indices]) ** 2
+        variance += np.bincount(block.indices, weight * squares, minlength=n_features)
+        stored += np.bincount(block.indices, weight, minlength=n_features)
+        n_stored += np.bincount(block.indices, minlength=n_features)
+    partly = n_stored < n_points
+    variance[partly] += mean[partly] ** 2 * np.maximum(1 - stored[partly], 0.0)
     return mean, variance
+
+
+def typical_cost(measures: Measures) -> float:
+    """Return the root mean squared Euclidean distance between two cells of any samples, samples counting alike."""
+    return float(np.sqrt(2 * feature_moments(measures)[1].sum()))
 
 
 def feature_scale(measures: Measures, kind: ScaleKind) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -101,3 +120,10 @@ def column_blocks(n_rows: int, n_columns: int, budget: int = 4_000_000) -> list[
     """Cut columns into blocks so that a dense (n_rows, block) array holds at most `budget` numbers."""
     step = max(1, budget // max(1, n_rows))
     return [slice(start, min(start + step, n_columns)) for start in range(0, n_columns, step)]
+
+
+def row_blocks(points: Points, budget: int = 4_000_000) -> list[slice]:
+    """Cut rows into blocks of at most `budget` stored numbers, so that what is computed of them stays small."""
+    n_rows = points.shape[0]
+    step = max(1, budget * n_rows // max(1, points.size))
+    return [slice(start, min(start + step, n_rows)) for start in range(0, n_rows, step)]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ._measures import Points
-    from ._transport import Plans
+    from ._plans import Plans
     from ._triplets import Triplets
 
 Regularizer: TypeAlias = Literal["frobenius", "l1", "l21", "nuclear", "max_column_sum"]

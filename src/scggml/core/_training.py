@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
@@ -10,47 +11,30 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from ._discriminant import default_ridge, transport_discriminant
-from ._metric import GroundMetric, ScaleKind, feature_scale
-from ._objective import REGULARIZERS, Objective, Regularizer, transport_gradient
-from ._transport import Plans, Transport, solve_pairs, square_pairs
+from ._discriminant import WIDE, default_ridge, transport_discriminant
+from ._entropic import EntropicTransport
+from ._metric import GroundMetric, feature_scale
+from ._objective import REGULARIZERS, Objective
+from ._plans import Plans, Transport
+from ._problem import Problem, TrainingOptions, gap_of
 from ._triplets import Triplets, all_triplets, n_all_triplets, sample_triplets
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ._measures import Measures
+    from ._problem import Solved
 
 logger = logging.getLogger(__name__)
 
 MAX_COMPS = 50
 _MAX_TRIPLETS = 500_000  # beyond this "auto" samples
-_AUTO_NEIGHBORS = 5
+_AUTO_NEIGHBORS = 10
+_MAX_COSTS = 10_000_000_000  # ground costs of one sweep under "auto": some minutes on two cores
+_MAX_WIDE_VALUES = 30_000_000  # stored values of wide points under "auto": each is read hundreds of times
+_MIN_CELLS = 50
 _STEPS_PER_SOLVE = 10  # gradient steps on fixed plans between exact solves
 _MAX_BACKTRACKS = 3
-
-
-@dataclass(frozen=True)
-class TrainingOptions:
-    """How to train; meanings and defaults as in `GroundMetricLearner`."""
-
-    n_comps: int | None = None
-    scale: ScaleKind = "feature"
-    init: Literal["discriminant", "random"] = "discriminant"
-    n_sweeps: int = 1
-    ridge: Literal["auto"] | float = "auto"
-    power: float = 1.0
-    whitening: float = 0.5
-    margin: float = 1.0
-    reg: float = 0.1
-    regularizer: Regularizer = "frobenius"
-    relative: bool = True
-    triplets: Literal["auto", "all"] | int = "auto"
-    batch_size: int | None = None
-    lr: float = 0.02
-    refine_cells: int | None = 100
-    max_iter: int = 1
-    tol: float = 1e-2
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +52,9 @@ class TrainingResult:
     converged
         Whether objective and subspace settled before `max_iter`; the closed form without refinement counts as settled.
     gap
-        Largest relative duality gap of the transport problems solved last.
+        Largest relative duality gap of the transport problems solved last; of entropic ones, the largest marginal error.
+    epsilon
+        Entropic strength in the unit of the metric's distances; None for the exact solver.
     """
 
     metric: GroundMetric
@@ -76,39 +62,7 @@ class TrainingResult:
     loss_history: NDArray[np.float64]
     converged: bool
     gap: float
-
-
-@dataclass(frozen=True, eq=False)
-class _Problem:
-    """What stays the same during training."""
-
-    measures: Measures
-    scale: NDArray[np.float64]
-    active: NDArray[np.bool_]
-    options: TrainingOptions
-    n_jobs: int | None
-
-    def project(self, components: NDArray[np.float64]) -> NDArray[np.float64]:
-        return GroundMetric(components, self.scale).project(self.measures.points)
-
-    def solve(self, projected: NDArray[np.float64], triplets: Triplets, progress: str | None = None) -> Transport:
-        return solve_pairs(
-            self.measures.with_points(projected), triplets.pairs, keep_plans=True, n_jobs=self.n_jobs, progress=progress
-        )
-
-    def objective(self, triplets: Triplets, reference: float) -> Objective:
-        o = self.options
-        return Objective(triplets, o.margin, o.reg, o.regularizer, o.relative, reference)
-
-    def value_and_gradient(
-        self, objective: Objective, components: NDArray[np.float64], plans: Plans
-    ) -> tuple[float, NDArray[np.float64]]:
-        """Return the objective and its gradient (k, d) with the plans held fixed."""
-        projected = self.project(components)
-        distances = plans.sum_by_pair(plans.edge_lengths(projected))
-        value, slope, gradient = objective(components, distances)
-        transport = transport_gradient(self.measures.points, projected, plans, slope)
-        return value, transport / self.scale * self.active + gradient
+    epsilon: float | None
 
 
 def train(
@@ -142,10 +96,11 @@ def train(
     if constant.all():
         msg = "no feature varies between cells: there is nothing to learn a metric from"
         raise ValueError(msg)
-    problem = _Problem(measures, scale, ~constant, options, n_jobs)
+    problem = Problem(measures, scale, ~constant, options, n_jobs)
     start_rng, triplet_rng, batch_rng = rng.spawn(3)
     triplets = _choose_triplets(codes, options.triplets, triplet_rng)
-    components = _start(problem, codes, start_rng)
+    limit = _cells_per_sample(measures, triplets.pairs, options.max_cells)
+    components = _start(replace(problem, measures=measures.thinned(limit)), codes, triplets.pairs, start_rng)
     logger.debug(
         "training on %d samples, %d cells, %d features: %d components, %d triplets over %d pairs",
         len(measures), len(measures.weights), measures.n_features, len(components), len(triplets), len(triplets.pairs),
@@ -165,26 +120,49 @@ def _choose_triplets(
     return all_triplets(codes) if kind == "all" else sample_triplets(codes, kind, rng)
 
 
-def _start(problem: _Problem, codes: NDArray[np.integer], rng: np.random.Generator) -> NDArray[np.float64]:
+def _cells_per_sample(measures: Measures, pairs: NDArray[np.int64], max_cells: Literal["auto"] | int | None) -> int:
+    """Return how many cells of a sample take part in the closed form."""
+    largest = int(measures.sizes.max())
+    if max_cells != "auto":
+        return largest if max_cells is None else max_cells
+    values = measures.points.size if measures.n_features > WIDE else 0
+    per_cell = values / len(measures.weights)
+
+    def fits(limit: int) -> bool:
+        sizes = np.minimum(measures.sizes, limit)
+        costs = float(sizes[pairs[:, 0]] @ sizes[pairs[:, 1]])
+        return costs <= _MAX_COSTS and float(sizes.sum()) * per_cell <= _MAX_WIDE_VALUES
+
+    if fits(largest):
+        return largest
+    limit = max(bisect.bisect_left(range(largest), 1, key=lambda n: not fits(n)) - 1, _MIN_CELLS)
+    logger.info(
+        "the closed form takes at most %d cells of each sample, evenly spaced, of up to %d; max_cells=None takes all",
+        limit, largest,
+    )  # fmt: skip
+    return limit
+
+
+def _start(
+    problem: Problem, codes: NDArray[np.integer], pairs: NDArray[np.int64], rng: np.random.Generator
+) -> NDArray[np.float64]:
     options, measures = problem.options, problem.measures
     n_active = int(problem.active.sum())
     n_comps = min(options.n_comps or MAX_COMPS, n_active)
     if options.init == "random":
         return rng.uniform(-1, 1, size=(n_comps, measures.n_features)) * problem.active
-    pairs = square_pairs(len(measures))
+    if options.solver != "exact" and not isinstance(measures.points, np.ndarray):
+        measures = measures.with_points(measures.points.toarray())
+        problem = replace(problem, measures=measures)
     # first sweep: plans under the Euclidean metric on scaled features
-    space = measures.scaled(problem.active / problem.scale)
+    space = measures.scaled(problem.active / problem.scale).points
     components = np.empty((0, 0))
     ridge = default_ridge(measures) if options.ridge == "auto" else options.ridge
     for sweep in range(options.n_sweeps):
-        solved = solve_pairs(
-            space, pairs, keep_plans=True, n_jobs=problem.n_jobs,
-            progress=f"transport sweep {sweep + 1}/{options.n_sweeps}",
-        )  # fmt: skip
-        assert solved.plans is not None
+        solved = problem.with_epsilon(space).solve(space, pairs, f"transport sweep {sweep + 1}/{options.n_sweeps}")
         components = transport_discriminant(
             measures,
-            solved.plans,
+            solved if isinstance(solved, EntropicTransport) else solved.known_plans,
             pairs,
             codes,
             scale=problem.scale,
@@ -193,15 +171,18 @@ def _start(problem: _Problem, codes: NDArray[np.integer], rng: np.random.Generat
             ridge=ridge,
             power=options.power,
             whitening=options.whitening,
+            n_jobs=problem.n_jobs,
         )
-        space = measures.with_points(problem.project(components))
+        space = problem.project(components)
     return components
 
 
-def _fit_full(problem: _Problem, components: NDArray[np.float64], triplets: Triplets) -> TrainingResult:
+def _fit_full(problem: Problem, components: NDArray[np.float64], triplets: Triplets) -> TrainingResult:
     """Alternate exact solves with gradient steps on fixed plans; keep the best map, stop when nothing moves."""
-    options = problem.options
-    solved = problem.solve(problem.project(components), triplets, "transport under the start")
+    options, pairs = problem.options, triplets.pairs
+    projected = problem.project(components)
+    problem = problem.with_epsilon(projected)
+    solved = problem.solve(projected, pairs, "transport under the start")
     objective, lr = _units(problem, components, solved.distances, triplets)
     best, best_loss, best_solved = components, np.inf, solved
     history: list[float] = []
@@ -230,46 +211,53 @@ def _fit_full(problem: _Problem, components: NDArray[np.float64], triplets: Trip
                 # the closed form on its own is an end, not a stop half-way
                 converged = options.init == "discriminant" and options.max_iter == 1
                 break
-            assert best_solved.plans is not None
-            components = _descend(problem, objective, best, best_solved.plans, lr)
-            solved = problem.solve(problem.project(components), triplets)
+            components, near = _descend(problem, objective, best, best_solved, lr)
+            solved = problem.solve(problem.project(components), pairs, start=near)
     unit = float(np.median(best_solved.distances)) if options.relative else 1.0
+    epsilon = None if problem.epsilon is None else problem.epsilon / unit
     return TrainingResult(
-        GroundMetric(best / unit, problem.scale), ~problem.active, np.array(history), converged, best_solved.gap
+        GroundMetric(best / unit, problem.scale),
+        ~problem.active,
+        np.array(history),
+        converged,
+        gap_of(best_solved),
+        epsilon,
     )
 
 
 def _descend(
-    problem: _Problem, objective: Objective, components: NDArray[np.float64], plans: Plans, lr: float
-) -> NDArray[np.float64]:
+    problem: Problem, objective: Objective, components: NDArray[np.float64], solved: Solved, lr: float
+) -> tuple[NDArray[np.float64], Solved]:
     weight = torch.tensor(components)
     optimizer = torch.optim.Adam([weight], lr=lr)
     for _ in range(_STEPS_PER_SOLVE):
-        _step(problem, objective, weight, optimizer, plans)
-    return weight.numpy()
+        solved = _step(problem, objective, weight, optimizer, solved)[1]
+    return weight.numpy(), solved
 
 
 def _step(
-    problem: _Problem, objective: Objective, weight: torch.Tensor, optimizer: torch.optim.Optimizer, plans: Plans
-) -> float:
-    value, gradient = problem.value_and_gradient(objective, weight.numpy(), plans)
+    problem: Problem, objective: Objective, weight: torch.Tensor, optimizer: torch.optim.Optimizer, solved: Solved
+) -> tuple[float, Solved]:
+    value, gradient, solved = problem.value_and_gradient(objective, weight.numpy(), solved)
     weight.grad = torch.from_numpy(np.ascontiguousarray(gradient))
     optimizer.step()
-    return value
+    return value, solved
 
 
 def _fit_batches(
-    problem: _Problem, components: NDArray[np.float64], triplets: Triplets, batch_size: int, rng: np.random.Generator
+    problem: Problem, components: NDArray[np.float64], triplets: Triplets, batch_size: int, rng: np.random.Generator
 ) -> TrainingResult:
     """Train as in the paper: minibatches of triplets, plans solved at every step, the optimiser reset each epoch."""
     options = problem.options
     reference, lr = 1.0, options.lr
+    problem = problem.with_epsilon(problem.project(components))
     if options.relative:
-        solved = problem.solve(problem.project(components), triplets, "transport under the start")
+        solved = problem.solve(problem.project(components), triplets.pairs, "transport under the start")
         objective, lr = _units(problem, components, solved.distances, triplets)
         reference = objective.reference
     weight = torch.tensor(components)
     history: list[float] = []
+    trees = _LastTrees(triplets)
     gap, converged = 0.0, False
     with tqdm(total=options.max_iter, desc="train", unit="epoch", delay=2, leave=False, disable=None) as bar:
         for _ in range(options.max_iter):
@@ -280,12 +268,10 @@ def _fit_batches(
             for start in range(0, len(order), batch_size):
                 index = order[start : start + batch_size]
                 batch = triplets.subset(index)
-                solved = problem.solve(problem.project(weight.numpy()), batch)
-                assert solved.plans is not None
-                total += len(index) * _step(
-                    problem, problem.objective(batch, reference), weight, optimizer, solved.plans
-                )
-                gap = max(gap, solved.gap)
+                solved = problem.solve(problem.project(weight.numpy()), batch.pairs, start=trees.of(batch.pairs))
+                trees.update(batch.pairs, solved)
+                total += len(index) * _step(problem, problem.objective(batch, reference), weight, optimizer, solved)[0]
+                gap = max(gap, gap_of(solved))
             history.append(total / len(order))
             bar.update()
             bar.set_postfix(loss=f"{history[-1]:.4g}")
@@ -295,12 +281,38 @@ def _fit_batches(
                     converged = True
                     break
     return TrainingResult(
-        GroundMetric(weight.numpy(), problem.scale), ~problem.active, np.array(history), converged, gap
+        GroundMetric(weight.numpy(), problem.scale), ~problem.active, np.array(history), converged, gap, problem.epsilon
     )
 
 
+class _LastTrees:
+    """The tree that the exact solver last ended with, of each pair that triplets need: a start for the next time."""
+
+    def __init__(self, triplets: Triplets) -> None:
+        self.n_measures = triplets.n_measures
+        self.keys = triplets.pairs @ [self.n_measures, 1]
+        none = np.empty(0, dtype=np.int64)
+        self.trees: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = [(none, none)] * len(self.keys)
+
+    def of(self, pairs: NDArray[np.int64]) -> Transport:
+        """Return the trees of these pairs, empty where there are none yet, as plans without mass."""
+        known = [self.trees[k] for k in np.searchsorted(self.keys, pairs @ [self.n_measures, 1])]
+        offsets = np.concatenate([[0], np.cumsum([len(rows) for rows, _ in known])])
+        rows, cols = (np.concatenate(part) for part in zip(*known, strict=True))
+        return Transport(np.empty(0), 0.0, Plans(offsets, rows, cols, np.zeros(len(rows))))
+
+    def update(self, pairs: NDArray[np.int64], solved: Solved) -> None:
+        """Keep the trees of these pairs."""
+        if isinstance(solved, EntropicTransport):
+            return
+        plans = solved.known_plans
+        for p, k in enumerate(np.searchsorted(self.keys, pairs @ [self.n_measures, 1])):
+            entries = slice(plans.offsets[p], plans.offsets[p + 1])
+            self.trees[k] = plans.rows[entries], plans.cols[entries]
+
+
 def _units(
-    problem: _Problem, components: NDArray[np.float64], distances: NDArray[np.float64], triplets: Triplets
+    problem: Problem, components: NDArray[np.float64], distances: NDArray[np.float64], triplets: Triplets
 ) -> tuple[Objective, float]:
     """Return the objective and the step size; if relative, in units of the start's norm and size."""
     options = problem.options

@@ -2,97 +2,40 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+import warnings
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import joblib
 import numpy as np
 import ot
 import scipy.sparse as sp
-from scipy.spatial.distance import cdist
 from tqdm.auto import tqdm
 
+from ._blas import single_threaded_blas
+from ._cluster import dask_backend, on_cluster
+from ._costs import DIRECT_WIDTH, cost_matrix
+from ._plans import Plans, Transport
+
+try:
+    from . import _simplex as simplex
+except ImportError:  # no numba for this Python
+    simplex = None  # type: ignore[assignment]
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from numpy.typing import NDArray
 
+    from ._checkpoint import Checkpoint
+    from ._costs import Cost
     from ._measures import Measures, Points
 
-    Cost: TypeAlias = Literal["euclidean", "cityblock", "cosine"]
+    Trees: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]  # offsets, rows, cols
 
-COSTS = ("euclidean", "cityblock", "cosine")
 _MAX_SIMPLEX_ITERATIONS = 10_000_000
-_BLOCK_ENTRIES = 2_000_000  # entries of cost matrices per task: some 100 ms; a fixed number, whatever n_jobs
-_GRAM_FROM_WIDTH = 48  # from here on one matrix product beats the direct differences
-
-
-@dataclass(frozen=True, eq=False)
-class Plans:
-    """Sparse transport plans of many pairs, back to back.
-
-    Parameters
-    ----------
-    offsets
-        Entry boundaries of the pairs, (n_pairs + 1,).
-    rows, cols
-        Rows of `Measures.points` that an entry connects, (n_entries,).
-    mass
-        Mass moved, (n_entries,); the entries of one pair sum to one.
-    """
-
-    offsets: NDArray[np.int64]
-    rows: NDArray[np.int64]
-    cols: NDArray[np.int64]
-    mass: NDArray[np.float64]
-
-    @property
-    def sizes(self) -> NDArray[np.int64]:
-        """Number of entries of each pair, (n_pairs,)."""
-        return np.diff(self.offsets)
-
-    def edge_lengths(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the Euclidean length of each entry at the given points, (n_entries,)."""
-        lengths = np.empty(len(self.mass))
-        step = max(1, 2_000_000 // points.shape[1])
-        for start in range(0, len(lengths), step):
-            part = slice(start, start + step)
-            difference = points[self.rows[part]] - points[self.cols[part]]
-            lengths[part] = np.sqrt(np.einsum("ij,ij->i", difference, difference))
-        return lengths
-
-    def sum_by_pair(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return `sum(mass * value)` over the entries of each pair, (n_pairs,)."""
-        return np.add.reduceat(self.mass * values, self.offsets[:-1])
-
-    def laplacian(self, edge_weights: NDArray[np.float64], n_points: int) -> sp.csr_array:
-        """Return `L` with `X^T L X = sum_e w_e (x_row - x_col)(x_row - x_col)^T`, (n_points, n_points).
-
-        Every sum over plan entries is one such product: second moments of transported differences, and gradients of
-        transport distances, `L Z` with `w = coefficient * mass / length`.
-        """
-        edges = sp.coo_array((edge_weights, (self.rows, self.cols)), shape=(n_points, n_points))
-        adjacency = edges + edges.T
-        return sp.csr_array(sp.diags_array(np.asarray(adjacency.sum(axis=1))) - adjacency)
-
-
-@dataclass(frozen=True, eq=False)
-class Transport:
-    """Solved pairs.
-
-    Parameters
-    ----------
-    distances
-        Wasserstein-1 distance of each pair, (n_pairs,).
-    gap
-        Largest relative duality gap of the pairs: no distance is off by more than this fraction.
-    plans
-        The optimal plans, or None when they were not asked for.
-    """
-
-    distances: NDArray[np.float64]
-    gap: float
-    plans: Plans | None
+_BLOCK_ENTRIES = 2_000_000  # entries of cost matrices per task: some 50 ms; a fixed number, whatever n_jobs
 
 
 def square_pairs(n: int) -> NDArray[np.int64]:
@@ -112,8 +55,11 @@ def solve_pairs(
     *,
     cost: Cost = "euclidean",
     keep_plans: bool = False,
+    keep_trees: bool = False,
+    start: Plans | None = None,
     n_jobs: int | None = None,
     progress: str | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Transport:
     """Solve optimal transport exactly for the given pairs of measures.
 
@@ -127,121 +73,189 @@ def solve_pairs(
         Ground cost between points.
     keep_plans
         Whether to return the optimal plans.
+    keep_trees
+        Whether these include the edges without mass of the tree that the solver ended with, for use as `start`.
+    start
+        Plans with trees of the same pairs, found when the points were elsewhere. The less they have moved, the faster.
     n_jobs
-        Threads over blocks of pairs; None takes an active `joblib.parallel_config`, else all cores. Results do not
-        depend on it.
+        Tasks at a time; each is a block of pairs. None takes an active `joblib.parallel_config`, whose backend is used in any
+        case, else threads on all cores. Results do not depend on it.
     progress
         Text of the progress bar, which appears after a few seconds; None for no bar.
+    checkpoint
+        Where distances of finished blocks are kept, and read from if there are any; not together with plans.
 
     Returns
     -------
     Distances, the certified gap and, on request, plans.
     """
-    blocks = list(_blocks(measures.sizes, pairs))
+    positive = measures.weights > 0
+    if not positive.all():  # a point without mass takes no part
+        rows = np.flatnonzero(positive)
+        solved = solve_pairs(
+            measures.restricted(positive), pairs, cost=cost, keep_plans=keep_plans, keep_trees=keep_trees,
+            start=start and start.moved(np.cumsum(positive) - 1), n_jobs=n_jobs, progress=progress, checkpoint=checkpoint,
+        )  # fmt: skip
+        return solved if solved.plans is None else replace(solved, plans=solved.plans.moved(rows))
+    done = _Results.empty() if checkpoint is None else _Results.of_distances(*checkpoint.read(len(pairs)))
+    numbered = np.column_stack([pairs, np.arange(len(pairs))])
+    blocks = [
+        (block[:, :2], _trees_of(start, block), cost, keep_plans, keep_trees)
+        for block in _blocks(measures.sizes, numbered[len(done.distances) :])
+    ]
+    arrays = (measures.points, measures.offsets, measures.weights, *_integer_masses(measures))
     bar = tqdm(total=len(pairs), desc=progress, unit="pair", delay=2, leave=False, disable=progress is None or None)
-    parallel = joblib.Parallel(n_jobs=_n_threads(n_jobs), prefer="threads", return_as="generator")
-    solved = []
-    with bar:
-        for part in parallel(joblib.delayed(_solve_block)(measures, block, cost, keep_plans) for block in blocks):
-            solved.append(part)
-            bar.update(len(part[0]))
-    if not solved:
-        solved = [_solve_block(measures, pairs, cost, keep_plans)]
-    distances, gaps, sizes, rows, cols, mass = (np.concatenate(column) for column in zip(*solved, strict=True))
-    plans = Plans(np.concatenate([[0], np.cumsum(sizes)]), rows, cols, mass) if keep_plans else None
-    return Transport(distances, float(gaps.max(initial=0.0)), plans)
+    bar.update(len(done.distances))
+    cluster = dask_backend()
+    if cluster is None:
+        parallel = joblib.Parallel(n_jobs=_n_threads(n_jobs), prefer="threads", return_as="generator")
+        parts = parallel(joblib.delayed(_solve_block)(*arrays, *block) for block in blocks)
+    else:
+        parts = on_cluster(cluster, _solve_block, arrays, blocks, n_jobs=n_jobs)
+    results = [done]
+    with bar, _cancelled_on_error(parts):
+        for part in parts:
+            results.append(part)
+            bar.update(len(part.distances))
+            if checkpoint is not None:
+                checkpoint.append(part.distances, part.gaps)
+    return _Results.concatenated(results).transport(keep_plans)
 
 
-def pairwise_distances(
-    measures: Measures,
-    other: Measures | None = None,
-    *,
-    cost: Cost = "euclidean",
-    n_jobs: int | None = None,
-    progress: str | None = None,
-) -> tuple[NDArray[np.float64], float]:
-    """Return the distance matrix, (n, n) symmetric with zero diagonal or (n, m) against `other`, and its largest gap."""
-    n = len(measures)
-    if other is not None:
-        both = measures.concat(other)
-        solved = solve_pairs(both, cross_pairs(n, len(other)), cost=cost, n_jobs=n_jobs, progress=progress)
-        return solved.distances.reshape(n, len(other)), solved.gap
-    pairs = square_pairs(n)
-    solved = solve_pairs(measures, pairs, cost=cost, n_jobs=n_jobs, progress=progress)
-    matrix = np.zeros((n, n))
-    matrix[pairs[:, 0], pairs[:, 1]] = matrix[pairs[:, 1], pairs[:, 0]] = solved.distances
-    return matrix, solved.gap
+class _Results(NamedTuple):
+    """What a block of pairs brings back: arrays only, so that it travels well between processes."""
+
+    distances: NDArray[np.float64]
+    gaps: NDArray[np.float64]
+    n_entries: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    cols: NDArray[np.int64]
+    mass: NDArray[np.float64]
+
+    @classmethod
+    def of_distances(cls, distances: NDArray[np.float64], gaps: NDArray[np.float64]) -> _Results:
+        whole = np.empty(0, dtype=np.int64)
+        return cls(distances, gaps, np.zeros(len(distances), dtype=np.int64), whole, whole, np.empty(0))
+
+    @classmethod
+    def empty(cls) -> _Results:
+        return cls.of_distances(np.empty(0), np.empty(0))
+
+    @classmethod
+    def concatenated(cls, parts: list[_Results]) -> _Results:
+        return cls(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+    def narrow(self, n_points: int) -> _Results:
+        """Return the same in fewer bytes, for the way."""
+        if n_points > np.iinfo(np.int32).max:
+            return self
+        return self._replace(rows=self.rows.astype(np.int32), cols=self.cols.astype(np.int32))
+
+    def transport(self, keep_plans: bool) -> Transport:
+        offsets = np.concatenate([[0], np.cumsum(self.n_entries)])
+        plans = Plans(offsets, self.rows, self.cols, self.mass) if keep_plans else None
+        return Transport(self.distances, float(self.gaps.max(initial=0.0)), plans)
 
 
-def cost_matrix(x: Points, y: Points, cost: Cost) -> NDArray[np.float64]:
-    """Return the ground costs between two clouds, (n, m), in float64; Euclidean ones to 1e-10 relative."""
-    if cost == "euclidean" and (sp.issparse(x) or x.shape[1] >= _GRAM_FROM_WIDTH):
-        return _euclidean_by_gram(x, y)
-    dense = [p.toarray() if sp.issparse(p) else p for p in (x, y)]
-    # rounding can leave tiny negative cosine costs, and identical points a little above zero
-    return np.maximum(cdist(*(p.astype(np.float64, copy=False) for p in dense), metric=cost), 0.0)
-
-
-def _euclidean_by_gram(x: Points, y: Points) -> NDArray[np.float64]:
-    x, y = x.astype(np.float64, copy=False), y.astype(np.float64, copy=False)
-    norms = np.asarray((x * x).sum(axis=1)).ravel()[:, None] + np.asarray((y * y).sum(axis=1)).ravel()[None, :]
-    inner = x @ y.T
-    squared = norms - 2 * (inner.toarray() if sp.issparse(inner) else inner)
-    # close points lose digits to cancellation: measure those directly
-    rows, cols = np.nonzero(squared < 1e-5 * norms)
-    step = max(1, 2_000_000 // x.shape[1])
-    for start in range(0, len(rows), step):
-        r, c = rows[start : start + step], cols[start : start + step]
-        difference = x[r] - y[c]
-        squared[r, c] = np.asarray((difference * difference).sum(axis=1)).ravel()
-    return np.sqrt(squared)
-
-
-def _solve_block(measures: Measures, pairs: NDArray[np.int64], cost: Cost, keep_plans: bool) -> tuple[NDArray, ...]:
-    distances, gaps, sizes = np.empty(len(pairs)), np.empty(len(pairs)), np.empty(len(pairs), dtype=np.int64)
-    entries: list[tuple[NDArray, NDArray, NDArray]] = []
-    for p, (i, j) in enumerate(pairs):
-        (x, a), (y, b) = measures[i], measures[j]
-        costs = cost_matrix(x, y, cost)
-        plan, log = ot.emd(
-            a,
-            b,
-            costs,
-            numItermax=_MAX_SIMPLEX_ITERATIONS,
-            numThreads=1,
-            log=True,
-            center_dual=False,
-            check_marginals=False,
+def _solve_block(
+    points: Points,
+    offsets: NDArray[np.int64],
+    weights: NDArray[np.float64],
+    masses: NDArray[np.int64],
+    uniform: NDArray[np.bool_],
+    pairs: NDArray[np.int64],
+    start: Trees | None,
+    cost: Cost,
+    keep_plans: bool,
+    keep_trees: bool,
+) -> _Results:
+    if simplex is not None and cost == "euclidean" and not sp.issparse(points) and points.shape[1] < DIRECT_WIDTH:
+        distances, bounds, *plans = simplex.solve_block(
+            points, offsets, masses, uniform, pairs, keep_plans, keep_trees, start
         )
-        if log["warning"] is not None:
-            msg = f"optimal transport between measures {i} and {j} was not solved: {log['warning']}"
-            raise RuntimeError(msg)
-        rows, cols = np.nonzero(plan)
-        mass = plan[rows, cols]
-        distances[p] = mass @ costs[rows, cols]
-        gaps[p] = _relative_gap(distances[p], costs, a, b, log["u"])
-        sizes[p] = len(mass)
-        if keep_plans:
-            entries.append((rows + measures.offsets[i], cols + measures.offsets[j], mass))
+        return _Results(distances, _relative_gaps(distances, bounds), *plans).narrow(len(weights))
+    distances, bounds, n_entries = np.empty(len(pairs)), np.empty(len(pairs)), np.empty(len(pairs), dtype=np.int64)
+    entries: list[tuple[NDArray, NDArray, NDArray]] = []
+    with single_threaded_blas:
+        for p, (i, j) in enumerate(pairs):
+            x, y = slice(offsets[i], offsets[i + 1]), slice(offsets[j], offsets[j + 1])
+            costs = cost_matrix(points[x], points[y], cost)
+            distances[p], bounds[p], rows, cols, mass = (_by_pot if simplex is None else simplex.solve)(
+                costs, weights[x], weights[y]
+            )
+            n_entries[p] = len(mass)
+            if keep_plans:
+                entries.append((rows + offsets[i], cols + offsets[j], mass))
     empty = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0))
     rows, cols, mass = (np.concatenate(column) for column in zip(*entries or [empty], strict=True))
-    return distances, gaps, sizes, rows, cols, mass
+    return _Results(distances, _relative_gaps(distances, bounds), n_entries, rows, cols, mass).narrow(len(weights))
 
 
-def _relative_gap(
-    distance: float, costs: NDArray[np.float64], a: NDArray[np.float64], b: NDArray[np.float64], u: NDArray[np.float64]
-) -> float:
-    """Return how far the distance may be above the optimum: the c-transform of `u` makes a feasible dual, a lower bound."""
-    u = np.where(a > 0, u, -np.inf)  # the solver leaves potentials of empty points undefined
-    v = (costs - u[:, None]).min(axis=0)
-    bound = u[a > 0] @ a[a > 0] + v @ b
-    return max(0.0, distance - bound) / distance if distance > 0 else 0.0
+def _by_pot(
+    costs: NDArray[np.float64], a: NDArray[np.float64], b: NDArray[np.float64]
+) -> tuple[float, float, NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Solve with POT, where numba is not to be had: the same results, some three times slower."""
+    unit = costs.max() or 1.0  # POT's tolerance is absolute
+    plan, log = ot.emd(
+        a,
+        b,
+        costs / unit,
+        numItermax=_MAX_SIMPLEX_ITERATIONS,
+        numThreads=1,
+        log=True,
+        center_dual=False,
+        check_marginals=False,
+    )
+    if log["warning"] is not None:
+        msg = f"an optimal transport problem of {len(a)} x {len(b)} points was not solved: {log['warning']}"
+        raise RuntimeError(msg)
+    rows, cols = np.nonzero(plan)
+    mass = plan[rows, cols]
+    u = unit * log["u"]
+    v = (costs - u[:, None]).min(axis=0)  # feasible potentials, whatever the solver left
+    return float(mass @ costs[rows, cols]), float(u @ a + v @ b), rows, cols, mass
+
+
+def _relative_gaps(distances: NDArray[np.float64], bounds: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return how far distances may be above the optimum, as fractions of them."""
+    excess = np.maximum(distances - bounds, 0.0)
+    return np.divide(excess, distances, out=np.zeros_like(excess), where=distances > 0)
+
+
+def _integer_masses(measures: Measures) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    if simplex is None:
+        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.bool_)
+    clouds = np.split(measures.weights, measures.offsets[1:-1])
+    total = simplex.integer_total(int(measures.sizes.max()))
+    uniform = np.array([simplex.is_uniform(weights) for weights in clouds])
+    return simplex.integer_masses(measures.weights, total), uniform
 
 
 def _blocks(sizes: NDArray[np.int64], pairs: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
     work = np.cumsum(sizes[pairs[:, 0]] * sizes[pairs[:, 1]])
     cuts: NDArray = np.searchsorted(work, np.arange(_BLOCK_ENTRIES, work[-1], _BLOCK_ENTRIES)) if len(work) else work
     yield from (block for block in np.split(pairs, np.unique(cuts)) if len(block))
+
+
+def _trees_of(plans: Plans | None, numbered: NDArray[np.int64]) -> Trees | None:
+    """Return the trees of consecutive pairs; the last column of `numbered` is the number of the pair."""
+    if plans is None:
+        return None
+    offsets = plans.offsets[numbered[0, 2] : numbered[-1, 2] + 2]
+    edges = slice(offsets[0], offsets[-1])
+    return offsets - offsets[0], plans.rows[edges], plans.cols[edges]
+
+
+@contextmanager
+def _cancelled_on_error(tasks: Generator[_Results]) -> Iterator[None]:
+    """Let no task start after an error or an interrupt, and leave out joblib's warning that some did not come to an end."""
+    try:
+        yield
+    except BaseException:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tasks.close()
+        raise
 
 
 def _n_threads(n_jobs: int | None) -> int:

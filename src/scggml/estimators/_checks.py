@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scggml import _validation as check
-from scggml.core import REGULARIZERS, Measures, TrainingOptions, as_points
+from scggml.core import REGULARIZERS, SOLVERS, WIDE, Measures, TrainingOptions, as_points
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -83,6 +83,15 @@ def training_options(params: dict[str, Any], n_features: int) -> TrainingOptions
         values["scale"] = "feature"
     check.check_choice("init", values["init"], ("discriminant", "random"))
     check.check_choice("regularizer", values["regularizer"], tuple(REGULARIZERS))
+    check.check_choice("solver", values["solver"], SOLVERS)
+    values["sinkhorn_reg"] = check.check_number("sinkhorn_reg", values["sinkhorn_reg"], above=0)
+    check.check_device(values["device"])
+    if values["solver"] != "exact" and n_features > WIDE:
+        msg = (
+            f"solver={values['solver']!r} has dense plans, which are not for {n_features} features (at most {WIDE}). "
+            "Pass solver='exact', or fewer features, for example X_pca or highly variable genes."
+        )
+        raise ValueError(msg)
     check.check_choice("relative", values["relative"], (True, False))
     if values["n_comps"] is not None:
         check.check_integer(
@@ -97,9 +106,19 @@ def training_options(params: dict[str, Any], n_features: int) -> TrainingOptions
         check.check_choice("ridge", values["ridge"], ("auto",))
     else:
         values["ridge"] = check.check_number("ridge", values["ridge"], minimum=0)
+    if isinstance(values["max_cells"], str):
+        check.check_choice("max_cells", values["max_cells"], ("auto",))
+    elif values["max_cells"] is not None:
+        check.check_integer("max_cells", values["max_cells"], minimum=2)
     for name in ("power", "margin", "reg", "tol"):
         values[name] = check.check_number(name, values[name], minimum=0)
     values["whitening"] = check.check_number("whitening", values["whitening"], minimum=0, maximum=1)
+    if values["power"] != 1 and values["init"] == "discriminant" and n_features > WIDE:
+        msg = (
+            f"power={values['power']:g} needs a matrix of {n_features} x {n_features} features, which is not formed beyond {WIDE}. "
+            "Pass power=1, or fewer features, for example X_pca or highly variable genes."
+        )
+        raise ValueError(msg)
     values["lr"] = check.check_number("lr", values["lr"], above=0)
     if isinstance(values["triplets"], str):
         check.check_choice("triplets", values["triplets"], ("auto", "all"))

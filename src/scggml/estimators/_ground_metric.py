@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from scggml import _validation as check
-from scggml.core import class_scores, pairwise_distances, train
+from scggml.core import Entropic, class_scores, pairwise_distances, train
 
 from ._checks import as_labels, as_measures, training_options
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import scipy.sparse as sp
     from numpy.typing import NDArray
 
-    from scggml.core import GroundMetric, Measures, Regularizer
+    from scggml.core import GroundMetric, Measures, Regularizer, Solver
 
     Samples = Sequence[NDArray[np.floating] | sp.csr_array] | Measures
 
@@ -80,12 +80,25 @@ class GroundMetricLearner(TransformerMixin, BaseEstimator):
         start. The objective then does not depend on the unit of the data.
     triplets
         "all", a number t for t random positives per anchor combined with t random negatives of each other class, or
-        "auto": all where these are at most 500,000, else t = 5.
+        "auto": all where these are at most 500,000, else t = 10. The closed form uses the pairs of these triplets.
     batch_size
         Number of triplets per step, with exact plans at each step, as in the paper; None for steps on all triplets with
         10 steps per exact solve.
     lr
         Step size of Adam, with `relative` in root mean squares of the start's entries.
+    solver
+        How transport is solved, in training and in the distances afterwards: "exact"; "sinkhorn" for the entropic value, the
+        least :math:`\langle P, C\rangle + \varepsilon\,\mathrm{KL}(P \mid a b^\top)`, batched in torch; "sinkhorn_divergence" for
+        the same without its bias. Entropic plans are dense and are not for more than 3,000 features.
+    sinkhorn_reg
+        Entropic strength :math:`\varepsilon` in units of the root mean squared distance between two cells under the start of
+        the metric. One number for all pairs, fixed from then on.
+    device
+        Where entropic problems are solved, "cpu" or "cuda"; None takes a GPU if there is one.
+    max_cells
+        At most this many cells of each sample, evenly spaced in stored order, take part in the closed form; None takes all.
+        "auto" takes all unless a sweep would need more than 10^10 ground costs (some minutes on two cores) or, with more
+        than 3,000 features, more than 3 x 10^7 stored values. Distances are always between all cells.
     refine_cells
         Gradient steps see at most this many cells of each sample, evenly spaced in stored order; None for all. The
         closed form always sees all cells.
@@ -150,6 +163,10 @@ class GroundMetricLearner(TransformerMixin, BaseEstimator):
         triplets: Literal["auto", "all"] | int = "auto",
         batch_size: int | None = None,
         lr: float = 0.02,
+        solver: Solver = "exact",
+        sinkhorn_reg: float = 0.05,
+        device: str | None = None,
+        max_cells: Literal["auto"] | int | None = "auto",
         refine_cells: int | None = 100,
         max_iter: int = 1,
         tol: float = 1e-2,
@@ -170,6 +187,10 @@ class GroundMetricLearner(TransformerMixin, BaseEstimator):
         self.triplets = triplets
         self.batch_size = batch_size
         self.lr = lr
+        self.solver = solver
+        self.sinkhorn_reg = sinkhorn_reg
+        self.device = device
+        self.max_cells = max_cells
         self.refine_cells = refine_cells
         self.max_iter = max_iter
         self.tol = tol
@@ -210,6 +231,7 @@ class GroundMetricLearner(TransformerMixin, BaseEstimator):
         self.n_iter_ = len(result.loss_history)
         self.converged_ = result.converged
         self.gap_ = result.gap
+        self.epsilon_ = result.epsilon
         self.constant_features_ = result.constant
         self.n_features_in_ = measures.n_features
         self._training_samples = self._project(measures)
@@ -232,7 +254,7 @@ class GroundMetricLearner(TransformerMixin, BaseEstimator):
         return [np.asarray(points) for points in projected.split()]
 
     def pairwise_distances(self, X: Samples, Y: Samples | None = None) -> NDArray[np.float64]:
-        """Compute exact optimal-transport distances between samples under the learned metric.
+        """Compute optimal-transport distances between samples under the learned metric, by the solver of the fit.
 
         Parameters
         ----------
@@ -247,7 +269,7 @@ class GroundMetricLearner(TransformerMixin, BaseEstimator):
         """
         measures = self._project(self._check(X))
         other = None if Y is None else self._project(self._check(Y, "Y"))
-        return pairwise_distances(measures, other, n_jobs=self.n_jobs)[0]
+        return self._distances(measures, other)
 
     def get_mahalanobis_matrix(self) -> NDArray[np.float64]:
         """Return `M` with `d(x, y)^2 = (x - y)^T M (x - y)` on raw features, (n_features, n_features)."""
@@ -269,13 +291,19 @@ class GroundMetricLearner(TransformerMixin, BaseEstimator):
         check.check_integer("n_neighbors", n_neighbors, minimum=1)
         measures = self._project(self._check(X))
         labels = as_labels(y, len(measures))
-        distances = pairwise_distances(measures, self._training_samples, n_jobs=self.n_jobs)[0]
+        distances = self._distances(measures, self._training_samples)
         scores = class_scores(distances, self._training_codes, rule="knn", n_neighbors=n_neighbors)
         return float((self.classes_[scores.argmax(axis=1)] == labels).mean())
 
     def _check(self, X: Samples, name: str = "X") -> Measures:
         check_is_fitted(self)
         return as_measures(X, n_features=self.n_features_in_, name=name)
+
+    def _distances(self, measures: Measures, other: Measures | None) -> NDArray[np.float64]:
+        entropic = None
+        if self.epsilon_ is not None:
+            entropic = Entropic(self.epsilon_, self.solver == "sinkhorn_divergence", self.device)
+        return pairwise_distances(measures, other, entropic=entropic, n_jobs=self.n_jobs)[0]
 
     def _project(self, measures: Measures) -> Measures:
         return measures.with_points(self.metric_.project(measures.points))

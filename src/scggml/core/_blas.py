@@ -1,0 +1,48 @@
+"""BLAS on one thread while tasks run side by side."""
+
+from __future__ import annotations
+
+import threading
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from threadpoolctl import ThreadpoolController
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+
+class SingleThreadedBlas:
+    """Context in which matrix products take one thread; many threads may be inside.
+
+    Products of a thousand rows are faster so, and their last bits do not depend on how many threads BLAS would take, which
+    differs between processes. The number of threads is one for a whole process: the first to enter sets it, the last to
+    leave sets it back.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._n_inside = 0
+        self._limit: Any = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._n_inside == 0:
+                self._limit = _controller().limit(limits=1, user_api="blas")
+            self._n_inside += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with self._lock:
+            self._n_inside -= 1
+            if self._n_inside == 0:
+                self._limit.restore_original_limits()
+
+
+@cache
+def _controller() -> ThreadpoolController:
+    return ThreadpoolController()  # finds the libraries, which takes a hundredth of a second
+
+
+single_threaded_blas = SingleThreadedBlas()

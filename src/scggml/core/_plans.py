@@ -1,0 +1,90 @@
+"""Transport plans of many pairs, and what follows from them by sums over their entries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy.sparse as sp
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Plans:
+    """Sparse transport plans of many pairs, back to back.
+
+    Parameters
+    ----------
+    offsets
+        Entry boundaries of the pairs, (n_pairs + 1,).
+    rows, cols
+        Rows of `Measures.points` that an entry connects, (n_entries,).
+    mass
+        Mass moved, (n_entries,); the entries of one pair sum to one.
+    """
+
+    offsets: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    cols: NDArray[np.int64]
+    mass: NDArray[np.float64]
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Number of entries of each pair, (n_pairs,)."""
+        return np.diff(self.offsets)
+
+    def edge_lengths(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the Euclidean length of each entry at the given points, (n_entries,)."""
+        lengths = np.empty(len(self.mass))
+        step = max(1, 2_000_000 // points.shape[1])
+        for start in range(0, len(lengths), step):
+            part = slice(start, start + step)
+            difference = points[self.rows[part]] - points[self.cols[part]]
+            lengths[part] = np.sqrt(np.einsum("ij,ij->i", difference, difference))
+        return lengths
+
+    def sum_by_pair(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return `sum(mass * value)` over the entries of each pair, (n_pairs,)."""
+        return np.add.reduceat(self.mass * values, self.offsets[:-1])
+
+    def moved(self, rows: NDArray[np.int64]) -> Plans:
+        """Return the same plans between other rows of points: row `i` becomes `rows[i]`."""
+        return replace(self, rows=rows[self.rows], cols=rows[self.cols])
+
+    def laplacian(self, edge_weights: NDArray[np.float64], n_points: int) -> sp.csr_array:
+        """Return `L` with `X^T L X = sum_e w_e (x_row - x_col)(x_row - x_col)^T`, (n_points, n_points).
+
+        Every sum over plan entries is one such product: second moments of transported differences, and gradients of
+        transport distances, `L Z` with `w = coefficient * mass / length`.
+        """
+        edges = sp.coo_array((edge_weights, (self.rows, self.cols)), shape=(n_points, n_points))
+        adjacency = edges + edges.T
+        return sp.csr_array(sp.diags_array(np.asarray(adjacency.sum(axis=1))) - adjacency)
+
+
+@dataclass(frozen=True, eq=False)
+class Transport:
+    """Solved pairs.
+
+    Parameters
+    ----------
+    distances
+        Wasserstein-1 distance of each pair, (n_pairs,).
+    gap
+        Largest relative duality gap of the pairs: no distance is off by more than this fraction.
+    plans
+        The optimal plans, or None when they were not asked for.
+    """
+
+    distances: NDArray[np.float64]
+    gap: float
+    plans: Plans | None
+
+    @property
+    def known_plans(self) -> Plans:
+        """The plans, which must have been asked for."""
+        assert self.plans is not None
+        return self.plans

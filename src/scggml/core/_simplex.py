@@ -1,0 +1,122 @@
+"""Exact transport between two clouds, or many pairs of them, by the compiled network simplex."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from . import _network_simplex as compiled
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_MAX_MASS = 2**61  # of all points together, in integers
+_NO_TREE = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
+
+
+def solve(
+    costs: NDArray[np.float64], a: NDArray[np.float64], b: NDArray[np.float64]
+) -> tuple[float, float, NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Solve optimal transport between two discrete measures.
+
+    Parameters
+    ----------
+    costs
+        Finite ground costs that are not negative, (n, m), C-contiguous.
+    a, b
+        Positive masses, (n,) and (m,), each with sum one.
+
+    Returns
+    -------
+    The distance, a lower bound of it from the dual problem, and rows, columns and masses of the plan, (n_entries,).
+    """
+    n, m = costs.shape
+    if is_uniform(a) and is_uniform(b):
+        common = math.lcm(n, m)
+        supply, demand = np.full(n, common // n, dtype=np.int64), np.full(m, common // m, dtype=np.int64)
+    else:
+        supply, demand = integer_masses(a, integer_total(n)), integer_masses(b, integer_total(n))
+    rows, cols, mass = _room_for_entries(n + m - 1)
+    distance, bound, k = compiled.solve(costs, supply, demand, *_NO_TREE, False, rows, cols, mass)
+    return distance, bound, rows[:k], cols[:k], mass[:k]
+
+
+def solve_block(
+    points: NDArray[np.floating],
+    offsets: NDArray[np.int64],
+    masses: NDArray[np.int64],
+    uniform: NDArray[np.bool_],
+    pairs: NDArray[np.int64],
+    keep_plans: bool,
+    keep_trees: bool = False,
+    start: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]] | None = None,
+) -> tuple[NDArray, NDArray, NDArray, NDArray, NDArray, NDArray]:
+    """Solve many pairs of clouds with Euclidean ground cost, without coming back to Python in between.
+
+    Parameters
+    ----------
+    points, offsets
+        Clouds back to back, as in `Measures`.
+    masses, uniform
+        `integer_masses` of all points, (n_points,), and which clouds are uniform.
+    pairs
+        Indices of the clouds to compare, (n_pairs, 2).
+    keep_plans
+        Whether to return the plans.
+    keep_trees
+        Whether plans include the edges of the optimal tree that carry no mass.
+    start
+        Trees to start from, as returned before with `keep_trees` for the same pairs with points elsewhere: offsets,
+        (n_pairs + 1,), rows and columns. Whatever is not a tree of its pair is passed over.
+
+    Returns
+    -------
+    Distances, lower bounds and number of plan entries of the pairs, and rows, columns (of `points`) and masses of all entries.
+    """
+    most_entries = np.diff(offsets)[pairs].sum(axis=1) - 1
+    distances, bounds, n_entries = np.empty(len(pairs)), np.empty(len(pairs)), np.empty(len(pairs), dtype=np.int64)
+    rows, cols, mass = _room_for_entries(most_entries.sum() if keep_plans else most_entries.max(initial=0))
+    start = start or (np.zeros(len(pairs) + 1, dtype=np.int64), *_NO_TREE)
+    # arrays from elsewhere can be read-only, for which all would be compiled once more
+    points, offsets, masses, uniform, pairs, start_offsets, start_rows, start_cols = map(
+        _read_only, (points, offsets, masses, uniform, np.ascontiguousarray(pairs), *start)
+    )
+    k = compiled.solve_block(
+        points, offsets, masses, uniform, pairs, start_offsets, start_rows, start_cols, keep_plans,
+        keep_trees, distances, bounds, n_entries, rows, cols, mass,
+    )  # fmt: skip
+    return distances, bounds, n_entries, rows[:k].copy(), cols[:k].copy(), mass[:k].copy()
+
+
+def euclidean(x: NDArray[np.floating], y: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return the Euclidean distances between the rows of two arrays, (n, m), from their differences."""
+    costs = np.empty((len(x), len(y)))
+    compiled.euclidean(x, y, costs)
+    return costs
+
+
+def integer_total(largest_cloud: int) -> int:
+    """Return the sum of integer masses that leaves room for perturbing clouds of this size."""
+    return _MAX_MASS // (2 * largest_cloud + 1)
+
+
+def integer_masses(masses: NDArray[np.float64], total: int) -> NDArray[np.int64]:
+    """Return positive integers proportional to masses with sum one, to `1 / total`; equal masses become equal integers."""
+    return np.maximum(np.rint(masses * total), 1).astype(np.int64)
+
+
+def is_uniform(masses: NDArray[np.float64]) -> bool:
+    """Return whether all points weigh alike, so that integer masses can be small and exact."""
+    return bool((masses == masses[0]).all())
+
+
+def _read_only(x: NDArray) -> NDArray:
+    view = x.view(np.ndarray)
+    view.flags.writeable = False
+    return view
+
+
+def _room_for_entries(n: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    return np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64), np.empty(n)
