@@ -10,13 +10,14 @@ import pandas as pd
 import scipy.sparse as sp
 
 from . import _validation as check
-from ._keys import N_CELLS, PCA, colors
+from ._keys import N_CELLS, PCA, SketchKeys, colors
+from ._storage import in_memory, matrix_x, reading, stored_points, unreadable
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from .core import Measures
+    from .core import Measures, Sketch
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +27,7 @@ class Representation:
     Parameters
     ----------
     points
-        Features of each cell, (n_obs, n_features), dense or CSR.
+        Features of each cell, (n_obs, n_features), dense or CSR; `StoredPoints` where they are not in memory.
     use_rep
         "X" or the key in `.obsm`.
     layer
@@ -77,10 +78,12 @@ class Cohort:
         assert self.labels is not None
         return self.labels
 
-    def measures(self, representation: Representation) -> Measures:
-        """Return one uniform measure per sample."""
+    def measures(self, representation: Representation, sketch: Sketch | None = None) -> Measures:
+        """Return one measure per sample: of all its cells, weighing alike, or of the points of a sketch."""
         from .core import Measures
 
+        if sketch is not None:
+            return sketch.measures(representation.points)
         return Measures.from_codes(representation.points, self.codes, len(self.names))
 
     def sample_obs(self, obs: pd.DataFrame) -> pd.DataFrame:
@@ -134,6 +137,26 @@ def sample_labels(
     return labels
 
 
+def read_sketch(adata: AnnData, sketch_key: str, sample_key: str, cohort: Cohort) -> Sketch:
+    """Return the sketch that :func:`scggml.pp.sketch` wrote, checked against the cells that are there now."""
+    from .core import Sketch
+
+    keys = SketchKeys(sketch_key)
+    params = check.check_sketch_entry(sketch_key, adata.uns)
+    if params["sample_key"] != sample_key:
+        msg = (
+            f"sketch_key={sketch_key!r} is a sketch of the samples in {params['sample_key']!r}, not of those in "
+            f"sample_key={sample_key!r}. Run sg.pp.sketch(adata, {sample_key!r}, key_added=...) for these."
+        )
+        raise ValueError(msg)
+    groups = check.check_sketch_column(sketch_key, keys.groups, adata.obs, "iu")
+    if params["method"] == "cell_type":
+        return Sketch.from_codes(cohort.codes, len(cohort.names), groups)
+    is_support = check.check_sketch_column(sketch_key, keys.support, adata.obs, "b")
+    check.check_sketch_support(sketch_key, sample_key, cohort.names, cohort.codes, groups, is_support)
+    return Sketch.from_codes(cohort.codes, len(cohort.names), groups, is_support)
+
+
 def kept_colors(adata: AnnData, key: str, kept: pd.Index) -> list[Any] | None:
     """Return scanpy's colours of the categories of `obs[key]` that are kept; None where there are none."""
     palette, categories = adata.uns.get(colors(key)), adata.obs[key].cat.categories
@@ -143,18 +166,23 @@ def kept_colors(adata: AnnData, key: str, kept: pd.Index) -> list[Any] | None:
 
 
 def read_representation(adata: AnnData, use_rep: str | None, layer: str | None) -> Representation:
-    """Return the features that `use_rep` and `layer` name, checked; None takes `X_pca` where there is one, else `X`."""
+    """Return the features that `use_rep` and `layer` name, checked; None takes `X_pca` where there is one, else `X`.
+
+    What is not in memory stays where it is. It is read once, by blocks of rows, for the check that all of it is finite.
+    """
     for name, value in (("use_rep", use_rep), ("layer", layer)):
         if value is not None and not isinstance(value, str):
             msg = f"{name} must be a key as text or None, found {value!r} of type {type(value).__name__}"
             raise TypeError(msg)
+    with reading("layers or obsm"):  # anndata looks into every matrix
+        layers, obsm = adata.layers, adata.obsm
     if use_rep is None:
-        use_rep = PCA if layer is None and PCA in adata.obsm else "X"
+        use_rep = PCA if layer is None and PCA in obsm else "X"
     if use_rep == "X":
-        if layer is not None and layer not in adata.layers:
-            msg = f"layer={layer!r} is not in layers. Found: {check.listed(adata.layers.keys(), limit=20)}"
+        if layer is not None and layer not in layers:
+            msg = f"layer={layer!r} is not in layers. Found: {check.listed(layers.keys(), limit=20)}"
             raise KeyError(msg)
-        points = adata.X if layer is None else adata.layers[layer]
+        points = matrix_x(adata) if layer is None else layers[layer]
         names = adata.var_names.to_numpy(dtype=object)
         if points is None:
             msg = "adata.X is None: pass use_rep with a key of obsm, or layer"
@@ -163,26 +191,31 @@ def read_representation(adata: AnnData, use_rep: str | None, layer: str | None) 
         if layer is not None:
             msg = f"layer={layer!r} and use_rep={use_rep!r} exclude each other: a layer is a version of X. Pass one of them."
             raise ValueError(msg)
-        if use_rep not in adata.obsm:
-            msg = f"use_rep={use_rep!r} is not in obsm. Found: {check.listed(adata.obsm.keys(), limit=20)}, or use 'X'"
+        if use_rep not in obsm:
+            msg = f"use_rep={use_rep!r} is not in obsm. Found: {check.listed(obsm.keys(), limit=20)}, or use 'X'"
             raise KeyError(msg)
-        points, names = adata.obsm[use_rep], None
+        points, names = obsm[use_rep], None
+        if type(points).__name__ == "Dataset2D":  # a data frame that anndata read lazily
+            points = points.to_memory()
         if isinstance(points, pd.DataFrame):
             names, points = points.columns.astype(str).to_numpy(dtype=object), points.to_numpy()
     found = Representation(points, use_rep, layer, names)
-    if not (isinstance(points, np.ndarray) or sp.issparse(points)):
-        msg = (
-            f"{found.text} is a {type(points).__name__}, which is not in memory. "
-            "Call adata.to_memory() first, or pass use_rep with a representation that is."
-        )
+    reason = unreadable(points)
+    if reason is not None:
+        msg = f"{found.text} {reason}"
         raise TypeError(msg)
-    if points.ndim != 2 or points.shape[1] == 0:
-        msg = f"{found.text} must have cells x features, found shape {points.shape}"
+    with reading(found.text):
+        shape, dtype = points.shape, points.dtype
+    if len(shape) != 2 or shape[1] == 0:
+        msg = f"{found.text} must have cells x features, found shape {shape}"
         raise ValueError(msg)
-    if points.dtype.kind not in "biuf":
-        msg = f"{found.text} must be numeric and real, found dtype {points.dtype}"
+    if dtype.kind not in "biuf":
+        msg = f"{found.text} must be numeric and real, found dtype {dtype}"
         raise TypeError(msg)
-    if sp.issparse(points) and points.format != "csr":
+    if not in_memory(points):
+        points = stored_points(points, found.text)
+        found = Representation(points, use_rep, layer, names)
+    elif sp.issparse(points) and points.format != "csr":
         points = sp.csr_array(points)
         found = Representation(points, use_rep, layer, names)
     check.check_finite(points, names.tolist() if names is not None else None, name=found.text)
@@ -190,8 +223,8 @@ def read_representation(adata: AnnData, use_rep: str | None, layer: str | None) 
 
 
 def standard_deviation(points: Any) -> NDArray[np.float64]:
-    """Return each feature's standard deviation across cells, (n_features,); sparse input is not densified."""
-    from .core import Measures, feature_moments
+    """Return each feature's standard deviation across cells, (n_features,); sparse is not densified, stored not loaded."""
+    from .core import as_points, weighted_moments
 
-    one_sample = Measures.from_codes(points, np.zeros(points.shape[0], dtype=np.int64), 1)
-    return np.sqrt(feature_moments(one_sample)[1])
+    n_cells = points.shape[0]
+    return np.sqrt(weighted_moments(as_points(points), np.full(n_cells, 1 / n_cells))[1])

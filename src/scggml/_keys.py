@@ -37,7 +37,31 @@ class Keys:
         return f"{self.key}_distances"
 
 
+@dataclass(frozen=True)
+class SketchKeys:
+    """The keys that belong to one sketch."""
+
+    key: str = "sketch"
+
+    @property
+    def entry(self) -> str:
+        """`.uns` of cells: how the sketch was made, and its errors."""
+        return self.key
+
+    @property
+    def groups(self) -> str:
+        """`.obs` of cells: the group of each cell within its sample."""
+        return self.key
+
+    @property
+    def support(self) -> str:
+        """`.obs` of cells: which cells stand for their groups."""
+        return f"{self.key}_support"
+
+
 N_CELLS = "n_cells"  # .obs of samples
+N_POINTS = "n_points"  # .obs of samples: points of the sketch
+SKETCH_ERROR = "sketch_error"  # .obs of samples
 PCA = "X_pca"  # .obsm of cells, written by scanpy
 PCA_LOADINGS = "PCs"  # .varm of cells, written by scanpy
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from . import _validation as check
 from ._keys import Keys
+from ._storage import in_memory, uncopied
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -16,8 +17,33 @@ if TYPE_CHECKING:
     from .core import GroundMetric
 
 
+def check_writable(adata: AnnData, *, copy: bool) -> None:
+    """Refuse what `writable` could not do, before any work is done."""
+    if adata.isbacked and (copy or adata.is_view):
+        found = (
+            "copy=True cannot copy what is backed by a file"
+            if copy
+            else "adata is a view of a file, not to be written to"
+        )
+        msg = (
+            f"{found}. Call adata.to_memory() first, which loads its cells, or give them a file of their own with "
+            "adata.copy(filename=...)."
+        )
+        if copy and not adata.is_view:
+            msg += " With copy=False, results are written to adata in memory, and the file stays as it is."
+        raise ValueError(msg)
+    in_files = uncopied(adata) if copy and not adata.is_view else []
+    if in_files:
+        msg = (
+            f"copy=True cannot copy {check.listed(in_files)}, which anndata reads from a file. Call adata.to_memory() first, or "
+            "pass copy=False: results are written to adata in memory, and the file stays as it is."
+        )
+        raise ValueError(msg)
+
+
 def writable(adata: AnnData, *, copy: bool) -> AnnData:
     """Return what a verb writes to: a copy, or `adata` itself, which stops being a view."""
+    check_writable(adata, copy=copy)
     if copy:
         return adata.copy()
     if adata.is_view:
@@ -75,4 +101,6 @@ def select_features(representation: Representation, entry: dict[str, Any], key: 
             f"{representation.text}: {check.listed(missing)}. Use data with the same features."
         )
         raise ValueError(msg)
-    return representation.points[:, [position[name] for name in wanted]]
+    columns = np.array([position[name] for name in wanted])
+    points = representation.points
+    return points[:, columns] if in_memory(points) else points.columns(columns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +71,23 @@ def check_jobs(n_jobs: Any) -> None:
         raise ValueError(msg)
 
 
+def check_device(device: Any) -> None:
+    """Refuse a device of torch that is not there."""
+    if device is None:
+        return
+    import torch
+
+    kinds = [
+        "cpu",
+        *(["cuda", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))] if torch.cuda.is_available() else []),
+    ]
+    if device not in kinds:
+        msg = (
+            f"device must be None or one of those that torch finds here ({listed(kinds, limit=None)}), found {device!r}"
+        )
+        raise ValueError(msg)
+
+
 def check_choice(name: str, value: Any, choices: Collection[Any]) -> None:
     """Refuse a value that is not among `choices`."""
     if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
@@ -85,7 +103,7 @@ def check_name(name: str, value: Any) -> None:
 
 
 def check_anndata(name: str, adata: Any) -> None:
-    """Refuse what is not an AnnData, or one without observations."""
+    """Refuse what is not an AnnData, one without observations, or one whose table of them is not in memory."""
     from anndata import AnnData
 
     if not isinstance(adata, AnnData):
@@ -94,6 +112,12 @@ def check_anndata(name: str, adata: Any) -> None:
     if adata.n_obs == 0:
         msg = f"{name} has no observations"
         raise ValueError(msg)
+    if not isinstance(adata.obs, pd.DataFrame):
+        msg = (
+            f"{name}.obs is a {type(adata.obs).__name__}, which is not in memory. Set {name}.obs = {name}.obs.to_memory() first; "
+            "X, layers and obsm may stay where they are."
+        )
+        raise TypeError(msg)
 
 
 def check_column(name: str, key: Any, obs: pd.DataFrame) -> pd.Series:
@@ -190,27 +214,104 @@ def check_classes(labels: Sequence[Any] | NDArray[Any], *, name: str) -> None:
 
 
 def check_finite(points: Any, feature_names: Sequence[str] | None, *, name: str) -> None:
-    """Refuse NaN and infinity, naming the features and how many values are affected."""
-    data = points.data if sp.issparse(points) else points
-    with np.errstate(over="ignore", invalid="ignore"):
-        total = data.sum(dtype=np.float64)
-    if np.isfinite(total):  # one pass without a mask; an overflowing sum falls through to the exact test
+    """Refuse NaN and infinity, naming the features and how many values are affected. Stored points are read by blocks."""
+    n_bad = np.zeros(points.shape[1], dtype=np.int64)
+    for block in points.blocks() if hasattr(points, "blocks") else [points]:
+        n_bad += _count_not_finite(block)
+        del block  # before the next is read
+    if not n_bad.any():
         return
-    bad = ~np.isfinite(data)
-    if not bad.any():
-        return
-    columns = points.indices[bad] if sp.issparse(points) else np.nonzero(bad)[1]
-    features, counts = np.unique(columns, return_counts=True)
+    features = np.flatnonzero(n_bad)
+    counts = n_bad[features]
     order = np.argsort(-counts, kind="stable")
     found = [
         f"{feature_names[features[i]] if feature_names is not None else f'feature {features[i]}'} ({counts[i]})"
         for i in order
     ]
     msg = (
-        f"{name} has {int(bad.sum())} values that are NaN or infinite, in {len(features)} feature(s): {listed(found)}. "
+        f"{name} has {int(n_bad.sum())} values that are NaN or infinite, in {len(features)} feature(s): {listed(found)}. "
         "Remove or impute them first."
     )
     raise ValueError(msg)
+
+
+def _count_not_finite(points: Any) -> Any:
+    """Return how many values of each feature are NaN or infinite, (n_features,), or 0."""
+    data = points.data if sp.issparse(points) else points
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = data.sum(dtype=np.float64)
+    if np.isfinite(total):  # one pass without a mask; an overflowing sum falls through to the exact test
+        return 0
+    bad = ~np.isfinite(data)
+    columns = points.indices[bad] if sp.issparse(points) else np.nonzero(bad)[1]
+    return np.bincount(columns, minlength=points.shape[1])
+
+
+def check_sketch_entry(sketch_key: Any, uns: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the params of a sketch, or say how to make one."""
+    if not isinstance(sketch_key, str):
+        msg = (
+            f"sketch_key must be the key of a sketch as text, found {sketch_key!r} of type {type(sketch_key).__name__}"
+        )
+        raise TypeError(msg)
+    if sketch_key not in uns:
+        msg = (
+            f"there is no sketch in uns[{sketch_key!r}]. Run sg.pp.sketch(adata, sample_key, key_added={sketch_key!r}) first. "
+            "If anndata.concat dropped the entry, copy it from one of the parts."
+        )
+        raise KeyError(msg)
+    if not is_sketch(uns[sketch_key]):
+        msg = f"uns[{sketch_key!r}] is not a sketch. Pass the key_added of sg.pp.sketch."
+        raise ValueError(msg)
+    return dict(uns[sketch_key]["params"])
+
+
+def is_sketch(entry: Any) -> bool:
+    """Whether a `.uns` entry was written by `pp.sketch`."""
+    params = entry.get("params") if isinstance(entry, Mapping) else None
+    return isinstance(params, Mapping) and {"sample_key", "method"} <= set(params)
+
+
+def check_sketch_column(sketch_key: str, column: str, obs: pd.DataFrame, kinds: str) -> NDArray[Any]:
+    """Return a column of a sketch, of one of the kinds of numpy, not negative and without missing values."""
+    again = "Run sg.pp.sketch again."
+    if column not in obs.columns:
+        msg = f"sketch_key={sketch_key!r} needs obs[{column!r}], which is missing. {again}"
+        raise KeyError(msg)
+    missing = obs[column].isna()
+    if missing.any():
+        msg = (
+            f"obs[{column!r}] has missing values in {int(missing.sum())} of {len(missing)} cells, first "
+            f"{obs.index[missing.to_numpy()][0]!r}: cells that joined after the sketch was made. {again}"
+        )
+        raise ValueError(msg)
+    values = obs[column].to_numpy()
+    if values.dtype.kind not in kinds or values.min() < 0:
+        msg = f"obs[{column!r}] is not what sg.pp.sketch wrote, found {obs[column].dtype} values from {values.min()!r}. {again}"
+        raise ValueError(msg)
+    return values
+
+
+def check_sketch_support(
+    sketch_key: str,
+    sample_key: str,
+    names: NDArray[np.object_],
+    codes: NDArray[np.integer],
+    groups: NDArray[np.integer],
+    is_support: NDArray[np.bool_],
+) -> None:
+    """Refuse groups of cells without the one cell that stands for them."""
+    table = pd.DataFrame({"sample": codes, "group": groups, "support": is_support})
+    n_support = table.groupby(["sample", "group"])["support"].sum()
+    for wrong, what in ((n_support == 0, "no"), (n_support > 1, "more than one")):
+        if wrong.any():
+            found = zip(*np.unique(n_support.index[wrong].get_level_values("sample"), return_counts=True), strict=True)
+            msg = (
+                f"sketch_key={sketch_key!r} has {what} support cell in {int(wrong.sum())} group(s), of the samples "
+                f"{listed([f'{names[i]} ({count})' for i, count in found])}: cells were dropped, or "
+                f"obs[{sample_key!r}] was changed, after the sketch was made. Run sg.pp.sketch again."
+            )
+            raise ValueError(msg)
 
 
 def listed(items: Any, *, limit: int | None = _MAX_LISTED) -> str:

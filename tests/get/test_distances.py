@@ -34,3 +34,31 @@ def test_errors(sdata):
         sg.get.distances(sdata, key="mine")
     with pytest.raises(TypeError, match="sdata must be an AnnData, found DataFrame"):
         sg.get.distances(sdata.obs)
+
+
+def test_bounds_are_sums_of_errors(cohort):
+    sg.pp.sketch(cohort, "sample", n_points=4, rng=0)
+    sdata = sg.tl.sample_distances(cohort, "sample", metric="euclidean", sketch_key="sketch", key_added="mine")
+    table = sg.get.distances(sdata, key="mine", bounds=True)
+    assert list(table.index) == list(table.columns) == list(sdata.obs_names)
+    error = sdata.obs["sketch_error"].to_numpy()
+    np.testing.assert_array_equal(table, np.add.outer(error, error) * (1 - np.eye(8)))
+    some = sg.get.distances(sdata[["p3", "p1"]].copy(), key="mine", bounds=True)
+    np.testing.assert_array_equal(some, table.loc[["p3", "p1"], ["p3", "p1"]])
+
+
+def test_bounds_are_zero_without_a_sketch(sdata):
+    assert (sg.get.distances(sdata, bounds=True).to_numpy() == 0).all()
+
+
+def test_bounds_without_errors_or_distances_are_refused(cohort):
+    sg.pp.sketch(cohort, "sample", n_points=4, rng=0)
+    sdata = sg.tl.sample_distances(cohort, "sample", metric="euclidean", sketch_key="sketch")
+    with pytest.raises(KeyError, match=r"obsp\['mine_distances'\] does not exist"):
+        sg.get.distances(sdata, key="mine", bounds=True)
+    sdata.obsp["mine_distances"] = sdata.obsp["ggml_distances"]  # of unknown origin
+    with pytest.raises(KeyError, match=r"uns\['mine'\], which says .* does not exist.*sample_distances"):
+        sg.get.distances(sdata, key="mine", bounds=True)
+    del sdata.obs["sketch_error"]
+    with pytest.raises(KeyError, match=r"obs\['sketch_error'\] does not exist.*sketch 'sketch'.*sample_distances"):
+        sg.get.distances(sdata, bounds=True)

@@ -57,7 +57,7 @@ def test_fixed_metrics_are_emd2_on_raw_features(cohort, metric, use_rep):
     assert_distances(sdata.obsp["ggml_distances"], by_emd2(points, cohort.obs["sample"], metric))
     entry = sdata.uns["ggml"]
     assert entry["metric"] == metric
-    assert entry["params"] == {"sample_key": "sample"} | (
+    assert entry["params"] == {"sample_key": "sample", "solver": "exact"} | (
         {"use_rep": "X", "layer": "counts"} if use_rep == "layer" else {"use_rep": use_rep or "X_pca"}
     )
 

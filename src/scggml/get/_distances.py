@@ -8,14 +8,15 @@ import numpy as np
 import pandas as pd
 
 from scggml import _validation as check
-from scggml._keys import Keys
+from scggml._keys import SKETCH_ERROR, Keys
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from numpy.typing import NDArray
 
 
-def distances(sdata: AnnData, *, key: str = "ggml") -> pd.DataFrame:
-    """Return the distances between samples.
+def distances(sdata: AnnData, *, key: str = "ggml", bounds: bool = False) -> pd.DataFrame:
+    """Return the distances between samples, or bounds on their errors.
 
     Parameters
     ----------
@@ -23,6 +24,10 @@ def distances(sdata: AnnData, *, key: str = "ggml") -> pd.DataFrame:
         Samples, from :func:`scggml.tl.sample_distances`.
     key
         Whose distances: `.obsp[key + "_distances"]`.
+    bounds
+        Return, in the place of each distance, a bound on its error: no distance between sketches (:func:`scggml.pp.sketch`)
+        is further from that of all cells. It is the sum of both samples' `.obs["sketch_error"]`, and zero where no sketch
+        was used.
 
     Returns
     -------
@@ -31,7 +36,7 @@ def distances(sdata: AnnData, *, key: str = "ggml") -> pd.DataFrame:
     Raises
     ------
     KeyError
-        If there are no such distances.
+        If there are no such distances, or for bounds their `.uns[key]` or the errors of their sketches are missing.
 
     Examples
     --------
@@ -40,6 +45,14 @@ def distances(sdata: AnnData, *, key: str = "ggml") -> pd.DataFrame:
     >>> sdata = sg.tl.sample_distances(adata, "sample", metric="euclidean")
     >>> sg.get.distances(sdata).shape
     (30, 30)
+
+    Where distances are those of sketches:
+
+    >>> sg.pp.sketch(adata, "sample", n_points=10, rng=0)
+    >>> sketched = sg.tl.sample_distances(adata, "sample", metric="euclidean", sketch_key="sketch")
+    >>> error = (sg.get.distances(sketched) - sg.get.distances(sdata)).abs()
+    >>> bool((error <= sg.get.distances(sketched, bounds=True)).all(axis=None))
+    True
     """
     check.check_anndata("sdata", sdata)
     name = Keys(key).distances
@@ -49,6 +62,35 @@ def distances(sdata: AnnData, *, key: str = "ggml") -> pd.DataFrame:
             f"Pass the sample-level AnnData that sg.tl.sample_distances(..., key_added={key!r}) returns."
         )
         raise KeyError(msg)
+    if bounds:
+        return _bounds(sdata, key)
     matrix = sdata.obsp[name]
     dense = matrix.toarray() if hasattr(matrix, "toarray") else np.asarray(matrix)
-    return pd.DataFrame(dense, index=sdata.obs_names.copy(), columns=sdata.obs_names.copy())
+    return _by_name(sdata, dense)
+
+
+def _bounds(sdata: AnnData, key: str) -> pd.DataFrame:
+    name = Keys(key).metric
+    if name not in sdata.uns:
+        msg = (
+            f"uns[{name!r}], which says where the distances of key={key!r} come from, does not exist. "
+            "Compute them again with sg.tl.sample_distances."
+        )
+        raise KeyError(msg)
+    errors = np.zeros(sdata.n_obs)
+    sketch_key = sdata.uns[name]["params"].get("sketch_key")
+    if sketch_key is not None:
+        if SKETCH_ERROR not in sdata.obs:
+            msg = (
+                f"obs[{SKETCH_ERROR!r}] does not exist, but the distances of key={key!r} are those of sketch {sketch_key!r}. "
+                "Compute them again with sg.tl.sample_distances."
+            )
+            raise KeyError(msg)
+        errors = sdata.obs[SKETCH_ERROR].to_numpy(dtype=np.float64)
+    matrix = errors[:, None] + errors
+    np.fill_diagonal(matrix, 0.0)  # a sample's distance to itself is zero either way
+    return _by_name(sdata, matrix)
+
+
+def _by_name(sdata: AnnData, matrix: NDArray[np.float64]) -> pd.DataFrame:
+    return pd.DataFrame(matrix, index=sdata.obs_names.copy(), columns=sdata.obs_names.copy())

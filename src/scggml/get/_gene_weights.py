@@ -48,7 +48,7 @@ def gene_weights(adata: AnnData, *, key: str = "ggml", n_genes: int | None = Non
     if n_genes is not None:
         check.check_integer("n_genes", n_genes, minimum=1)
     stored = adata.uns.get(Keys(key).gene_ranking)
-    table = gene_table(adata, key) if stored is None else stored
+    table = stored if isinstance(stored, pd.DataFrame) else gene_table(adata, key)
     return table.head(n_genes).copy() if n_genes is not None else table.copy()
 
 

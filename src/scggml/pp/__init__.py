@@ -1,5 +1,6 @@
-"""Preprocessing: choose the samples that a metric can be learned from."""
+"""Preprocessing: choose the samples that a metric can be learned from, and fewer points for large ones."""
 
 from ._filter_samples import filter_samples
+from ._sketch import sketch
 
-__all__ = ["filter_samples"]
+__all__ = ["filter_samples", "sketch"]

@@ -11,14 +11,15 @@ import numpy as np
 import scipy.sparse as sp
 
 from scggml import _validation as check
-from scggml._cohort import Representation, read_cohort, read_representation, standard_deviation
+from scggml._cohort import Representation, read_cohort, read_representation, read_sketch, standard_deviation
 from scggml._keys import PCA, PCA_LOADINGS, Keys
-from scggml._stored import writable
+from scggml._storage import unreadable
+from scggml._stored import check_writable, writable
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from scggml.core import Regularizer
+    from scggml.core import Regularizer, Solver
     from scggml.estimators import GroundMetricLearner
 
 logger = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ def fit_metric(
     *,
     use_rep: str | None = None,
     layer: str | None = None,
+    sketch_key: str | None = None,
     n_comps: int | None = None,
     scale: Literal["auto", "feature", "global"] | None = "auto",
     init: Literal["discriminant", "random"] = "discriminant",
@@ -45,6 +47,10 @@ def fit_metric(
     triplets: Literal["auto", "all"] | int = "auto",
     batch_size: int | None = None,
     lr: float = 0.02,
+    solver: Solver = "exact",
+    sinkhorn_reg: float = 0.05,
+    device: str | None = None,
+    max_cells: Literal["auto"] | int | None = "auto",
     refine_cells: int | None = 100,
     max_iter: int = 1,
     tol: float = 1e-2,
@@ -62,7 +68,8 @@ def fit_metric(
     Parameters
     ----------
     adata
-        Cells, (n_obs, n_vars). A view is made an actual copy before anything is written to it.
+        Cells, (n_obs, n_vars). A view is made an actual copy before anything is written to it. Features may stay in a backed
+        or lazily read file or a dask array: the points of training are read into memory, blocks of rows of all other cells.
     sample_key
         Column of `.obs` that says which sample a cell belongs to; at least two cells per sample.
     label_key
@@ -72,12 +79,15 @@ def fit_metric(
         no `layer` is given, else `X`.
     layer
         Layer to take instead of `X`.
+    sketch_key
+        Key of a sketch by :func:`scggml.pp.sketch`, whose points stand in for the cells of each sample in training. None
+        takes all cells.
     n_comps
         Upper bound on the number of components; None lets the soft spectrum decide, at most 50.
     scale
         Unit of the features: "auto" divides a representation of `.obsm` by one number and the features of `X` by
         their standard deviations; "global" and "feature" force one or the other, None leaves the features as they are.
-    init, n_sweeps, ridge, power, whitening, margin, reg, regularizer, relative, triplets, batch_size, lr, refine_cells, max_iter, tol
+    init, n_sweeps, ridge, power, whitening, margin, reg, regularizer, relative, triplets, batch_size, lr, solver, sinkhorn_reg, device, max_cells, refine_cells, max_iter, tol
         See :class:`scggml.GroundMetricLearner`.
     rng
         Seed or generator; only sampled triplets, minibatches and `init="random"` use it.
@@ -95,7 +105,8 @@ def fit_metric(
     `.uns[key_added]` : `dict`
         `params`; `components` (n_components, n_features) and `scale` (n_features,), with
         `d(x, y) = ||components @ ((x - y) / scale)||`; `loss_history` (n_iter,); `n_iter`; `converged`; `gap`, the
-        largest relative duality gap of the last transport problems; `classes`; and `features`, the feature names where
+        largest relative duality gap of the last transport problems (of entropic ones, the largest marginal error); `epsilon`,
+        the entropic strength, with an entropic `solver`; `classes`; and `features`, the feature names where
         the representation has any.
     `.obsm["X_" + key_added]` : `numpy.ndarray` (n_obs, n_components), float64
         Cells in the learned space, where Euclidean distance is the ground metric.
@@ -120,12 +131,14 @@ def fit_metric(
         "n_comps": n_comps, "scale": scale, "init": init, "n_sweeps": n_sweeps, "ridge": ridge, "power": power,
         "whitening": whitening, "margin": margin, "reg": reg, "regularizer": regularizer, "relative": relative,
         "triplets": triplets, "batch_size": batch_size, "lr": lr,
-        "refine_cells": refine_cells, "max_iter": max_iter, "tol": tol,
+        "solver": solver, "sinkhorn_reg": sinkhorn_reg, "device": device, "max_cells": max_cells, "refine_cells": refine_cells, "max_iter": max_iter, "tol": tol,
     }  # fmt: skip
     check.check_anndata("adata", adata)
     check.check_name("key_added", key_added)
+    check_writable(adata, copy=copy)
     cohort = read_cohort(adata, sample_key, label_key)
     representation = read_representation(adata, use_rep, layer)
+    sketch = None if sketch_key is None else read_sketch(adata, sketch_key, sample_key, cohort)
     check.check_choice("scale", scale, ("auto", "feature", "global", None))
     if scale == "auto":
         params["scale"] = "feature" if representation.use_rep == "X" else "global"
@@ -135,8 +148,8 @@ def fit_metric(
     from scggml.estimators import GroundMetricLearner
 
     learner = GroundMetricLearner(**params, rng=rng, n_jobs=n_jobs)
-    learner.fit(cohort.measures(representation), cohort.known_labels)
-    _warn_about_constant(learner, representation)
+    learner.fit(cohort.measures(representation, sketch), cohort.known_labels)
+    _warn_about_constant(learner, representation, sketch_key)
     if not learner.converged_ and max_iter > 1:
         logger.info("the objective was still falling after max_iter=%d iterations", max_iter)
     cells = learner.metric_.project(representation.points)
@@ -151,7 +164,8 @@ def fit_metric(
         "params": {
             name: value
             for name, value in {
-                "sample_key": sample_key, "label_key": label_key, "use_rep": representation.use_rep, "layer": layer, **params,
+                "sample_key": sample_key, "label_key": label_key, "use_rep": representation.use_rep, "layer": layer,
+                "sketch_key": sketch_key, **params,
                 "rng": int(rng) if isinstance(rng, Integral) else None,
             }.items()
             if value is not None  # files cannot hold None: an absent parameter is None
@@ -164,6 +178,8 @@ def fit_metric(
         "gap": learner.gap_,
         "classes": np.array(learner.classes_, dtype=object),
     }  # fmt: skip
+    if learner.epsilon_ is not None:
+        entry["epsilon"] = learner.epsilon_
     if representation.names is not None:
         entry["features"] = representation.names
     adata.uns[keys.metric] = entry
@@ -176,11 +192,15 @@ def fit_metric(
     return adata if copy else None
 
 
-def _warn_about_constant(learner: GroundMetricLearner, representation: Representation) -> None:
+def _warn_about_constant(learner: GroundMetricLearner, representation: Representation, sketch_key: str | None) -> None:
     constant = np.flatnonzero(learner.constant_features_)
     if len(constant):
         names = constant if representation.names is None else representation.names[constant]
-        msg = f"{len(constant)} feature(s) of {representation.text} are constant and get weight zero: {check.listed(names)}"
+        where = "" if sketch_key is None else f" in the points of sketch {sketch_key!r}"
+        msg = (
+            f"{len(constant)} feature(s) of {representation.text} are constant{where} and get weight zero: "
+            f"{check.listed(names)}"
+        )
         warnings.warn(msg, UserWarning, stacklevel=3)
 
 
@@ -195,8 +215,10 @@ def _way_to_genes(adata: AnnData, representation: Representation) -> tuple[Any, 
     if pcs is None or pcs.shape[1] != width:
         found = "missing" if pcs is None else f"{pcs.shape[1]} wide, not {width} like the PCs"
         reason = f"varm[{PCA_LOADINGS!r}] is {found}. Compute the PCs with scanpy.pp.pca, or fit with use_rep='X'."
-    elif adata.X is None or not (isinstance(adata.X, np.ndarray) or sp.issparse(adata.X)):
-        reason = "X, which their spread is taken from, is not in memory. Call adata.to_memory() first."
+    elif adata.X is None:
+        reason = "X, which their spread is taken from, is None."
+    elif unreadable(adata.X) is not None:
+        reason = f"X, which their spread is taken from, {unreadable(adata.X)}"
     else:
         return np.asarray(pcs, dtype=np.float64), read_representation(adata, "X", None).points
     msg = f"no gene weights for the metric on {representation.text}: {reason}"

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from scggml import _validation as check
-from scggml._cohort import kept_colors, read_cohort, read_representation
-from scggml._keys import Keys, colors
+from scggml._cohort import kept_colors, read_cohort, read_representation, read_sketch
+from scggml._keys import N_POINTS, SKETCH_ERROR, Keys, SketchKeys, colors
 from scggml._stored import select_features, stored_entry, stored_metric
 
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
+
+    from scggml.core import Solver
+
+_DEFAULT_REG = 0.05
 
 
 def sample_distances(
@@ -24,18 +29,25 @@ def sample_distances(
     metric: Literal["learned", "euclidean", "cityblock", "cosine"] = "learned",
     use_rep: str | None = None,
     layer: str | None = None,
+    sketch_key: str | Literal[False] | None = None,
+    solver: Solver | None = None,
+    sinkhorn_reg: float | None = None,
+    device: str | None = None,
     n_jobs: int | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
     key_added: str | None = None,
 ) -> AnnData:
-    """Compute exact optimal-transport distances between samples under a learned or a fixed ground metric.
+    """Compute optimal-transport distances between samples under a learned or a fixed ground metric.
 
     The distance between two samples is the Wasserstein-1 distance between their clouds of cells, all cells of a sample
-    weighing alike, solved exactly by network simplex :cite:p:`flamary2021`.
+    weighing alike, solved exactly by network simplex :cite:p:`bonneel2011`, each with a certificate from the dual problem.
+    On request it is solved with entropic regularisation instead :cite:p:`cuturi2013`.
 
     Parameters
     ----------
     adata
-        Cells. Nothing is written to it.
+        Cells. Nothing is written to it. Features may stay in a backed or lazily read file or a dask array: with a learned
+        metric they are read by blocks of rows, for a fixed one all those it compares are loaded.
     sample_key
         Column of `.obs` that says which sample a cell belongs to. None takes the one that the metric was learned with;
         needed with a fixed metric.
@@ -46,8 +58,23 @@ def sample_distances(
         "learned", or a fixed ground metric for comparison, on the features as they are.
     use_rep, layer
         Features, as in :func:`scggml.tl.fit_metric`. With a learned metric, None takes those it was learned on.
+    sketch_key
+        Key of a sketch by :func:`scggml.pp.sketch`, whose points stand in for the cells of each sample. None takes the
+        one that the metric was learned with where `adata` has a sketch of that key, else all cells; False takes all
+        cells. Not for "cosine", which is not a metric, so that nothing would bound the error.
+    solver
+        "exact", "sinkhorn" or "sinkhorn_divergence", as in :class:`scggml.GroundMetricLearner`; None takes the one that the
+        metric was learned with, and "exact" for a fixed metric. Entropic solvers need a learned or the Euclidean metric.
+    sinkhorn_reg
+        Entropic strength in units of the root mean squared distance between two cells. None takes the strength of
+        training, where there was one, else 0.05.
+    device
+        Where entropic problems are solved, "cpu" or "cuda"; None takes a GPU if there is one.
     n_jobs
         Threads; None takes an active :func:`joblib.parallel_config`, else all cores. Results do not depend on it.
+    checkpoint
+        File in which finished distances are kept. Interrupted, the same call goes on where it stopped; the file is yours
+        to delete. For the exact solver.
     key_added
         Key under which results are stored; None takes `key`.
 
@@ -58,9 +85,11 @@ def sample_distances(
     `.obsp[key_added + "_distances"]` : `numpy.ndarray` (n_samples, n_samples), float64
         Distances, symmetric with zero diagonal, in the unit of the ground metric.
     `.obs` : `pandas.DataFrame`
-        `n_cells`, and every column of `adata.obs` that is constant within samples.
+        `n_cells`, and every column of `adata.obs` that is constant within samples. With a sketch also `n_points` and
+        `sketch_error`: no distance of two samples is further from that of all their cells than the sum of both errors.
     `.uns[key_added]` : `dict`
-        `params`, `distances_key`, `metric`, and `gap`, the largest relative duality gap: how exact the distances are.
+        `params`, `distances_key`, `metric`, and `gap`, the largest relative duality gap: how exact the distances are; of
+        entropic problems, the largest marginal error, with `epsilon`, the entropic strength.
 
     Raises
     ------
@@ -95,21 +124,43 @@ def sample_distances(
     cohort = read_cohort(adata, sample_key)
     representation = read_representation(adata, use_rep, layer)
     points = representation.points
+    sketch_key = _choose_sketch(adata, sketch_key, params, metric)
+    sketch = None if sketch_key is None else read_sketch(adata, sketch_key, sample_key, cohort)
+    solver = _choose_solver(solver, sinkhorn_reg, device, checkpoint, params, metric)
     if entry is not None:
         points = stored_metric(entry).project(select_features(representation, entry, key))
-    elif metric == "cosine":
-        _check_directions(points, representation.text)
 
-    from scggml.core import Measures, pairwise_distances
+    from scggml.core import Entropic, Measures, pairwise_distances, typical_cost
 
-    measures = Measures.from_codes(points, cohort.codes, len(cohort.names))
-    cost = "euclidean" if metric == "learned" else metric
-    distances, gap = pairwise_distances(measures, cost=cost, n_jobs=n_jobs, progress="sample distances")
+    cost: Any = "euclidean" if metric == "learned" else metric
+    if sketch is None:
+        measures = Measures.from_codes(points, cohort.codes, len(cohort.names))
+    else:
+        measures = sketch.measures(points)
+    if metric == "cosine":
+        _check_directions(measures.points, representation.text)
+    entropic = None
+    if solver != "exact":
+        epsilon = None if entry is None or sinkhorn_reg is not None else entry.get("epsilon")
+        if epsilon is None:
+            epsilon = (_DEFAULT_REG if sinkhorn_reg is None else sinkhorn_reg) * typical_cost(measures)
+        entropic = Entropic(float(epsilon), solver == "sinkhorn_divergence", device)
+    distances, gap = pairwise_distances(
+        measures, cost=cost, entropic=entropic, n_jobs=n_jobs, progress="sample distances", checkpoint=checkpoint
+    )
 
     from anndata import AnnData
 
-    obs = cohort.sample_obs(adata.obs)
-    used = {"sample_key": sample_key, "use_rep": representation.use_rep, "layer": representation.layer}
+    about_cells = [] if sketch_key is None else [SketchKeys(sketch_key).groups, SketchKeys(sketch_key).support]
+    obs = cohort.sample_obs(adata.obs.drop(columns=about_cells, errors="ignore"))
+    if sketch is not None:
+        obs[N_POINTS] = sketch.sizes
+        if entropic is None:  # the bound is one of exact distances
+            obs[SKETCH_ERROR] = sketch.errors(points, cost)
+    used = {
+        "sample_key": sample_key, "use_rep": representation.use_rep, "layer": representation.layer,
+        "sketch_key": sketch_key, "solver": solver,
+    }  # fmt: skip
     return AnnData(
         obs=obs,
         obsp={keys.distances: distances},
@@ -123,9 +174,58 @@ def sample_distances(
                 "distances_key": keys.distances,
                 "metric": metric,
                 "gap": gap,
+                **({} if entropic is None else {"epsilon": entropic.epsilon}),
             },
         },
     )
+
+
+def _choose_solver(
+    solver: Any, sinkhorn_reg: Any, device: str | None, checkpoint: Any, params: dict[str, Any], metric: str
+) -> Solver:
+    """Return the solver to use, checked against what it is to do."""
+    solver = params.get("solver", "exact") if solver is None else solver
+    check.check_choice("solver", solver, ("exact", "sinkhorn", "sinkhorn_divergence"))
+    check.check_device(device)
+    if checkpoint is not None and not isinstance(checkpoint, str | os.PathLike):
+        msg = f"checkpoint must be a path or None, found {checkpoint!r} of type {type(checkpoint).__name__}"
+        raise TypeError(msg)
+    if sinkhorn_reg is not None:
+        check.check_number("sinkhorn_reg", sinkhorn_reg, above=0)
+    if solver == "exact":
+        if sinkhorn_reg is not None:
+            msg = f"sinkhorn_reg={sinkhorn_reg!r} has no meaning for solver='exact'. Pass solver='sinkhorn', or leave it out."
+            raise ValueError(msg)
+        return solver
+    if metric not in ("learned", "euclidean"):
+        msg = (
+            f"solver={solver!r} needs a learned or the Euclidean metric, found metric={metric!r}. Pass solver='exact'."
+        )
+        raise ValueError(msg)
+    if checkpoint is not None:
+        msg = f"checkpoint={str(checkpoint)!r} is for solver='exact', found solver={solver!r}. Leave one of them out."
+        raise ValueError(msg)
+    return solver
+
+
+def _choose_sketch(
+    adata: AnnData, sketch_key: str | Literal[False] | None, params: dict[str, Any], metric: str
+) -> str | None:
+    """Return the key of the sketch to use, None for all cells."""
+    if sketch_key is False:
+        return None
+    if sketch_key is None:
+        sketch_key = params.get("sketch_key")
+        # a metric serves other cells, which need not have been sketched
+        known = sketch_key is not None and {sketch_key} & (set(adata.uns) | set(adata.obs.columns))
+        return sketch_key if known else None
+    if metric == "cosine":
+        msg = (
+            f"sketch_key={sketch_key!r} cannot be used with metric='cosine', which is not a metric: nothing bounds the error "
+            "of sketched distances. Pass sketch_key=False, or metric='euclidean' on cells scaled to unit length."
+        )
+        raise ValueError(msg)
+    return sketch_key
 
 
 def _check_directions(points: Any, text: str) -> None:
