@@ -12,6 +12,7 @@ from scipy.spatial.distance import cdist
 
 import scggml as sg
 from scggml._cohort import read_cohort, read_representation, read_sketch, standard_deviation
+from scggml.core import StoredPoints
 
 
 def test_samples_are_sorted_by_name(cohort):
@@ -97,6 +98,29 @@ def test_standard_deviation(kind):
 def test_standard_deviation_of_large_values(kind):
     x = np.random.default_rng(0).normal(3000.0, 1.0, size=(50, 6)).astype(np.float32)
     np.testing.assert_allclose(standard_deviation(kind(x)), x.std(axis=0, dtype=np.float64), rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["dense", "csr"])
+def test_a_backed_matrix_is_not_loaded(cohort, tmp_path, kind):
+    if kind == "dense":
+        cohort.X = cohort.X.toarray()
+    cohort.write_h5ad(tmp_path / "cells.h5ad")
+    backed = ad.read_h5ad(tmp_path / "cells.h5ad", backed="r")
+    found = read_representation(backed, "X", None)
+    assert found.text == "X" and list(found.names) == list(cohort.var_names)
+    assert isinstance(found.points, StoredPoints) and found.points.shape == cohort.shape
+    assert found.points.dtype == np.float32 and found.points.size == cohort.X.size
+    rows = np.array([50, 3, 3])
+    for part in (slice(10, 30), rows):
+        block, expected = found.points[part], cohort.X[part]
+        assert sp.issparse(block) == (kind == "csr") and block.dtype == np.float32
+        np.testing.assert_array_equal(*(x.toarray() if sp.issparse(x) else x for x in (block, expected)))
+    np.testing.assert_array_equal(standard_deviation(found.points), standard_deviation(cohort.X))
+    samples = read_cohort(backed, "sample")
+    measures = samples.measures(found)
+    assert sp.issparse(measures.points) == (kind == "csr")
+    backed.file.close()
+    found.points[0:5]  # has been read into memory as a whole, and is taken from there
 
 
 # reading a sketch, after the AnnData has changed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
@@ -294,39 +293,6 @@ def test_no_x_behind_the_pcs(cohort):
     with pytest.warns(UserWarning, match="no gene weights"):
         sg.tl.fit_metric(cohort, "sample", "label")
     assert "X_ggml" in cohort.obsm and "ggml" not in cohort.varm
-
-
-@pytest.mark.parametrize("sparse", [True, False])
-def test_backed_x_says_to_memory(cohort, tmp_path, sparse):
-    if not sparse:
-        cohort.X = cohort.X.toarray()
-    cohort.write_h5ad(tmp_path / "cells.h5ad")
-    backed = ad.read_h5ad(tmp_path / "cells.h5ad", backed="r")
-    try:
-        with pytest.raises(TypeError, match=r"X is a .*to_memory\(\)"):
-            sg.tl.fit_metric(backed, "sample", "label", use_rep="X")
-        assert "ggml" not in backed.uns and "X_ggml" not in backed.obsm
-    finally:
-        backed.file.close()
-
-
-@pytest.mark.parametrize(
-    "loadings",
-    [True, False],
-)
-def test_backed_obsm_works(cohort, fitted, tmp_path, loadings):
-    if not loadings:
-        del cohort.varm["PCs"]
-    cohort.write_h5ad(tmp_path / "cells.h5ad")
-    backed = ad.read_h5ad(tmp_path / "cells.h5ad", backed="r")
-    try:
-        with pytest.warns(UserWarning, match="no gene weights"):
-            sg.tl.fit_metric(backed, "sample", "label")
-        np.testing.assert_array_equal(backed.obsm["X_ggml"], fitted.obsm["X_ggml"])
-        sdata = sg.tl.sample_distances(backed)
-        assert sdata.shape == (8, 0)
-    finally:
-        backed.file.close()
 
 
 def test_representation_of_the_wrong_length_cannot_be_set_or_used(cohort):

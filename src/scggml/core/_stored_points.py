@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ._measures import Points
 
 BLOCK_SIZE = 4_000_000  # stored numbers that are read at a time
-_BATCH_BLOCKS = 4  # as much is held of the clouds that are read together
+_BATCH_BLOCKS = 2  # as much is held of the clouds that are read together
 
 
 class StoredPoints:
@@ -139,7 +139,7 @@ class StoredPoints:
         dtype, sparse = self._dtype_and_sparse
         if sparse:
             indptr = np.concatenate([[0], np.cumsum(self._row_lengths[index])])
-            index_dtype = sp.get_index_dtype(maxval=max(indptr[-1], self.shape[1]))
+            index_dtype = np.int32 if max(indptr[-1], self.shape[1]) <= np.iinfo(np.int32).max else np.int64
             data, indices = np.empty(indptr[-1], dtype), np.empty(indptr[-1], index_dtype)
         else:
             dense = np.empty((len(index), self.shape[1]), dtype)

@@ -100,7 +100,7 @@ def solve_pairs(
     done = _Results.empty() if checkpoint is None else _Results.of_distances(*checkpoint.read(len(pairs)))
     numbered = np.column_stack([pairs, np.arange(len(pairs))])
     blocks = [
-        (block[:, :2], _trees_of(start, block), cost, keep_plans, keep_trees)
+        (_trees_of(start, block), block[:, :2], cost, keep_plans, keep_trees)
         for block in _blocks(measures.sizes, numbered[len(done.distances) :])
     ]
     arrays = (measures.points, measures.offsets, measures.weights, *_integer_masses(measures))
@@ -163,8 +163,8 @@ def _solve_block(
     weights: NDArray[np.float64],
     masses: NDArray[np.int64],
     uniform: NDArray[np.bool_],
-    pairs: NDArray[np.int64],
     start: Trees | None,
+    pairs: NDArray[np.int64],
     cost: Cost,
     keep_plans: bool,
     keep_trees: bool,
