@@ -78,10 +78,12 @@ def solve_block(
     most_entries = np.diff(offsets)[pairs].sum(axis=1) - 1
     distances, bounds, n_entries = np.empty(len(pairs)), np.empty(len(pairs)), np.empty(len(pairs), dtype=np.int64)
     rows, cols, mass = _room_for_entries(most_entries.sum() if keep_plans else most_entries.max(initial=0))
-    start = start or (np.zeros(len(pairs) + 1, dtype=np.int64), *_NO_TREE)
-    # arrays from elsewhere can be read-only, for which all would be compiled once more
+    start_offsets, *trees = start or (np.zeros(len(pairs) + 1, dtype=np.int64), *_NO_TREE)
+    # arrays from elsewhere can be read-only or of another width, for which all would be compiled once more
+    start_rows, start_cols = (tree.astype(np.int64, copy=False) for tree in trees)
     points, offsets, masses, uniform, pairs, start_offsets, start_rows, start_cols = map(
-        _read_only, (points, offsets, masses, uniform, np.ascontiguousarray(pairs), *start)
+        _read_only,
+        (points, offsets, masses, uniform, np.ascontiguousarray(pairs), start_offsets, start_rows, start_cols),
     )
     k = compiled.solve_block(
         points, offsets, masses, uniform, pairs, start_offsets, start_rows, start_cols, keep_plans,
