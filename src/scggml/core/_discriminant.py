@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.linalg
 
+from ._blas import single_threaded_blas
 from ._entropic import EntropicTransport
 from ._metric import column_blocks
 from ._wide import wide_discriminant
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from ._plans import Plans
 
 WIDE = 3000  # features beyond which nothing of size features x features is formed
+_SMALL = 500
 _NEGLIGIBLE = 1e-4  # directions that weigh less than this fraction of the first are dropped
 
 
@@ -86,9 +89,29 @@ def transport_discriminant(
             )  # fmt: skip
             return _as_components(vectors)
         moments = (_second_moment(measures.points, graph) for graph in graphs)
-    keep = np.flatnonzero(active)
+    # for small matrices more threads mostly wait for one another
+    with single_threaded_blas if measures.n_features <= _SMALL else nullcontext():
+        s_w, s_b = moments
+        keep = np.flatnonzero(active)
+        return _as_components(
+            _leading(s_w, s_b, scale, keep, n_comps=n_comps, ridge=ridge, power=power, whitening=whitening)
+        )
+
+
+def _leading(
+    s_w: NDArray[np.float64],
+    s_b: NDArray[np.float64],
+    scale: NDArray[np.float64],
+    keep: NDArray[np.int64],
+    *,
+    n_comps: int,
+    ridge: float,
+    power: float,
+    whitening: float,
+) -> NDArray[np.float64]:
+    """Return the scaled leading eigenvectors of the metric that raw moments within and between classes suggest."""
     unit = np.outer(scale[keep], scale[keep])
-    s_w, s_b = (moment[np.ix_(keep, keep)] / unit for moment in moments)
+    s_w, s_b = (moment[np.ix_(keep, keep)] / unit for moment in (s_w, s_b))
     spread = max(np.trace(s_w), 1e-8 * np.trace(s_b))
     if not spread > 0:
         msg = "all samples hold the same cells: there is no difference between classes to learn from"
@@ -104,7 +127,7 @@ def transport_discriminant(
     spectrum, vectors = scipy.linalg.eigh(factor @ factor.T, subset_by_index=top)
     whole = np.zeros((len(scale), len(spectrum)))
     whole[keep] = vectors[:, ::-1] * np.sqrt(np.maximum(spectrum[::-1] / spectrum[-1], 0.0))
-    return _as_components(whole)
+    return whole
 
 
 def _as_components(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
