@@ -172,6 +172,14 @@ def test_a_file_of_something_else_is_an_error(tmp_path, measures, cost):
     assert len(opened(str(path), mine).read(N_PAIRS)[0]) == 2
 
 
+def test_the_same_bytes_of_another_type_are_another_problem(tmp_path):
+    mine = Measures.from_arrays(clouds())
+    opened(tmp_path / "distances", mine)
+    for points in (mine.points.view(np.float32), mine.points.reshape(len(mine.weights), 2, 2)):
+        with pytest.raises(ValueError, match="Delete the file"):
+            opened(tmp_path / "distances", mine.with_points(points))
+
+
 @pytest.mark.parametrize(
     ("x", "y"),
     [
@@ -201,6 +209,7 @@ def test_the_same_measures_in_another_memory_order_are_the_same(tmp_path):
     mine = Measures.from_arrays(clouds())
     opened(tmp_path / "distances", mine)
     opened(tmp_path / "distances", mine.with_points(np.asfortranarray(mine.points)))
+    opened(tmp_path / "distances", Measures(mine.points, mine.offsets, np.repeat(mine.weights, 2)[::2]))
 
 
 def test_sparse_clouds_without_any_value(tmp_path, blocks):

@@ -301,9 +301,13 @@ def test_trees_of_points_elsewhere_as_a_start(use_engine, monkeypatch, engine):
         assert solved.gap < 1e-12
 
 
-def test_the_start_of_a_pair_is_its_own(monkeypatch):
+@pytest.mark.parametrize("n_without_mass", [0, 2])
+def test_the_start_of_a_pair_is_its_own(monkeypatch, n_without_mass):
     rng = np.random.default_rng(20)
-    spread = Measures.from_arrays(ragged(rng, 3)[1:], random_weights(rng)[1:])
+    weights = random_weights(rng)[1:]
+    for w in weights:
+        w[:n_without_mass] = 0
+    spread = Measures.from_arrays(ragged(rng, 3)[1:], weights)
     pairs = square_pairs(len(spread))
     trees = solve_pairs(spread, pairs, keep_plans=True, keep_trees=True).plans
     # all points of a sample in one place: every tree is optimal, so that a start is kept
