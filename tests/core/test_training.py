@@ -17,6 +17,7 @@ from scggml.core import (
     transport_discriminant,
     typical_cost,
 )
+from scggml.core import _discriminant as discriminant
 from scggml.core import _training as module
 from scggml.core._discriminant import default_ridge
 
@@ -303,9 +304,11 @@ def test_change_ignores_rotation_and_unit():
 
 @pytest.mark.parametrize(
     ("clouds", "text"),
-    [([np.ones((3, 2))] * 4, "no feature varies"), ([np.eye(2)] * 4, "no difference between classes|distance zero")],
+    [([np.ones((3, 2))] * 4, "no feature varies"), ([np.eye(2)] * 4, "hold the same cells")],
 )
-def test_nothing_to_learn_from(clouds, text):
+@pytest.mark.parametrize("wide", [1, 3000])
+def test_nothing_to_learn_from(monkeypatch, clouds, text, wide):
+    monkeypatch.setattr(discriminant, "WIDE", wide)
     with pytest.raises(ValueError, match=text):
         fit((Measures.from_arrays(clouds), np.array([0, 1, 0, 1])))
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import joblib
 import numpy as np
@@ -15,7 +16,7 @@ from scipy.stats import wasserstein_distance
 
 from scggml.core import Measures, cross_pairs, pairwise_distances, solve_pairs, square_pairs
 from scggml.core import _transport as module
-from scggml.core._costs import DIRECT_WIDTH
+from scggml.core._network_simplex import WIDE
 
 SIZES = (1, 4, 9, 6, 3, 7)
 few = settings(max_examples=8, deadline=None, derandomize=True, database=None)
@@ -225,7 +226,7 @@ def use_engine(monkeypatch):
 
     def use(engine):
         if engine == "compiled pairs":
-            monkeypatch.setattr(module, "DIRECT_WIDTH", 0)
+            monkeypatch.setattr(module, "sp", SimpleNamespace(issparse=lambda points: True))
         elif engine == "pot":
             monkeypatch.setattr(module, "simplex", None)
         else:
@@ -355,7 +356,7 @@ def test_points_without_mass_take_no_part():
     assert (measures.weights[solved.plans.cols] > 0).all()
 
 
-@pytest.mark.parametrize("d", [3, DIRECT_WIDTH])
+@pytest.mark.parametrize("d", [3, WIDE])
 @pytest.mark.parametrize("backend", ["threading", "loky"])
 def test_backends_do_not_change_a_bit(monkeypatch, backend, d):
     rng = np.random.default_rng(14)
@@ -509,7 +510,7 @@ for width, n_jobs in ((10, 1), (10, 2), ({wide}, 1), ({wide}, 2)):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one process")
 def test_ctrl_c_comes_back_soon_and_leaves_nothing_running():
-    program = INTERRUPTS.format(wide=DIRECT_WIDTH)
+    program = INTERRUPTS.format(wide=WIDE)
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
     assert ran.stderr == ""
     words = [line.split() for line in ran.stdout.splitlines()]

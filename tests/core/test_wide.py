@@ -128,16 +128,3 @@ def test_threads_do_not_change_a_bit(monkeypatch):
         for n_jobs in (1, 2)
     )  # fmt: skip
     np.testing.assert_array_equal(one, two)
-
-
-def test_the_same_cells_everywhere_are_refused(monkeypatch):
-    monkeypatch.setattr(discriminant, "WIDE", 2)
-    x = np.random.default_rng(0).normal(size=(6, 4))
-    measures, codes = Measures.from_arrays([x] * 4), np.array([0, 0, 1, 1])
-    pairs = square_pairs(4)
-    plans = solve_pairs(measures, pairs, keep_plans=True).plans
-    with pytest.raises(ValueError, match="hold the same cells"):
-        transport_discriminant(
-            measures, plans, pairs, codes, scale=np.ones(4), active=np.ones(4, dtype=bool), n_comps=2, ridge=0.1,
-            power=1.0, whitening=0.5,
-        )  # fmt: skip

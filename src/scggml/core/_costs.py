@@ -23,30 +23,26 @@ if TYPE_CHECKING:
 Cost: TypeAlias = Literal["euclidean", "cityblock", "cosine"]
 
 COSTS = ("euclidean", "cityblock", "cosine")
-DIRECT_WIDTH = 256  # from here on one matrix product beats the direct differences
 
 
 def cost_matrix(x: Points, y: Points, cost: Cost) -> NDArray[np.float64]:
     """Return the ground costs between two clouds, (n, m), in float64; Euclidean ones to 1e-10 relative."""
     if cost == "euclidean":
-        if sp.issparse(x) or x.shape[1] >= DIRECT_WIDTH:
-            return _euclidean_by_gram(x, y)
-        return euclidean(x, y)
+        return _sparse_euclidean(x, y) if sp.issparse(x) or sp.issparse(y) else euclidean(x, y)
     dense = [p.toarray() if sp.issparse(p) else p for p in (x, y)]
     # rounding can leave tiny negative cosine costs, and identical points a little above zero
     return np.maximum(cdist(*(p.astype(np.float64, copy=False) for p in dense), metric=cost), 0.0)
 
 
-def _euclidean_by_gram(x: Points, y: Points) -> NDArray[np.float64]:
-    x, y = x.astype(np.float64, copy=False), y.astype(np.float64, copy=False)
-    norms = np.asarray((x * x).sum(axis=1)).ravel()[:, None] + np.asarray((y * y).sum(axis=1)).ravel()[None, :]
-    inner = inner_products(sp.csr_array(x), sp.csr_array(y)) if sp.issparse(x) or sp.issparse(y) else x @ y.T
-    squared = norms - 2 * inner
+def _sparse_euclidean(x: Points, y: Points) -> NDArray[np.float64]:
+    x, y = (sp.csr_array(p).astype(np.float64, copy=False) for p in (x, y))
+    norms = x.multiply(x).sum(axis=1)[:, None] + y.multiply(y).sum(axis=1)[None, :]
+    squared = norms - 2 * inner_products(x, y)
     # close points lose digits to cancellation: measure those directly
     rows, cols = np.nonzero(squared < 1e-5 * norms)
     step = max(1, 2_000_000 // x.shape[1])
     for start in range(0, len(rows), step):
         r, c = rows[start : start + step], cols[start : start + step]
         difference = x[r] - y[c]
-        squared[r, c] = np.asarray((difference * difference).sum(axis=1)).ravel()
+        squared[r, c] = difference.multiply(difference).sum(axis=1)
     return np.sqrt(squared)

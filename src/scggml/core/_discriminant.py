@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
+import joblib
 import numpy as np
 import scipy.linalg
 
 from ._blas import single_threaded_blas
 from ._entropic import EntropicTransport
 from ._metric import column_blocks
+from ._sparse import times
 from ._wide import wide_discriminant
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from ._plans import Plans
 
 WIDE = 3000  # features beyond which nothing of size features x features is formed
-_SMALL = 500
 _NEGLIGIBLE = 1e-4  # directions that weigh less than this fraction of the first are dropped
 
 
@@ -71,31 +71,32 @@ def transport_discriminant(
     whitening
         Exponent of the within-class moments, between 0 and 1.
     n_jobs
-        Threads; used beyond `WIDE` features.
+        Threads for the moments; the result does not depend on it.
     """
     within, between = class_balanced_weights(pairs, codes)
     moments: Iterable[NDArray[np.float64]]
     if isinstance(plans, EntropicTransport):
         moments = (plans.second_moment(measures.points, weights) for weights in (within, between))
     else:
-        graphs = [
-            plans.laplacian(np.repeat(weights, plans.sizes) * plans.mass, len(measures.weights))
-            for weights in (within, between)
-        ]
+        entry_weights = [np.repeat(weights, plans.sizes) * plans.mass for weights in (within, between)]
+        n_points = len(measures.weights)
         if measures.n_features > WIDE:
             vectors = wide_discriminant(
-                measures.points, *graphs, unit=active / scale, n_comps=n_comps, ridge=ridge, whitening=whitening,
-                n_jobs=n_jobs,
+                measures.points, *(plans.laplacian(weights, n_points) for weights in entry_weights),
+                unit=active / scale, n_comps=n_comps, ridge=ridge, whitening=whitening, n_jobs=n_jobs,
             )  # fmt: skip
             return _as_components(vectors)
-        moments = (_second_moment(measures.points, graph) for graph in graphs)
-    # for small matrices more threads mostly wait for one another
-    with single_threaded_blas if measures.n_features <= _SMALL else nullcontext():
-        s_w, s_b = moments
-        keep = np.flatnonzero(active)
-        return _as_components(
-            _leading(s_w, s_b, scale, keep, n_comps=n_comps, ridge=ridge, power=power, whitening=whitening)
-        )
+        n_threads = joblib.cpu_count() if n_jobs is None else n_jobs
+        with single_threaded_blas:
+            moments = joblib.Parallel(n_jobs=n_threads, backend="threading")(
+                joblib.delayed(_second_moment)(measures.points, plans.half_laplacian(weights, n_points))
+                for weights in entry_weights
+            )
+    s_w, s_b = moments
+    keep = np.flatnonzero(active)
+    return _as_components(
+        _leading(s_w, s_b, scale, keep, n_comps=n_comps, ridge=ridge, power=power, whitening=whitening)
+    )
 
 
 def _leading(
@@ -113,9 +114,6 @@ def _leading(
     unit = np.outer(scale[keep], scale[keep])
     s_w, s_b = (moment[np.ix_(keep, keep)] / unit for moment in (s_w, s_b))
     spread = max(np.trace(s_w), 1e-8 * np.trace(s_b))
-    if not spread > 0:
-        msg = "all samples hold the same cells: there is no difference between classes to learn from"
-        raise ValueError(msg)
     s_w[np.diag_indices_from(s_w)] += max(ridge, 1e-10) * spread / len(keep)
     variances, axes = scipy.linalg.eigh(s_w)
     variances = np.maximum(variances, 1e-12 * variances[-1])
@@ -161,12 +159,13 @@ def class_balanced_weights(
     return weights[0], weights[1]
 
 
-def _second_moment(points: Points, laplacian: sp.csr_array) -> NDArray[np.float64]:
+def _second_moment(points: Points, half_laplacian: sp.csr_array) -> NDArray[np.float64]:
+    """Return `X^T L X` from `H` with `H + H^T = L`, (n_features, n_features)."""
     n, d = points.shape
-    moment = np.empty((d, d))
+    half = np.empty((d, d))
     transposed = points.T
     for cols in column_blocks(n, d):
         block = points[:, cols]
         block = block if isinstance(block, np.ndarray) else block.toarray()
-        moment[:, cols] = transposed @ (laplacian @ block.astype(np.float64))
-    return (moment + moment.T) / 2
+        half[:, cols] = transposed @ times(half_laplacian, block, n_jobs=1)
+    return half + half.T

@@ -19,6 +19,8 @@ _N_CANDIDATES = 10
 _SINKHORN_STEPS = 10
 _SINKHORN_TEMPERATURE = 0.25  # in standard deviations of the doubly centred costs
 _OPTIMAL = 1e-13  # reduced costs above minus this fraction of the largest cost are rounding
+WIDE = 32  # features from which one matrix product beats direct differences
+_NEAR = 1e-4  # of the squared norms: below, a product loses too many digits to cancellation
 _FAST = {"nnan", "nsz", "reassoc", "contract", "arcp"}  # infinities are used
 
 # Compiled functions that Python calls fill arrays and return numbers: where they return arrays, numba runs Python code on
@@ -54,8 +56,16 @@ def solve_block(  # type: ignore[no-untyped-def]
     return k
 
 
-@njit(nogil=True, cache=True, fastmath=_FAST)
+@njit(nogil=True, cache=True)
 def euclidean(x, y, costs):  # type: ignore[no-untyped-def]
+    if x.shape[1] < WIDE:
+        _by_differences(x, y, costs)
+    else:
+        _by_products(x, y, costs)
+
+
+@njit(nogil=True, cache=True, fastmath=_FAST)
+def _by_differences(x, y, costs):  # type: ignore[no-untyped-def]
     n, m, width = x.shape[0], y.shape[0], x.shape[1]
     across = np.empty((width, m))
     for j in range(m):
@@ -79,6 +89,47 @@ def euclidean(x, y, costs):  # type: ignore[no-untyped-def]
                 line[j] += (here - there[j]) ** 2
         for j in range(m):
             line[j] = np.sqrt(line[j])
+
+
+@njit(nogil=True, cache=True, fastmath=_FAST)
+def _by_products(x, y, costs):  # type: ignore[no-untyped-def]
+    """As above by one matrix product, which many features repay; pairs near each other are measured directly."""
+    centre = np.zeros(x.shape[1])
+    for i in range(len(x)):
+        for d in range(len(centre)):
+            centre[d] += x[i, d]
+    centre /= len(x)
+    x, x_squared = _shifted(x, centre)
+    y, y_squared = _shifted(y, centre)
+    np.dot(x, y.T, costs)
+    for i in range(len(x)):
+        line, here = costs[i], x_squared[i]
+        for j in range(len(y)):
+            line[j] = here + y_squared[j] - 2 * line[j]
+        n_near = 0
+        for j in range(len(y)):
+            n_near += line[j] < _NEAR * (here + y_squared[j])
+        if n_near > 0:
+            for j in range(len(y)):
+                if line[j] < _NEAR * (here + y_squared[j]):
+                    line[j] = 0.0
+                    for d in range(len(centre)):
+                        line[j] += (x[i, d] - y[j, d]) ** 2
+        for j in range(len(y)):
+            line[j] = np.sqrt(line[j])
+
+
+@njit(nogil=True, cache=True, fastmath=_FAST)
+def _shifted(x, centre):  # type: ignore[no-untyped-def]
+    """Return points from a new origin, and their squared norms."""
+    shifted, squared = np.empty(x.shape), np.zeros(len(x))
+    for i in range(len(x)):
+        norm = 0.0
+        for d in range(len(centre)):
+            shifted[i, d] = x[i, d] - centre[d]
+            norm += shifted[i, d] ** 2
+        squared[i] = norm
+    return shifted, squared
 
 
 @njit(nogil=True, cache=True)

@@ -60,9 +60,15 @@ class Plans:
         Every sum over plan entries is one such product: second moments of transported differences, and gradients of
         transport distances, `L Z` with `w = coefficient * mass / length`.
         """
-        edges = sp.coo_array((edge_weights, (self.rows, self.cols)), shape=(n_points, n_points))
-        adjacency = edges + edges.T
-        return sp.csr_array(sp.diags_array(np.asarray(adjacency.sum(axis=1))) - adjacency)
+        half = self.half_laplacian(edge_weights, n_points)
+        return half + half.T
+
+    def half_laplacian(self, edge_weights: NDArray[np.float64], n_points: int) -> sp.csr_array:
+        """Return `H` with `H + H^T = L`, with half as many entries off the diagonal: enough for quadratic forms."""
+        degrees = sum(np.bincount(ends, edge_weights, minlength=n_points) for ends in (self.rows, self.cols))
+        nodes = np.arange(n_points)
+        rows, cols = np.concatenate([self.rows, nodes]), np.concatenate([self.cols, nodes])
+        return sp.csr_array((np.concatenate([-edge_weights, degrees / 2]), (rows, cols)), shape=(n_points, n_points))
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import logging
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
+from ._blas import single_threaded_blas
 from ._discriminant import WIDE, default_ridge, transport_discriminant
 from ._entropic import EntropicTransport
 from ._metric import GroundMetric, feature_scale
@@ -33,6 +35,7 @@ _AUTO_NEIGHBORS = 10
 _MAX_COSTS = 10_000_000_000  # ground costs of one sweep under "auto": some minutes on two cores
 _MAX_WIDE_VALUES = 30_000_000  # stored values of wide points under "auto": each is read hundreds of times
 _MIN_CELLS = 50
+_NARROW = 500  # features up to which BLAS takes one thread
 _STEPS_PER_SOLVE = 10  # gradient steps on fixed plans between exact solves
 _MAX_BACKTRACKS = 3
 
@@ -92,6 +95,18 @@ def train(
     -------
     The metric, with loss history and whether training converged.
     """
+    # for small matrices more threads mostly wait for one another, and keep a core busy while they wait for more
+    with single_threaded_blas if measures.n_features <= _NARROW else nullcontext():
+        return _train(measures, codes, options, rng, n_jobs)
+
+
+def _train(
+    measures: Measures,
+    codes: NDArray[np.integer],
+    options: TrainingOptions,
+    rng: np.random.Generator,
+    n_jobs: int | None,
+) -> TrainingResult:
     scale, constant = feature_scale(measures, options.scale)
     if constant.all():
         msg = "no feature varies between cells: there is nothing to learn a metric from"
@@ -160,6 +175,9 @@ def _start(
     ridge = default_ridge(measures) if options.ridge == "auto" else options.ridge
     for sweep in range(options.n_sweeps):
         solved = problem.with_epsilon(space).solve(space, pairs, f"transport sweep {sweep + 1}/{options.n_sweeps}")
+        if not solved.distances.any():
+            msg = "all samples hold the same cells: there is no difference between classes to learn from"
+            raise ValueError(msg)
         components = transport_discriminant(
             measures,
             solved if isinstance(solved, EntropicTransport) else solved.known_plans,

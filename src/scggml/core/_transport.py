@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 
 from ._blas import single_threaded_blas
 from ._cluster import dask_backend, on_cluster
-from ._costs import DIRECT_WIDTH, cost_matrix
+from ._costs import cost_matrix
 from ._plans import Plans, Transport
 
 try:
@@ -113,7 +113,7 @@ def solve_pairs(
     else:
         parts = on_cluster(cluster, _solve_block, arrays, blocks, n_jobs=n_jobs)
     results = [done]
-    with bar, _cancelled_on_error(parts):
+    with bar, single_threaded_blas, _cancelled_on_error(parts):
         for part in parts:
             results.append(part)
             bar.update(len(part.distances))
@@ -169,10 +169,11 @@ def _solve_block(
     keep_plans: bool,
     keep_trees: bool,
 ) -> _Results:
-    if simplex is not None and cost == "euclidean" and not sp.issparse(points) and points.shape[1] < DIRECT_WIDTH:
-        distances, bounds, *plans = simplex.solve_block(
-            points, offsets, masses, uniform, pairs, keep_plans, keep_trees, start
-        )
+    if simplex is not None and cost == "euclidean" and not sp.issparse(points):
+        with single_threaded_blas:
+            distances, bounds, *plans = simplex.solve_block(
+                points, offsets, masses, uniform, pairs, keep_plans, keep_trees, start
+            )
         return _Results(distances, _relative_gaps(distances, bounds), *plans).narrow(len(weights))
     distances, bounds, n_entries = np.empty(len(pairs)), np.empty(len(pairs)), np.empty(len(pairs), dtype=np.int64)
     entries: list[tuple[NDArray, NDArray, NDArray]] = []

@@ -124,9 +124,6 @@ def wide_discriminant(
     s_w, s_b = (Moment(points, transposed, graph, unit, n_jobs) for graph in (within, between))
     n_active = int((unit > 0).sum())
     spread = max(s_w.trace(), 1e-8 * s_b.trace())
-    if not spread > 0:
-        msg = "all samples hold the same cells: there is no difference between classes to learn from"
-        raise ValueError(msg)
     shift = max(ridge, 1e-10) * spread / n_active
     shrink = _inverse_power(s_w, shift, (1 + whitening) / 2, unit > 0)
     values, vectors, _ = block_krylov(lambda block: shrink(s_b(shrink(block))), unit > 0, min(n_comps, n_active), tol)
