@@ -21,11 +21,12 @@ HELPERS = {"_cohort", "_keys", "_storage", "_stored", "_validation"}
 ALLOWED = {
     "core": {"core"},
     "estimators": {"estimators", "core", "_validation"},
+    "evaluation": {"evaluation", "estimators", "core", "_validation"},
     "datasets": {"datasets", "_validation"},
-    "get": {"get", "core"} | HELPERS,
+    "get": {"get", "evaluation", "core"} | HELPERS,
     "pp": {"pp", "core", "estimators"} | HELPERS,
-    "tl": {"tl", "get", "core", "estimators"} | HELPERS,
-    "pl": {"pl", "get", "tl", "core", "estimators"} | HELPERS,
+    "tl": {"tl", "get", "evaluation", "core", "estimators"} | HELPERS,
+    "pl": {"pl", "get", "tl", "evaluation", "core", "estimators"} | HELPERS,
     "_keys": set(),
     "_validation": set(),
     "_storage": {"core"},
@@ -150,7 +151,7 @@ def test_every_verb_has_tests(part):
 @pytest.mark.parametrize("part", ["pp", "tl", "pl", "get", "datasets"])
 def test_every_public_file_is_exported(part):
     module = getattr(sg, part)
-    shared = {"_axes", "_simulation"}  # helpers of several verbs
+    shared = {"_axes", "_download", "_simulation"}  # helpers of several verbs
     files = {path.stem for path in (ROOT / part).glob("_*.py")} - {"__init__"} - shared
     assert files == {f"_{name}" for name in module.__all__}
 

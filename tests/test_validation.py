@@ -90,16 +90,16 @@ def test_sizes_are_named():
 
 def test_one_label():
     names = np.array(["a", "b"], dtype=object)
-    check.check_one_label(names, np.array([0, 0, 1]), "label", np.array(["x", "x", "y"], dtype=object))
-    with pytest.raises(ValueError, match=r"one label in label_key='label', found several in b \('x', 'y'\)"):
-        check.check_one_label(names, np.array([0, 1, 1]), "label", np.array(["x", "x", "y"], dtype=object))
+    check.check_one_value(names, np.array([0, 0, 1]), "label_key", "label", np.array(["x", "x", "y"], dtype=object))
+    with pytest.raises(ValueError, match=r"one value of label_key='label', found several in b \('x', 'y'\)"):
+        check.check_one_value(names, np.array([0, 1, 1]), "label_key", "label", np.array(["x", "x", "y"], dtype=object))
 
 
 def test_many_mixed_samples_are_counted():
     names = np.array([f"s{i}" for i in range(9)], dtype=object)
     codes, labels = np.repeat(np.arange(9), 2), np.array(["x", "y"] * 9, dtype=object)
     with pytest.raises(ValueError, match=r"s0 .*, s4 \('x', 'y'\) and 4 more"):
-        check.check_one_label(names, codes, "label", labels)
+        check.check_one_value(names, codes, "label_key", "label", labels)
 
 
 def test_classes():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -130,11 +131,35 @@ def sample_labels(
     obs: pd.DataFrame, label_key: str, names: NDArray[np.object_], codes: NDArray[np.int64]
 ) -> NDArray[np.object_]:
     """Return the one label of each sample as text, (n_samples,)."""
-    text = check.as_names("label_key", label_key, check.check_column("label_key", label_key, obs))
-    check.check_one_label(names, codes, label_key, text)
-    labels = np.empty(len(names), dtype=object)
-    labels[codes] = text
-    return labels
+    return sample_values(obs, "label_key", label_key, names, codes)
+
+
+def sample_values(
+    obs: pd.DataFrame, name: str, key: str, names: NDArray[np.object_], codes: NDArray[np.int64]
+) -> NDArray[np.object_]:
+    """Return the one value of each sample in the column that the argument `name` names, as text, (n_samples,)."""
+    text = check.as_names(name, key, check.check_column(name, key, obs))
+    check.check_one_value(names, codes, name, key, text)
+    values = np.empty(len(names), dtype=object)
+    values[codes] = text
+    return values
+
+
+def sample_column(obs: pd.DataFrame, name: str, key: str | None, cohort: Cohort) -> NDArray[np.object_] | None:
+    """Return the value of each sample in an optional column, (n_samples,)."""
+    return None if key is None else sample_values(obs, name, key, cohort.names, cohort.codes)
+
+
+def check_batches(
+    obs: pd.DataFrame, label_key: str, batch_key: str | None, cohort: Cohort
+) -> NDArray[np.object_] | None:
+    """Return the batch of each sample; refuse or warn where classes cannot be told from batches."""
+    batches = sample_column(obs, "batch_key", batch_key, cohort)
+    if batches is not None and batch_key is not None:
+        text = check.check_not_confounded(label_key, cohort.known_labels, batch_key, batches)
+        if text is not None:
+            warnings.warn(text, UserWarning, stacklevel=3)
+    return batches
 
 
 def read_sketch(adata: AnnData, sketch_key: str, sample_key: str, cohort: Cohort) -> Sketch:

@@ -32,6 +32,21 @@ class Keys:
         return f"{self.key}_rank_genes"
 
     @property
+    def cross_validation(self) -> str:
+        """`.uns` of cells: predictions and scores of held-out samples."""
+        return f"{self.key}_cross_validation"
+
+    @property
+    def tuning(self) -> str:
+        """`.uns` of cells: outer scores and chosen settings of a nested search."""
+        return f"{self.key}_tuning"
+
+    @property
+    def separation(self) -> str:
+        """`.uns` of cells: a permutation test of the classes."""
+        return f"{self.key}_separation"
+
+    @property
     def distances(self) -> str:
         """`.obsp` of samples: the distance matrix."""
         return f"{self.key}_distances"

@@ -177,12 +177,12 @@ def check_sizes(names: NDArray[np.object_], sizes: NDArray[np.integer]) -> None:
         raise ValueError(msg)
 
 
-def check_one_label(
-    names: NDArray[np.object_], codes: NDArray[np.integer], label_key: str, labels: NDArray[np.object_]
+def check_one_value(
+    names: NDArray[np.object_], codes: NDArray[np.integer], name: str, key: str, values: NDArray[np.object_]
 ) -> None:
-    """Refuse samples whose cells carry more than one label."""
-    table = pd.DataFrame({"sample": codes, "label": labels}).drop_duplicates()
-    mixed = table[table["sample"].duplicated(keep=False)].groupby("sample")["label"].agg(list)
+    """Refuse samples whose cells carry more than one value, such as a label."""
+    table = pd.DataFrame({"sample": codes, "value": values}).drop_duplicates()
+    mixed = table[table["sample"].duplicated(keep=False)].groupby("sample")["value"].agg(list)
     if len(mixed):
         found = listed(
             [
@@ -191,24 +191,45 @@ def check_one_label(
             ]
         )
         msg = (
-            f"each sample must have one label in label_key={label_key!r}, found several in {found}. "
+            f"each sample must have one value of {name}={key!r}, found several in {found}. "
             "If one patient was measured in several states, make each (patient, state) a sample of its own."
         )
         raise ValueError(msg)
 
 
-def check_classes(labels: Sequence[Any] | NDArray[Any], *, name: str) -> None:
-    """Refuse labels from which no metric can be learned: one class only, or a class with one sample."""
+def check_not_confounded(
+    label_key: str, labels: NDArray[np.object_], batch_key: str, batches: NDArray[np.object_]
+) -> str | None:
+    """Refuse classes that batches explain altogether; return a warning where some batch holds one class only."""
+    table = pd.crosstab(pd.Series(batches, name=batch_key), pd.Series(labels, name=label_key))
+    single = table.index[(table > 0).sum(axis=1) == 1]
+    if len(table) < 2 or not len(single):
+        return None
+    if len(single) == len(table):
+        msg = (
+            f"label_key={label_key!r} and batch_key={batch_key!r} are confounded: no batch holds two classes, so that nothing "
+            f"tells a difference between classes from one between batches. Samples by batch and class:\n{table.to_string()}"
+        )
+        raise ValueError(msg)
+    return (
+        f"{len(single)} of {len(table)} batches of batch_key={batch_key!r} hold one class of label_key={label_key!r} only "
+        f"({listed(single)}), where classes and batches cannot be told apart. Samples by batch and class:\n{table.to_string()}"
+    )
+
+
+def check_classes(labels: Sequence[Any] | NDArray[Any], *, name: str, minimum: int = _MIN_SAMPLES) -> None:
+    """Refuse labels from which no metric can be learned: one class only, or a class with too few samples."""
     counts = pd.Series(list(labels)).value_counts(sort=False)
     if len(counts) < 2:
         msg = f"{name} has only the class {str(counts.index[0])!r}: at least two classes are needed to learn what separates them"
         raise ValueError(msg)
-    lone = counts.index[counts < _MIN_SAMPLES]
-    if len(lone):
+    few = counts[counts < minimum]
+    if len(few):
+        found = "one" if minimum == _MIN_SAMPLES else "fewer"
         msg = (
-            f"each class of {name} needs at least {_MIN_SAMPLES} samples, found one in {listed(lone)}. "
-            "Merge it with another class or drop its sample, for example with "
-            f"sg.pp.filter_samples(..., min_samples={_MIN_SAMPLES})."
+            f"each class of {name} needs at least {minimum} samples, found {found} in {listed(few.index)}. "
+            "Merge it with another class or drop its samples, for example with "
+            f"sg.pp.filter_samples(..., min_samples={minimum})."
         )
         raise ValueError(msg)
 

@@ -1,14 +1,16 @@
 """Numbers only: point clouds, ground metrics, optimal transport and training. Knows no AnnData and no plot."""
 
+from ._blas import single_threaded_blas
 from ._checkpoint import Checkpoint
 from ._costs import COSTS
-from ._discriminant import WIDE, transport_discriminant
+from ._discriminant import WIDE, default_ridge, transport_discriminant
 from ._distances import Entropic, pairwise_distances
 from ._entropic import EntropicTransport, solve_pairs_entropic
 from ._measures import Measures, as_points
 from ._metric import GroundMetric, feature_moments, feature_scale, typical_cost, weighted_moments
 from ._neighbors import RULES, class_scores
 from ._objective import REGULARIZERS, Objective, Regularizer
+from ._pair_moments import PairMoments
 from ._plans import Plans, Transport
 from ._problem import SOLVERS, Solver, TrainingOptions
 from ._sketch import Sketch, coresets
@@ -30,6 +32,7 @@ __all__ = [
     "GroundMetric",
     "Measures",
     "Objective",
+    "PairMoments",
     "Plans",
     "Regularizer",
     "Sketch",
@@ -44,11 +47,13 @@ __all__ = [
     "class_scores",
     "coresets",
     "cross_pairs",
+    "default_ridge",
     "feature_moments",
     "feature_scale",
     "n_all_triplets",
     "pairwise_distances",
     "sample_triplets",
+    "single_threaded_blas",
     "solve_pairs",
     "solve_pairs_entropic",
     "square_pairs",

@@ -89,7 +89,7 @@ def transport_discriminant(
         n_threads = joblib.cpu_count() if n_jobs is None else n_jobs
         with single_threaded_blas:
             moments = joblib.Parallel(n_jobs=n_threads, backend="threading")(
-                joblib.delayed(_second_moment)(measures.points, plans.half_laplacian(weights, n_points))
+                joblib.delayed(second_moment)(measures.points, plans.half_laplacian(weights, n_points))
                 for weights in entry_weights
             )
     s_w, s_b = moments
@@ -113,19 +113,30 @@ def _leading(
     """Return the scaled leading eigenvectors of the metric that raw moments within and between classes suggest."""
     unit = np.outer(scale[keep], scale[keep])
     s_w, s_b = (moment[np.ix_(keep, keep)] / unit for moment in (s_w, s_b))
-    spread = max(np.trace(s_w), 1e-8 * np.trace(s_b))
-    s_w[np.diag_indices_from(s_w)] += max(ridge, 1e-10) * spread / len(keep)
-    variances, axes = scipy.linalg.eigh(s_w)
-    variances = np.maximum(variances, 1e-12 * variances[-1])
-    root = axes / np.sqrt(variances)  # S_w^(-1/2), up to the rotation by `axes` that cancels below
-    ratios, directions = scipy.linalg.eigh(root.T @ s_b @ root)
-    ratios = np.maximum(ratios / ratios[-1], 0.0)  # the metric has no unit of its own
-    factor = (axes * variances ** (-whitening / 2)) @ (directions * ratios ** (power / 2))
+    metric = metric_matrix(s_w, s_b, ridge=ridge, power=power, whitening=whitening)
     top = [max(0, len(keep) - n_comps), len(keep) - 1]
-    spectrum, vectors = scipy.linalg.eigh(factor @ factor.T, subset_by_index=top)
+    spectrum, vectors = scipy.linalg.eigh(metric, subset_by_index=top)
     whole = np.zeros((len(scale), len(spectrum)))
     whole[keep] = vectors[:, ::-1] * np.sqrt(np.maximum(spectrum[::-1] / spectrum[-1], 0.0))
     return whole
+
+
+def metric_matrix(
+    s_w: NDArray[np.float64], s_b: NDArray[np.float64], *, ridge: float, power: float, whitening: float
+) -> NDArray[np.float64]:
+    """Return the metric of moments within and between classes, (..., d, d) like these."""
+    d = s_w.shape[-1]
+    spread = np.maximum(*(np.trace(s, axis1=-2, axis2=-1) * unit for s, unit in ((s_w, 1.0), (s_b, 1e-8))))
+    s_w = s_w + max(ridge, 1e-10) / d * spread[..., None, None] * np.eye(d)
+    variances, axes = np.linalg.eigh(s_w)
+    variances = np.maximum(variances, 1e-12 * variances[..., -1:])
+    root = axes / np.sqrt(variances)[..., None, :]  # S_w^(-1/2), up to the rotation by `axes` that cancels below
+    ratios, directions = np.linalg.eigh(np.swapaxes(root, -1, -2) @ s_b @ root)
+    ratios = np.maximum(ratios / ratios[..., -1:], 0.0)  # the metric has no unit of its own
+    factor = (axes * (variances ** (-whitening / 2))[..., None, :]) @ (
+        directions * (ratios ** (power / 2))[..., None, :]
+    )
+    return np.asarray(factor @ np.swapaxes(factor, -1, -2))
 
 
 def _as_components(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -159,7 +170,7 @@ def class_balanced_weights(
     return weights[0], weights[1]
 
 
-def _second_moment(points: Points, half_laplacian: sp.csr_array) -> NDArray[np.float64]:
+def second_moment(points: Points, half_laplacian: sp.csr_array) -> NDArray[np.float64]:
     """Return `X^T L X` from `H` with `H + H^T = L`, (n_features, n_features)."""
     n, d = points.shape
     half = np.empty((d, d))

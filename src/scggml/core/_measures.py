@@ -131,6 +131,13 @@ class Measures:
         """Return the same measures at other positions, for example projected ones."""
         return Measures(points, self.offsets, self.weights)
 
+    def take(self, indices: NDArray[np.integer]) -> Measures:
+        """Return the measures at these positions, in this order; a position may come more than once."""
+        sizes = self.sizes[indices]
+        offsets = np.concatenate([[0], np.cumsum(sizes)])
+        rows = np.arange(offsets[-1]) + np.repeat(self.offsets[:-1][indices] - offsets[:-1], sizes)
+        return Measures(self.points[rows], offsets, self.weights[rows])
+
     def concat(self, other: Measures) -> Measures:
         """Return these measures followed by those of `other`."""
         stack = sp.vstack if sp.issparse(self.points) or sp.issparse(other.points) else np.concatenate

@@ -2,5 +2,6 @@
 
 from ._distances import distances
 from ._gene_weights import gene_weights
+from ._scores import scores
 
-__all__ = ["distances", "gene_weights"]
+__all__ = ["distances", "gene_weights", "scores"]

@@ -1,0 +1,137 @@
+"""Moments of transport, pair by pair: everything that the closed form learns from, for any labels and any left-out sample."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ._blas import single_threaded_blas
+from ._discriminant import metric_matrix, second_moment
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ._measures import Measures
+    from ._plans import Plans
+
+_MAX_BYTES = 1_000_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class PairMoments:
+    """Second moments of transported differences between each two samples.
+
+    Plans under a metric that no label enters are the same whatever the labels, so that the closed form for other labels, or
+    without some samples, needs nothing but sums of these.
+
+    Parameters
+    ----------
+    packed
+        Upper triangles, those off the diagonal times the square root of two, so that inner products are those of the
+        matrices, (n_samples, n_samples, d (d + 1) / 2).
+    n_features
+        d.
+    """
+
+    packed: NDArray[np.float64]
+    n_features: int
+
+    @classmethod
+    def from_plans(cls, measures: Measures, plans: Plans, pairs: NDArray[np.int64]) -> PairMoments:
+        """Sum over the plans of all pairs of samples.
+
+        Where the moments would need more than a gigabyte, points are first rotated to the leading directions of transport
+        between any two samples, which labels do not enter.
+
+        Parameters
+        ----------
+        measures
+            Samples with scaled points.
+        plans, pairs
+            Transport plans of all pairs, (n_samples (n_samples - 1) / 2, 2).
+        """
+        points = _leading_directions(measures, plans)
+        n, d = len(measures), points.shape[1]
+        packed = np.zeros((n, n, d * (d + 1) // 2))
+        for p, (i, j) in enumerate(pairs):
+            entries = slice(plans.offsets[p], plans.offsets[p + 1])
+            difference = points[plans.rows[entries]] - points[plans.cols[entries]]
+            packed[i, j] = packed[j, i] = pack((difference * plans.mass[entries, None]).T @ difference)
+        return cls(packed, d)
+
+    def held_out_distances(
+        self, codes: NDArray[np.integer], *, ridge: float, power: float, whitening: float
+    ) -> NDArray[np.float64]:
+        """Return root mean squared transport under metrics that were learned without the sample of each row, (n, n).
+
+        Row `i` holds distances from sample `i` under the closed form of all samples but `i`, along the plans that the moments
+        were taken from.
+
+        Parameters
+        ----------
+        codes
+            Class of each sample, 0..n_classes-1; at least three samples of each class.
+        ridge, power, whitening
+            As in `transport_discriminant`.
+        """
+        within, between = self._moments_without_each(codes)
+        metrics = metric_matrix(
+            unpack(within, self.n_features),
+            unpack(between, self.n_features),
+            ridge=ridge,
+            power=power,
+            whitening=whitening,
+        )
+        squared = np.einsum("ijq,iq->ij", self.packed, pack(metrics), optimize=True)
+        return np.sqrt(np.maximum(squared, 0.0))
+
+    def _moments_without_each(self, codes: NDArray[np.integer]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return packed moments within and between classes without each sample in turn, (n, q) both."""
+        n_classes = int(codes.max()) + 1
+        is_class = (codes[:, None] == np.arange(n_classes)).astype(np.float64)
+        to_class = np.einsum("ijq,jc->icq", self.packed, is_class, optimize=True)
+        total = np.einsum("icq,ib->bcq", to_class, is_class, optimize=True)  # ordered pairs
+        counts = is_class.sum(axis=0)
+        left = counts - is_class  # samples of each class without sample i, (n, c)
+        within = np.zeros((len(codes), self.packed.shape[2]))
+        between = np.zeros_like(within)
+        for b in range(n_classes):
+            for c in range(b, n_classes):
+                part = total[b, c] - is_class[:, b, None] * to_class[:, c]
+                if b == c:
+                    part = part - is_class[:, b, None] * to_class[:, b]
+                    within += part / (left[:, b] * (left[:, b] - 1))[:, None]
+                else:
+                    part = part - is_class[:, c, None] * to_class[:, b]
+                    between += part / (left[:, b] * left[:, c])[:, None]
+        return within / n_classes, between / (n_classes * (n_classes - 1) / 2)
+
+
+def pack(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return symmetric matrices (..., d, d) as vectors (..., d (d + 1) / 2) with the same inner products."""
+    rows, cols = np.triu_indices(matrices.shape[-1])
+    return matrices[..., rows, cols] * np.where(rows == cols, 1.0, np.sqrt(2))
+
+
+def unpack(packed: NDArray[np.float64], d: int) -> NDArray[np.float64]:
+    """Return the symmetric matrices that `pack` was given."""
+    rows, cols = np.triu_indices(d)
+    matrices = np.empty((*packed.shape[:-1], d, d))
+    values = packed / np.where(rows == cols, 1.0, np.sqrt(2))
+    matrices[..., rows, cols] = values
+    matrices[..., cols, rows] = values
+    return matrices
+
+
+def _leading_directions(measures: Measures, plans: Plans) -> NDArray[np.float64]:
+    n, points = len(measures), measures.points
+    room = int((np.sqrt(1 + 8 * _MAX_BYTES / (8 * n * n)) - 1) / 2)
+    if points.shape[1] <= room and isinstance(points, np.ndarray):
+        return points.astype(np.float64, copy=False)
+    if points.shape[1] <= room:
+        return points.toarray().astype(np.float64)
+    with single_threaded_blas:
+        moment = second_moment(points, plans.half_laplacian(plans.mass, len(measures.weights)))
+    return np.asarray(points @ np.linalg.eigh(moment)[1][:, ::-1][:, : max(room, 1)])

@@ -1,0 +1,164 @@
+"""Files of CZ CELLxGENE Discover: downloaded once, kept in a folder, opened as AnnData."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import anndata
+
+from scggml._validation import listed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from anndata import AnnData
+
+logger = logging.getLogger(__name__)
+
+CELLXGENE_URL: Final = "https://datasets.cellxgene.cziscience.com"
+_CACHE_VARIABLE: Final = "SCGGML_CACHE_DIR"
+_CHECKSUM: Final = re.compile(r"sha256:[0-9a-fA-F]{64}")
+_CHUNK_SIZE: Final = 2**20
+_HDF5_SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
+
+
+def load_cohort(
+    version_id: str,
+    *,
+    sample_key: str,
+    label_key: str,
+    cache_dir: str | os.PathLike[str] | None,
+    checksum: str | None,
+    base_url: str,
+    progress: bool,
+    backed: bool,
+) -> AnnData:
+    """Open a dataset version, from the cache or else from the network, and check that it has the two columns."""
+    _check_checksum(checksum)
+    if not isinstance(base_url, str) or not base_url.startswith(("http://", "https://")):
+        msg = f"base_url must begin with 'http://' or 'https://', found {base_url!r}. The default is {CELLXGENE_URL!r}."
+        raise ValueError(msg)
+    path = _cache_folder(cache_dir) / f"{version_id}.h5ad"
+    if not path.exists():
+        _download(path, checksum, base_url.rstrip("/") + "/", progress=progress)
+    elif checksum is not None:
+        _check_cached(path, checksum)
+    adata = _read(path, backed=backed)
+    missing = [key for key in (sample_key, label_key) if key not in adata.obs.columns]
+    if missing:
+        found = listed(adata.obs.columns, limit=20)
+        if backed:
+            adata.file.close()
+        msg = (
+            f"{path} has no column {' and '.join(map(repr, missing))} in obs. Found: {found}. It is not the published "
+            "file: delete it to download it again."
+        )
+        raise KeyError(msg)
+    return adata
+
+
+def _pooch() -> Any:
+    try:
+        import pooch
+    except ImportError as error:
+        msg = 'Downloading a cohort needs pooch. Install it with: pip install "scggml[datasets]"'
+        raise ImportError(msg) from error
+    return pooch
+
+
+def _check_checksum(checksum: Any) -> None:
+    if checksum is not None and not (isinstance(checksum, str) and _CHECKSUM.fullmatch(checksum)):
+        msg = f"checksum must be None or 'sha256:' followed by 64 hexadecimal digits, found {checksum!r}"
+        raise ValueError(msg)
+
+
+def _cache_folder(cache_dir: Any) -> Path:
+    if cache_dir is None:
+        folder = os.getenv(_CACHE_VARIABLE) or _pooch().os_cache("scggml")
+    elif isinstance(cache_dir, str | os.PathLike):
+        folder = cache_dir
+    else:
+        msg = f"cache_dir must be a path or None, found {cache_dir!r} of type {type(cache_dir).__name__}"
+        raise TypeError(msg)
+    return Path(folder).expanduser().absolute()
+
+
+def _check_cached(path: Path, checksum: str) -> None:
+    """Refuse a file that is there already but not the one asked for; it may be one that was put there by hand."""
+    found = _pooch().file_hash(str(path), alg="sha256")
+    if found != checksum.lower().removeprefix("sha256:"):
+        msg = (
+            f"checksum={checksum!r} is not that of {path}, which is 'sha256:{found}'. Correct checksum, or delete the "
+            "file to download it again."
+        )
+        raise ValueError(msg)
+
+
+def _download(path: Path, checksum: str | None, base_url: str, *, progress: bool) -> None:
+    """Download to a temporary file beside `path`, which takes its name only if it is whole and fits the checksum."""
+    pooch = _pooch()
+    from requests.exceptions import RequestException
+
+    url = base_url + path.name
+    fetcher = pooch.create(path=str(path.parent), base_url=base_url, registry={path.name: checksum})
+    try:
+        fetcher.fetch(path.name, downloader=_downloader(progress=progress))
+    except RequestException as error:
+        msg = (
+            f"{url} could not be downloaded: {error}. Check the network and base_url and try again, or download the "
+            f"file by hand and put it at {path}"
+        )
+        raise ConnectionError(msg) from error
+    except OSError as error:
+        msg = f"{path} could not be written: {error}. Pass a cache_dir that is writable and has enough space."
+        raise OSError(msg) from error
+    except ValueError as error:
+        msg = (
+            f"checksum={checksum!r} is not that of {url}, and the download was not kept. {error} Try again, or correct "
+            "checksum; None skips the check."
+        )
+        raise ValueError(msg) from error
+    if checksum is None:
+        found = pooch.file_hash(str(path), alg="sha256")
+        logger.info("%s was not checked. Pass checksum='sha256:%s' to accept no other file.", path, found)
+
+
+def _downloader(*, progress: bool) -> Callable[[str, str, Any], None]:
+    """Let pooch download, and refuse the web pages that some networks send in place of a file."""
+    from requests.exceptions import ContentDecodingError
+
+    responses: list[Any] = []
+    download = _pooch().HTTPDownloader(
+        progressbar=bool(progress),
+        chunk_size=_CHUNK_SIZE,
+        hooks={"response": lambda response, **_: responses.append(response)},
+    )
+
+    def checked(url: str, output_file: str, pooch: Any) -> None:
+        try:
+            download(url, output_file, pooch)
+        finally:
+            for response in responses:  # after an error pooch leaves the connection open
+                response.close()
+        with Path(output_file).open("rb") as file:
+            start = file.read(len(_HDF5_SIGNATURE))
+        if start != _HDF5_SIGNATURE:
+            msg = f"what came begins with {start!r}, which is no HDF5 file"
+            raise ContentDecodingError(msg)
+
+    return checked
+
+
+def _read(path: Path, *, backed: bool) -> AnnData:
+    try:
+        return anndata.read_h5ad(path, backed="r" if backed else None)
+    except MemoryError as error:
+        msg = f"{path} does not fit into memory. Pass backed=True."
+        raise MemoryError(msg) from error
+    except Exception as error:
+        msg = f"{path} cannot be read as h5ad: {error}. Delete it to download it again, or update anndata."
+        raise OSError(msg) from error

@@ -1,0 +1,36 @@
+"""Held-out evaluation: splits, methods side by side, scores and their intervals. Knows no AnnData and no plot."""
+
+from ._cross_validation import CLASSIFIERS, cross_validate, summary
+from ._intervals import auc_interval, label_intervals, sign_test
+from ._methods import METHODS, check_distances, named_methods
+from ._permutations import Exchange
+from ._samples import Samples
+from ._scores import CLUSTER_SCORES, LABEL_SCORES, cluster_scores, label_scores, variation_of_information
+from ._separation import PermutationTest, learned_margin, mean_margin, permutation_tests, pseudo_f
+from ._splits import Split, make_splits
+
+__all__ = [
+    "CLASSIFIERS",
+    "CLUSTER_SCORES",
+    "LABEL_SCORES",
+    "METHODS",
+    "Exchange",
+    "PermutationTest",
+    "Samples",
+    "Split",
+    "auc_interval",
+    "check_distances",
+    "cluster_scores",
+    "cross_validate",
+    "label_intervals",
+    "label_scores",
+    "learned_margin",
+    "make_splits",
+    "mean_margin",
+    "named_methods",
+    "permutation_tests",
+    "pseudo_f",
+    "sign_test",
+    "summary",
+    "variation_of_information",
+]

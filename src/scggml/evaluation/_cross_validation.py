@@ -1,0 +1,187 @@
+"""Methods side by side on the same held-out samples."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from scggml.core import class_scores
+
+from ._intervals import auc_interval, label_intervals, sign_test
+from ._methods import Called, Learned
+from ._scores import LABEL_SCORES, cluster_scores, label_scores, one_against_rest_auc
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from ._methods import Held, Method
+    from ._samples import Samples
+    from ._splits import Split
+
+CLASSIFIERS = {"class_mean": 3, "knn": 5}  # and the neighbours they look at
+CLUSTERS = "clusters"  # stands in the place of a classifier for scores of clusterings
+_CLASS = "score_"
+
+
+def cross_validate(
+    samples: Samples,
+    methods: Mapping[str, Method],
+    splits: Sequence[Split],
+    *,
+    rng: np.random.Generator,
+    n_jobs: int | None = None,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Evaluate each method on each split.
+
+    Returns
+    -------
+    Predictions: one row per method, classifier, split and held-out sample. Scores: one row per method, classifier, split and
+    score that is defined there.
+    """
+    seeds = [int(child.integers(2**31)) for child in rng.spawn(len(splits))]
+    # what users bring comes first, so that its faults show before the long work
+    order = sorted(methods, key=lambda name: not isinstance(methods[name], Called | Learned))
+    predictions, scores = [], []
+    with tqdm(total=len(splits) * len(methods), desc="cross-validation", unit="fit", delay=2, disable=None) as bar:
+        for split, seed in zip(splits, seeds, strict=True):
+            for name in order:
+                held = methods[name].held_out(samples, split, seed, n_jobs)
+                for classifier, fits in _classified(held, samples.codes[split.train]):
+                    predictions.append(_predictions(name, classifier, split, samples, fits))
+                    scores.extend(_score_rows(name, classifier, split, _label_scores(samples, split, fits)))
+                if held.within is not None:
+                    found = cluster_scores(samples.codes[split.test], held.within)
+                    scores.extend(_score_rows(name, CLUSTERS, split, found))
+                bar.update()
+    columns = ["method", "classifier", "repeat", "fold", "score", "value"]
+    rank = {name: i for i, name in enumerate(methods)}
+
+    def by_method(table: pd.DataFrame) -> pd.DataFrame:
+        return table.sort_values("method", key=lambda c: c.map(rank), kind="stable").reset_index(drop=True)
+
+    return by_method(pd.concat(predictions, ignore_index=True)), by_method(pd.DataFrame(scores, columns=columns))
+
+
+def summary(
+    predictions: pd.DataFrame,
+    scores: pd.DataFrame,
+    *,
+    classes: Sequence[str],
+    n_units: Mapping[str, int],
+    baseline: str | None = None,
+) -> pd.DataFrame:
+    """Return one row per method, classifier and score.
+
+    Scores of predictions are those of all held-out samples of a repeat together, averaged over repeats; scores of
+    clusterings are averaged over folds.
+
+    Parameters
+    ----------
+    predictions, scores
+        From `cross_validate`.
+    classes
+        Names of the classes.
+    n_units
+        Independent samples, or groups of samples, of each class.
+    baseline
+        Method against which gained and lost samples are counted; None for none.
+    """
+    units = np.array([n_units[name] for name in classes], dtype=np.float64)
+    code = {name: i for i, name in enumerate(classes)}
+    table = predictions.assign(correct=predictions["predicted"] == predictions["label"])
+    rows = []
+    for method in table["method"].unique():
+        for classifier, part in table[table["method"] == method].groupby("classifier", sort=False):
+            comparison = _comparison(table, part, method, str(classifier), baseline)
+            for name, value, low, high in _pooled(part, code, units):
+                rows.append([method, classifier, name, value, low, high, part["sample"].nunique(), *comparison])
+        clusters = scores[(scores["method"] == method) & (scores["classifier"] == CLUSTERS)]
+        for name, values in clusters.groupby("score", sort=False)["value"]:
+            rows.append([method, CLUSTERS, name, values.mean(), *[np.nan] * 2, len(values), *[np.nan] * 3])
+    columns = ["method", "classifier", "score", "value", "ci_low", "ci_high", "n", "gained", "lost", "p_value"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _pooled(
+    part: pd.DataFrame, code: Mapping[str, int], units: NDArray[np.float64]
+) -> Iterator[tuple[str, float, float, float]]:
+    by_repeat = []
+    confusion = np.zeros((len(code), len(code)))
+    areas = []
+    for _, repeat in part.groupby("repeat"):
+        truth = repeat["label"].map(code).to_numpy(dtype=np.int64)
+        predicted = repeat["predicted"].map(code).to_numpy(dtype=np.int64)
+        fits = repeat[[f"{_CLASS}{name}" for name in code]].to_numpy()
+        np.add.at(confusion, (truth, predicted), 1.0)
+        by_repeat.append(label_scores(truth, predicted, fits))
+        areas.append(one_against_rest_auc(truth, fits) if len(np.unique(truth)) > 1 else [])
+    confusion /= len(by_repeat)
+    intervals = label_intervals(confusion, units)
+    if areas[0]:
+        present = confusion.sum(axis=1) > 0
+        bounds = [
+            auc_interval(area, n, units[present].sum() - n)
+            for area, n in zip(np.mean(areas, axis=0), units[present], strict=True)
+        ]
+        # the mean of the classes' bounds: as wide as if the classes went wrong together
+        intervals["roc_auc"] = tuple(np.mean(bounds, axis=0))
+    for name in LABEL_SCORES:
+        if name in by_repeat[0]:
+            low, high = intervals[name]
+            yield name, float(np.mean([scores[name] for scores in by_repeat])), float(low), float(high)
+
+
+def _comparison(
+    table: pd.DataFrame, part: pd.DataFrame, method: str, classifier: str, baseline: str | None
+) -> tuple[float, float, float]:
+    """Return how many samples are right more often than with the baseline, and less often, and the sign test's p-value."""
+    if baseline is None or method == baseline:
+        return np.nan, np.nan, np.nan
+    other = table[(table["method"] == baseline) & (table["classifier"] == classifier)]
+    if other.empty:  # a classifier that the baseline has not: compare with its best-behaved one
+        other = table[(table["method"] == baseline) & (table["classifier"] == "class_mean")]
+    difference = part.groupby("sample")["correct"].mean() - other.groupby("sample")["correct"].mean()
+    gained, lost = int((difference > 0).sum()), int((difference < 0).sum())
+    return gained, lost, sign_test(gained, lost)
+
+
+def _classified(held: Held, codes: NDArray[np.int64]) -> Iterator[tuple[str, NDArray[np.float64]]]:
+    if held.class_scores is not None:
+        yield "logistic", held.class_scores
+    if held.to_train is not None:
+        for rule, n_neighbors in CLASSIFIERS.items():
+            fits = class_scores(held.to_train, codes, rule=rule, n_neighbors=n_neighbors)  # type: ignore[arg-type]
+            if rule == "class_mean":  # free of the unit of distance, which differs between splits
+                fits = fits / np.maximum(-fits.mean(axis=1, keepdims=True), np.finfo(float).tiny)
+            yield rule, fits
+
+
+def _predictions(
+    method: str, classifier: str, split: Split, samples: Samples, fits: NDArray[np.float64]
+) -> pd.DataFrame:
+    classes = samples.classes
+    return pd.DataFrame(
+        {
+            "method": method,
+            "classifier": classifier,
+            "repeat": split.repeat,
+            "fold": split.fold,
+            "sample": samples.names[split.test],
+            "label": samples.labels[split.test],
+            "predicted": classes[fits.argmax(axis=1)],
+            **{f"{_CLASS}{name}": fits[:, c] for c, name in enumerate(classes)},
+        }
+    )
+
+
+def _label_scores(samples: Samples, split: Split, fits: NDArray[np.float64]) -> dict[str, float]:
+    return label_scores(samples.codes[split.test], fits.argmax(axis=1), fits)
+
+
+def _score_rows(method: str, classifier: str, split: Split, scores: Mapping[str, float]) -> list[list[Any]]:
+    return [[method, classifier, split.repeat, split.fold, name, value] for name, value in scores.items()]

@@ -1,0 +1,297 @@
+"""Ways to compare samples that are evaluated side by side: each is fitted to training samples only."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from scipy.spatial.distance import cdist
+from sklearn.base import BaseEstimator, clone
+from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import NeighborhoodComponentsAnalysis
+from sklearn.preprocessing import StandardScaler
+
+from scggml import _validation as check
+from scggml.core import COSTS, feature_scale, pairwise_distances
+from scggml.estimators import GroundMetricLearner
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from scggml.core import Measures
+
+    from ._samples import Samples
+    from ._splits import Split
+
+_MAX_NCA_CELLS = 1000  # its cost grows with their square
+_N_COMPS = 10  # of PCA and NCA
+_SYMMETRIC = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """What a method says about the held-out samples of one split.
+
+    Parameters
+    ----------
+    to_train
+        Distances to the training samples, (n_test, n_train), or None.
+    within
+        Distances between the held-out samples, (n_test, n_test), or None.
+    class_scores
+        How well each class fits, by a classifier of the method's own, (n_test, n_classes), or None.
+    """
+
+    to_train: NDArray[np.float64] | None = None
+    within: NDArray[np.float64] | None = None
+    class_scores: NDArray[np.float64] | None = None
+
+
+class Method(Protocol):
+    """A way to compare samples."""
+
+    def held_out(self, samples: Samples, split: Split, seed: int, n_jobs: int | None) -> Held:
+        """Fit to the training samples of a split, and say something about the others."""
+
+
+@dataclass
+class FixedTransport:
+    """Optimal transport with a fixed ground cost: needs no training, so that all distances are computed once."""
+
+    cost: Any
+    distances: NDArray[np.float64] | None = field(default=None, repr=False)
+
+    def held_out(self, samples: Samples, split: Split, seed: int, n_jobs: int | None) -> Held:
+        if self.distances is None:
+            self.distances = pairwise_distances(samples.measures, cost=self.cost, n_jobs=n_jobs, progress=self.cost)[0]
+        return _from_matrix(self.distances, split)
+
+
+@dataclass
+class Precomputed:
+    """Distances that were computed elsewhere, without labels."""
+
+    distances: NDArray[np.float64] = field(repr=False)
+
+    def held_out(self, samples: Samples, split: Split, seed: int, n_jobs: int | None) -> Held:
+        return _from_matrix(self.distances, split)
+
+
+@dataclass
+class Learned:
+    """An estimator with `fit` and `pairwise_distances` on one array per sample, cloned for each split."""
+
+    estimator: Any
+
+    def held_out(self, samples: Samples, split: Split, seed: int, n_jobs: int | None) -> Held:
+        train, test = samples.take(split.train), samples.take(split.test)
+        model = clone(self.estimator)
+        settings = model.get_params(deep=False)
+        if isinstance(model, GroundMetricLearner):
+            model.set_params(
+                **({"scale": samples.scale} if settings["scale"] == "auto" else {}),
+                **({"rng": seed} if settings["rng"] is None else {}),
+                **({"n_jobs": n_jobs} if settings["n_jobs"] is None else {}),
+            )
+            parts: tuple[Any, Any] = train.measures, test.measures
+        else:
+            parts = train.measures.split(), test.measures.split()
+        model.fit(parts[0], train.labels)
+        to_train = np.asarray(model.pairwise_distances(parts[1], parts[0]), dtype=np.float64)
+        within = None if len(test) == 1 else np.asarray(model.pairwise_distances(parts[1]), dtype=np.float64)
+        return Held(to_train, within)
+
+
+@dataclass
+class CellMetric:
+    """Optimal transport after a linear map that was learned on single cells, each with the class of its sample."""
+
+    kind: str
+
+    def held_out(self, samples: Samples, split: Split, seed: int, n_jobs: int | None) -> Held:
+        train, test = samples.take(split.train).measures, samples.take(split.test).measures
+        scale, constant = feature_scale(train, samples.scale)
+        keep = ~constant
+        codes = np.repeat(samples.codes[split.train], train.sizes)
+        projection = self._fit(_dense(train.points)[:, keep] / scale[keep], codes, seed)
+
+        def project(measures: Measures) -> Measures:
+            return measures.with_points(
+                np.ascontiguousarray(projection.transform(_dense(measures.points)[:, keep] / scale[keep]))
+            )
+
+        train, test = project(train), project(test)
+        return Held(
+            pairwise_distances(test, train, n_jobs=n_jobs)[0],
+            pairwise_distances(test, n_jobs=n_jobs)[0] if len(test) > 1 else None,
+        )
+
+    def _fit(self, x: NDArray[np.float64], codes: NDArray[np.int64], seed: int) -> Any:
+        n_comps = min(_N_COMPS, *x.shape)
+        if self.kind == "pca":
+            return PCA(n_comps, random_state=seed).fit(x)
+        if self.kind == "lda":
+            return LinearDiscriminantAnalysis().fit(x, codes)
+        rows = np.random.default_rng(seed).permutation(len(x))[:_MAX_NCA_CELLS]
+        return NeighborhoodComponentsAnalysis(n_comps, init="pca", max_iter=50, random_state=seed).fit(
+            x[rows], codes[rows]
+        )
+
+
+@dataclass
+class Profile:
+    """One vector per sample: Euclidean distances between standardised vectors, and logistic regression."""
+
+    kind: str
+    vectors: NDArray[np.float64] | None = field(default=None, repr=False)
+
+    def held_out(self, samples: Samples, split: Split, seed: int, n_jobs: int | None) -> Held:
+        if self.vectors is None:
+            self.vectors = _means(samples.measures) if self.kind == "pseudobulk" else samples.composition
+        assert self.vectors is not None
+        train, test = self.vectors[split.train], self.vectors[split.test]
+        scaler = StandardScaler().fit(train)
+        regression = LogisticRegression(class_weight="balanced", max_iter=5000)
+        regression.fit(scaler.transform(train), samples.codes[split.train])
+        scores = regression.decision_function(scaler.transform(test))
+        scores = np.stack([-scores, scores], axis=1) / 2 if scores.ndim == 1 else scores
+        a, b = scaler.transform(test), scaler.transform(train)
+        return Held(cdist(a, b), cdist(a, a), scores)
+
+
+@dataclass
+class Called:
+    """A function of the user's own: `f(train, labels, test)` returns the distances of all, (n_train + n_test,) squared."""
+
+    name: str
+    function: Any
+
+    def held_out(self, samples: Samples, split: Split, seed: int, n_jobs: int | None) -> Held:
+        train, test = samples.take(split.train), samples.take(split.test)
+        found = self.function(train.measures.split(), train.labels, test.measures.split())
+        n = len(train)
+        matrix = check_distances(f"what methods[{self.name!r}] returned", found, n + len(test))
+        return Held(matrix[n:, :n], matrix[n:, n:])
+
+
+def named_methods(
+    methods: Any, *, samples: Samples, stored: Mapping[str, NDArray[np.float64]], has_cell_types: bool
+) -> dict[str, Method]:
+    """Return the methods by name, checked before any of them runs.
+
+    Parameters
+    ----------
+    methods
+        Names of known methods or of stored distances; or a mapping from names of one's own to these, estimators and
+        functions.
+    samples
+        The samples that will be compared.
+    stored
+        Distance matrices of the user's, in the order of the samples.
+    has_cell_types
+        Whether the composition of the samples is known.
+    """
+    if isinstance(methods, str):
+        methods = [methods]
+    if not isinstance(methods, Mapping):
+        if not isinstance(methods, Sequence) or not all(isinstance(method, str) for method in methods):
+            msg = (
+                f"methods must be a list of names or a mapping from names to methods, found {methods!r}. An estimator or a "
+                "function needs a name: methods={'mine': ..., 'euclidean': 'euclidean'}."
+            )
+            raise TypeError(msg)
+        if len(set(methods)) < len(methods):
+            msg = f"methods names some method more than once: {check.listed(methods)}"
+            raise ValueError(msg)
+        methods = {name: name for name in methods}
+    if not methods:
+        msg = f"methods is empty. Pass some of {check.listed(METHODS, limit=None)}."
+        raise ValueError(msg)
+    return {str(name): _method(str(name), what, samples, stored, has_cell_types) for name, what in methods.items()}
+
+
+def _method(
+    name: str, what: Any, samples: Samples, stored: Mapping[str, NDArray[np.float64]], has_cell_types: bool
+) -> Method:
+    if isinstance(what, str):
+        if what in stored:
+            return Precomputed(check_distances(f"obsp[{what!r}]", stored[what], len(samples)))
+        if what not in METHODS:
+            known = check.listed([*METHODS, *stored], limit=None)
+            msg = f"methods holds {what!r}, which is not known. Found: {known}. Distances of your own are keys of sdata.obsp."
+            raise ValueError(msg)
+        if what == "composition" and not has_cell_types:
+            msg = "methods holds 'composition', which needs the types of the cells: pass cell_type_key"
+            raise ValueError(msg)
+        if what == "cosine" and not np.asarray((samples.measures.points != 0).sum(axis=1)).all():
+            msg = "methods holds 'cosine', which is not defined for cells without any signal. Remove these, or leave it out."
+            raise ValueError(msg)
+        return METHODS[what]()
+    if isinstance(what, BaseEstimator) or (hasattr(what, "fit") and hasattr(what, "pairwise_distances")):
+        if isinstance(what, type) or not hasattr(what, "pairwise_distances"):
+            msg = f"methods[{name!r}] must be an estimator, made, with fit and pairwise_distances, found {what!r}"
+            raise TypeError(msg)
+        return Learned(what)
+    if callable(what):
+        try:
+            inspect.signature(what).bind([], [], [])
+        except (TypeError, ValueError) as error:
+            msg = f"methods[{name!r}] must take (train, labels, test), found {what!r}: {error}"
+            raise TypeError(msg) from error
+        return Called(name, what)
+    msg = f"methods[{name!r}] must be a name, an estimator or a function, found {what!r} of type {type(what).__name__}"
+    raise TypeError(msg)
+
+
+def check_distances(text: str, found: Any, n: int) -> NDArray[np.float64]:
+    """Return a distance matrix, or say what is wrong with it."""
+    matrix = found.toarray() if hasattr(found, "toarray") else np.asarray(found)
+    if matrix.shape != (n, n):
+        msg = f"{text} must be distances between {n} samples, found shape {matrix.shape}"
+        raise ValueError(msg)
+    if matrix.dtype.kind not in "biuf":
+        msg = f"{text} must hold numbers, found dtype {matrix.dtype}"
+        raise TypeError(msg)
+    matrix = matrix.astype(np.float64)
+    if not np.isfinite(matrix).all():
+        msg = f"{text} holds {int((~np.isfinite(matrix)).sum())} values that are NaN or infinite"
+        raise ValueError(msg)
+    if matrix.min() < 0:
+        msg = f"{text} must not be negative, found {matrix.min():.4g}. Pass distances, not similarities."
+        raise ValueError(msg)
+    unit = max(float(matrix.max()), np.finfo(float).tiny)
+    difference = float(np.abs(matrix - matrix.T).max())
+    if difference > _SYMMETRIC * unit:
+        i, j = np.unravel_index(np.abs(matrix - matrix.T).argmax(), matrix.shape)
+        msg = f"{text} must be symmetric, found {matrix[i, j]:.4g} and {matrix[j, i]:.4g} for samples {i} and {j}"
+        raise ValueError(msg)
+    if np.abs(np.diag(matrix)).max() > _SYMMETRIC * unit:
+        msg = f"{text} must be zero on its diagonal, found {np.abs(np.diag(matrix)).max():.4g}. Pass distances, not similarities."
+        raise ValueError(msg)
+    return (matrix + matrix.T) / 2
+
+
+def _from_matrix(distances: NDArray[np.float64], split: Split) -> Held:
+    return Held(distances[np.ix_(split.test, split.train)], distances[np.ix_(split.test, split.test)])
+
+
+def _means(measures: Measures) -> NDArray[np.float64]:
+    parts = (measures[i] for i in range(len(measures)))
+    return np.stack([np.asarray(weights @ points) for points, weights in parts])
+
+
+def _dense(points: Any) -> NDArray[np.float64]:
+    return (points.toarray() if hasattr(points, "toarray") else points).astype(np.float64, copy=False)
+
+
+METHODS: dict[str, Any] = {
+    "ggml": lambda: Learned(GroundMetricLearner()),
+    **{cost: (lambda cost=cost: FixedTransport(cost)) for cost in COSTS},
+    **{kind: (lambda kind=kind: CellMetric(kind)) for kind in ("pca", "lda", "nca")},
+    **{kind: (lambda kind=kind: Profile(kind)) for kind in ("pseudobulk", "composition")},
+}

@@ -1,0 +1,91 @@
+"""Scores of predictions and of clusterings of held-out samples."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.spatial.distance import squareform
+from sklearn.metrics import (
+    accuracy_score,
+    adjusted_rand_score,
+    balanced_accuracy_score,
+    f1_score,
+    mutual_info_score,
+    normalized_mutual_info_score,
+    roc_auc_score,
+    silhouette_score,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+LABEL_SCORES = ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc")
+CLUSTER_SCORES = ("ari", "nmi", "mutual_information", "variation_of_information", "silhouette")
+
+
+def label_scores(
+    codes: NDArray[np.integer], predicted: NDArray[np.integer], class_scores: NDArray[np.float64]
+) -> dict[str, float]:
+    """Return what can be said of predictions; balanced scores and the area under the curve need two classes.
+
+    Parameters
+    ----------
+    codes, predicted
+        True and predicted class of each sample, 0..n_classes-1, (n_samples,).
+    class_scores
+        How well each class fits each sample, (n_samples, n_classes).
+    """
+    scores = {"accuracy": float(accuracy_score(codes, predicted))}
+    if len(np.unique(codes)) > 1:
+        classes = np.arange(class_scores.shape[1])
+        scores["balanced_accuracy"] = float(balanced_accuracy_score(codes, predicted))
+        scores["macro_f1"] = float(f1_score(codes, predicted, labels=classes, average="macro", zero_division=0))
+        scores["roc_auc"] = float(np.mean(one_against_rest_auc(codes, class_scores)))
+    return scores
+
+
+def one_against_rest_auc(codes: NDArray[np.integer], class_scores: NDArray[np.float64]) -> list[float]:
+    """Return the area under the curve of each class that is there, by how much better it fits than the best other."""
+    lead = margins(class_scores)
+    return [float(roc_auc_score(codes == c, lead[:, c])) for c in np.unique(codes)]
+
+
+def margins(class_scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return by how much each class leads the best other, (n_samples, n_classes)."""
+    lead = np.empty_like(class_scores)
+    for c in range(class_scores.shape[1]):
+        lead[:, c] = class_scores[:, c] - np.delete(class_scores, c, axis=1).max(axis=1)
+    return lead
+
+
+def cluster_scores(codes: NDArray[np.integer], distances: NDArray[np.float64]) -> dict[str, float]:
+    """Return how well a clustering by complete linkage, into as many clusters as there are classes, finds the classes.
+
+    The silhouette is that of the classes in the distances.
+
+    Parameters
+    ----------
+    codes
+        Class of each sample, (n_samples,).
+    distances
+        Distances between them, (n_samples, n_samples).
+    """
+    n_classes = len(np.unique(codes))
+    if n_classes < 2 or len(codes) <= n_classes:
+        return {}
+    found = fcluster(linkage(squareform(distances, checks=False), "complete"), n_classes, "maxclust")
+    return {
+        "ari": float(adjusted_rand_score(codes, found)),
+        "nmi": float(normalized_mutual_info_score(codes, found)),
+        "mutual_information": float(mutual_info_score(codes, found)),
+        "variation_of_information": variation_of_information(codes, found),
+        "silhouette": float(silhouette_score(distances, codes, metric="precomputed")),
+    }
+
+
+def variation_of_information(first: NDArray[np.integer], second: NDArray[np.integer]) -> float:
+    """Return the distance between two partitions, `H(first) + H(second) - 2 I(first, second)`, in nats :cite:p:`meila2007`."""
+    entropies = sum(mutual_info_score(labels, labels) for labels in (first, second))
+    return max(float(entropies - 2 * mutual_info_score(first, second)), 0.0)

@@ -1,0 +1,134 @@
+"""Whether classes of samples are further apart than chance would have it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import joblib
+import numpy as np
+from tqdm.auto import tqdm
+
+from scggml.core import single_threaded_blas
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from scggml.core import PairMoments
+
+    from ._permutations import Exchange
+
+_PER_TASK = 8
+
+
+@dataclass(frozen=True, eq=False)
+class PermutationTest:
+    """A statistic, and what it is under relabelings.
+
+    Parameters
+    ----------
+    statistic
+        Its value for the labels as they are.
+    null
+        Its values under relabelings, (n_permutations,).
+    exact
+        Whether these are all relabelings that there are, the labels as they are among them.
+    """
+
+    statistic: float
+    null: NDArray[np.float64]
+    exact: bool
+
+    @property
+    def p_value(self) -> float:
+        """The share of relabelings that do as well, ties included; random ones count the labels as they are besides."""
+        # equal labelings give equal statistics but for rounding
+        as_good = int((self.null >= self.statistic - 1e-9 * max(abs(self.statistic), 1e-300)).sum())
+        return as_good / len(self.null) if self.exact else (as_good + 1) / (len(self.null) + 1)
+
+
+def permutation_tests(
+    statistics: dict[str, Callable[[NDArray[np.int64]], float]],
+    exchange: Exchange,
+    *,
+    n_permutations: int,
+    rng: np.random.Generator,
+    n_jobs: int | None = None,
+) -> dict[str, PermutationTest]:
+    """Compare statistics of labels with those of relabelings, the same ones for each.
+
+    Parameters
+    ----------
+    statistics
+        Functions of the class of each sample, (n_samples,); larger is further apart.
+    exchange
+        Which labels can be exchanged.
+    n_permutations
+        Number of random relabelings. Where there are no more than that, each is taken once.
+    rng
+        Source of random relabelings.
+    n_jobs
+        Threads; the result does not depend on it.
+    """
+    exact = exchange.n_possible <= n_permutations
+    relabelings = exchange.everything() if exact else exchange.draw(n_permutations, rng)
+
+    def of_part(part: NDArray[np.int64]) -> NDArray[np.float64]:
+        return np.array([[statistic(codes) for statistic in statistics.values()] for codes in part])
+
+    parts = [relabelings[start : start + _PER_TASK] for start in range(0, len(relabelings), _PER_TASK)]
+    found = []
+    with single_threaded_blas, tqdm(total=len(relabelings), desc="permutations", delay=2, disable=None) as bar:
+        observed = of_part(exchange.codes[None])[0]
+        threads = joblib.Parallel(
+            n_jobs=joblib.cpu_count() if n_jobs is None else n_jobs, prefer="threads", return_as="generator"
+        )
+        for values in threads(joblib.delayed(of_part)(part) for part in parts):
+            found.append(values)
+            bar.update(len(values))
+    null = np.concatenate(found)
+    return {name: PermutationTest(float(observed[s]), null[:, s], exact) for s, name in enumerate(statistics)}
+
+
+def learned_margin(
+    moments: PairMoments, codes: NDArray[np.int64], *, ridge: float, power: float, whitening: float
+) -> float:
+    """Return the mean lead of the true class under metrics that were learned without the sample."""
+    return mean_margin(moments.held_out_distances(codes, ridge=ridge, power=power, whitening=whitening), codes)
+
+
+def mean_margin(distances: NDArray[np.float64], codes: NDArray[np.int64], n_neighbors: int = 3) -> float:
+    """Return by how much a sample is nearer to its own class than to the best other, relative to both; mean of class means.
+
+    Parameters
+    ----------
+    distances
+        Distances of each sample (rows) to the others, (n, n); need not be symmetric.
+    codes
+        Class of each sample, (n,).
+    n_neighbors
+        Nearest samples of a class whose mean distance counts.
+    """
+    n, n_classes = len(codes), int(codes.max()) + 1
+    to_others = np.where(np.eye(n, dtype=bool), np.inf, distances)
+    near = np.empty((n, n_classes))
+    for c in range(n_classes):
+        nearest = np.sort(to_others[:, codes == c], axis=1)[:, :n_neighbors]
+        known = np.isfinite(nearest)  # not the sample itself
+        near[:, c] = np.where(known, nearest, 0.0).sum(axis=1) / known.sum(axis=1)
+    is_own = codes[:, None] == np.arange(n_classes)
+    own, other = near[is_own], np.where(is_own, np.inf, near).min(axis=1)
+    lead = (other - own) / np.maximum(other + own, np.finfo(float).tiny)
+    return float(np.mean([lead[codes == c].mean() for c in range(n_classes)]))
+
+
+def pseudo_f(distances: NDArray[np.float64], codes: NDArray[np.int64]) -> float:
+    """Return the pseudo-F ratio of PERMANOVA :cite:p:`anderson2001`."""
+    squared = distances**2
+    n, n_classes = len(codes), int(codes.max()) + 1
+    total = squared.sum() / (2 * n)
+    within = sum(squared[np.ix_(codes == c, codes == c)].sum() / (2 * (codes == c).sum()) for c in range(n_classes))
+    between = total - within
+    return float(between / (n_classes - 1) / max(within / (n - n_classes), np.finfo(float).tiny))

@@ -1,0 +1,197 @@
+"""Held-out scores of the learned metric and of baselines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from scggml import _validation as check
+from scggml._cohort import check_batches, read_cohort, read_representation, read_sketch, sample_column
+from scggml._keys import Keys
+from scggml._stored import check_writable, writable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+    from anndata import AnnData
+
+    from scggml._cohort import Cohort, Representation
+    from scggml.core import Sketch
+    from scggml.evaluation import Samples
+
+
+def cross_validate(
+    adata: AnnData,
+    sample_key: str,
+    label_key: str,
+    *,
+    methods: Sequence[str] | Mapping[str, Any] = ("ggml", "euclidean", "pseudobulk"),
+    cv: Any = "auto",
+    n_repeats: int = 1,
+    group_key: str | None = None,
+    batch_key: str | None = None,
+    cell_type_key: str | None = None,
+    sdata: AnnData | None = None,
+    use_rep: str | None = None,
+    layer: str | None = None,
+    sketch_key: str | None = None,
+    rng: int | np.random.Generator | None = None,
+    n_jobs: int | None = None,
+    key_added: str = "ggml",
+) -> pd.DataFrame:
+    """Score the learned metric and baselines on samples that were held out.
+
+    All methods see the same splits. Whatever sees labels or scales features is fitted to the training samples of each split
+    anew. Held-out samples are classified by their distances to the training samples, with two rules: `"class_mean"`, the
+    class with the smallest mean distance to its 3 nearest samples, which does not favour large classes; and `"knn"`, the
+    majority of the 5 nearest.
+
+    Parameters
+    ----------
+    adata
+        Cells. Nothing is written but the field below.
+    sample_key, label_key
+        Columns of `.obs`: the sample of each cell, and the class of each sample.
+    methods
+        Names, or a mapping from names of your own to any of these:
+
+        - `"ggml"`, the metric of :func:`scggml.tl.fit_metric` with its defaults, or a :class:`scggml.GroundMetricLearner`
+          with others, or any estimator with `fit(X, y)` and `pairwise_distances(X, Y=None)` on lists of arrays;
+        - `"euclidean"`, `"cityblock"`, `"cosine"`: optimal transport with that ground cost;
+        - `"pca"`, `"lda"`, `"nca"`: optimal transport after a map learned on single cells, each with the class of its sample
+          (10 components; `"nca"` on 1,000 cells drawn at random);
+        - `"pseudobulk"`: means of the features, and `"composition"`: fractions of the cell types; standardised, with Euclidean
+          distances, and with logistic regression besides;
+        - a key of `sdata.obsp`: distances from elsewhere, which must not have seen labels;
+        - a function `f(train, labels, test)` of two lists of arrays, one (n_cells, n_features) array per sample, that returns
+          the distances between all of them, (n_train + n_test, n_train + n_test).
+    cv
+        `"leave_one_out"`, a number of stratified folds, a splitter of scikit-learn, or `"auto"`: leave one out for at most 50
+        samples (or groups), else five folds.
+    n_repeats
+        Repetitions with other folds.
+    group_key
+        Column of `.obs`: samples of one group, such as a donor, are held out together.
+    batch_key
+        Column of `.obs` with batches of samples. They are not used in the fit: classes that batches explain altogether are
+        refused, and where some batch holds one class only, there is a warning with the table.
+    cell_type_key
+        Column of `.obs` with cell types, for `"composition"`.
+    sdata
+        Samples with distances of your own in `.obsp`, in any order.
+    use_rep, layer, sketch_key
+        Features, and points that stand in for the cells, as in :func:`scggml.tl.fit_metric`.
+    rng
+        Seed or generator for folds and for methods that draw.
+    n_jobs
+        Threads; None takes an active :func:`joblib.parallel_config`, else all cores. Results do not depend on it.
+    key_added
+        Key of the results.
+
+    Returns
+    -------
+    A data frame with one row per score that is defined in a fold: `method`, `classifier` (`"clusters"` for scores of a
+    clustering of the held-out samples by complete linkage), `repeat`, `fold`, `score`, `value`. With one sample per fold there
+    is nothing but `accuracy` to a fold: :func:`scggml.get.scores` takes all folds together, with intervals and with gains
+    and losses against a baseline. Sets the following field of `adata`:
+
+    `.uns[key_added + "_cross_validation"]` : `dict`
+        `params`, `classes`, `n_units` (samples or groups of each class), `predictions` (one row per method, classifier, split
+        and held-out sample) and `scores`, the table that is returned.
+
+    Raises
+    ------
+    KeyError, ValueError, TypeError
+        If a column, a method or the folds do not allow it, such as a class with fewer samples than folds; before any work.
+
+    Examples
+    --------
+    >>> import scggml as sg
+    >>> adata = sg.datasets.synthetic_cohort(n_points_per_mode=5, rng=0)
+    >>> scores = sg.tl.cross_validate(adata, "sample", "label", methods=["ggml", "euclidean"], cv=5, rng=0)
+    >>> summary = sg.get.scores(adata, baseline="euclidean")
+    >>> row = summary.query("method == 'ggml' and classifier == 'class_mean' and score == 'balanced_accuracy'")
+    >>> float(row["value"].iloc[0])
+    1.0
+    """
+    check.check_anndata("adata", adata)
+    check.check_name("key_added", key_added)
+    check_writable(adata, copy=False)
+    check.check_jobs(n_jobs)
+    generator = check.check_random_generator(rng)
+    cohort = read_cohort(adata, sample_key, label_key)
+    groups = sample_column(adata.obs, "group_key", group_key, cohort)
+    check_batches(adata.obs, label_key, batch_key, cohort)
+    stored = stored_distances(sdata, cohort)
+
+    from scggml.evaluation import cross_validate as evaluate
+    from scggml.evaluation import make_splits, named_methods
+
+    fold_rng, method_rng = generator.spawn(2)
+    splits = make_splits(cohort.known_labels, groups, cv=cv, n_repeats=n_repeats, rng=fold_rng)
+    representation = read_representation(adata, use_rep, layer)
+    sketch = None if sketch_key is None else read_sketch(adata, sketch_key, sample_key, cohort)
+    samples = as_samples(adata, cohort, representation, sketch, cell_type_key)
+    known = named_methods(methods, samples=samples, stored=stored, has_cell_types=cell_type_key is not None)
+    predictions, scores = evaluate(samples, known, splits, rng=method_rng, n_jobs=n_jobs)
+
+    adata = writable(adata, copy=False)
+    units = pd.DataFrame({"label": cohort.known_labels, "unit": cohort.names if groups is None else groups})
+    n_units = units.groupby("label")["unit"].nunique()
+    params = {
+        "sample_key": sample_key, "label_key": label_key, "group_key": group_key, "batch_key": batch_key,
+        "cell_type_key": cell_type_key, "use_rep": representation.use_rep, "layer": representation.layer,
+        "sketch_key": sketch_key, "cv": str(cv), "n_repeats": n_repeats,
+        "n_splits": len(splits), "n_groups": len(cohort.names) if groups is None else len(set(groups)), "rng": rng if isinstance(rng, int) else None,
+    }  # fmt: skip
+    adata.uns[Keys(key_added).cross_validation] = {
+        "params": {name: value for name, value in params.items() if value is not None},
+        "classes": n_units.index.to_numpy(dtype=object),
+        "n_units": n_units.to_numpy(),
+        "predictions": predictions,
+        "scores": scores.copy(),
+    }
+    return scores
+
+
+def as_samples(
+    adata: AnnData,
+    cohort: Cohort,
+    representation: Representation,
+    sketch: Sketch | None,
+    cell_type_key: str | None = None,
+) -> Samples:
+    """Return what evaluation needs of a cohort."""
+    from scggml.evaluation import Samples
+
+    composition = None
+    if cell_type_key is not None:
+        column = check.check_column("cell_type_key", cell_type_key, adata.obs)
+        types = check.as_names("cell_type_key", cell_type_key, column)
+        composition = pd.crosstab(cohort.codes, types, normalize="index").to_numpy()
+    return Samples(
+        cohort.measures(representation, sketch),
+        cohort.names,
+        cohort.known_labels,
+        "feature" if representation.use_rep == "X" else "global",
+        composition,
+    )
+
+
+def stored_distances(sdata: AnnData | None, cohort: Cohort) -> dict[str, Any]:
+    """Return the distances of a sample-level AnnData, in the order of the cohort."""
+    if sdata is None:
+        return {}
+    check.check_anndata("sdata", sdata)
+    place = pd.Index(sdata.obs_names.astype(str)).get_indexer(cohort.names)
+    extra = sdata.n_obs - len(cohort.names)
+    if (place < 0).any() or extra or not sdata.obs_names.is_unique:
+        missing = check.listed(cohort.names[place < 0])
+        msg = (
+            f"sdata must hold the samples of adata, found {sdata.n_obs} samples for {len(cohort.names)}, without {missing}. "
+            "Pass distances of the same cohort, with sample names as obs_names."
+        )
+        raise ValueError(msg)
+    return {key: matrix[place][:, place] for key, matrix in sdata.obsp.items()}

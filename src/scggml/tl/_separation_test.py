@@ -1,0 +1,164 @@
+"""Permutation test of the classes of samples."""
+
+from __future__ import annotations
+
+import warnings
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from scggml import _validation as check
+from scggml._cohort import check_batches, read_cohort, read_representation, read_sketch, sample_column
+from scggml._keys import Keys
+from scggml._stored import check_writable, writable
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+_MIN_SAMPLES = 3  # of a class: two are left to learn from when one is held out
+_LEVEL = 0.05
+
+
+def separation_test(
+    adata: AnnData,
+    sample_key: str,
+    label_key: str,
+    *,
+    n_permutations: int = 999,
+    group_key: str | None = None,
+    batch_key: str | None = None,
+    use_rep: str | None = None,
+    layer: str | None = None,
+    sketch_key: str | None = None,
+    rng: int | np.random.Generator | None = None,
+    n_jobs: int | None = None,
+    key_added: str = "ggml",
+) -> pd.DataFrame:
+    """Test whether the classes are further apart than labels given out at random.
+
+    Three statistics, each compared with its values under the same relabelings of samples:
+
+    - `"learned"`: by how much a sample is nearer to its own class than to the best other, under the closed form of
+      :func:`scggml.tl.fit_metric` learned without that sample. The metric is learned anew for every relabeling and every
+      held-out sample, so that what a flexible metric makes of chance is part of the null distribution.
+    - `"euclidean"`: the same for optimal transport with the Euclidean metric, which is not learned.
+    - `"permanova"`: the pseudo-F ratio of these Euclidean transport distances :cite:p:`anderson2001`.
+
+    Transport plans under the Euclidean metric do not depend on labels. They are solved once, and the learned statistic measures
+    root mean squared transport along them, which makes a thousand relabelings a matter of seconds.
+
+    Parameters
+    ----------
+    adata
+        Cells. Nothing is written but the field below.
+    sample_key, label_key
+        Columns of `.obs`: the sample of each cell, and the class of each sample, three samples at least of each.
+    n_permutations
+        Number of random relabelings. Where no more than these are possible, each is taken once and the test is exact.
+    group_key
+        Column of `.obs` with groups of samples, such as donors. Labels are exchanged within groups of several classes (paired
+        designs); groups of one class each keep together, and exchange labels with groups of as many samples.
+    batch_key
+        Column of `.obs` with batches: labels are exchanged within batches only.
+    use_rep, layer, sketch_key
+        Features, and points that stand in for the cells, as in :func:`scggml.tl.fit_metric`.
+    rng
+        Seed or generator for the relabelings.
+    n_jobs
+        Threads; None takes an active :func:`joblib.parallel_config`, else all cores. Results do not depend on it.
+    key_added
+        Key of the results.
+
+    Returns
+    -------
+    A data frame indexed by `test`, with `statistic`, `null_mean`, `null_sd`, `p_value`, `n_permutations` and `exact`. The
+    p-value is (b + 1) / (m + 1) for b of m random relabelings that do as well, ties included, and b / m when all
+    relabelings were taken. Sets the following field of `adata`:
+
+    `.uns[key_added + "_separation"]` : `dict`
+        `params`, `table` (what is returned) and `null` (n_permutations, 3).
+
+    Raises
+    ------
+    KeyError, ValueError, TypeError
+        If a column or the classes do not allow it; before any work.
+
+    Warns
+    -----
+    UserWarning
+        If so few relabelings are possible that no p-value could be below 0.05.
+
+    Examples
+    --------
+    >>> import scggml as sg
+    >>> adata = sg.datasets.synthetic_cohort(n_points_per_mode=5, rng=0)
+    >>> table = sg.tl.separation_test(adata, "sample", "label", n_permutations=99, rng=0)
+    >>> float(table.loc["learned", "p_value"])
+    0.01
+    """
+    check.check_anndata("adata", adata)
+    check.check_name("key_added", key_added)
+    check_writable(adata, copy=False)
+    check.check_integer("n_permutations", n_permutations, minimum=19)
+    check.check_jobs(n_jobs)
+    generator = check.check_random_generator(rng)
+    cohort = read_cohort(adata, sample_key, label_key)
+    labels = cohort.known_labels
+    check.check_classes(labels, name=f"label_key={label_key!r}", minimum=_MIN_SAMPLES)
+    groups = sample_column(adata.obs, "group_key", group_key, cohort)
+    batches = check_batches(adata.obs, label_key, batch_key, cohort)
+
+    from scggml.core import PairMoments, default_ridge, feature_scale, solve_pairs, square_pairs
+    from scggml.estimators import GroundMetricLearner
+    from scggml.evaluation import Exchange, learned_margin, mean_margin, permutation_tests, pseudo_f
+
+    codes = np.unique(labels, return_inverse=True)[1]
+    exchange = Exchange.of(codes, groups, batches)
+    if exchange.smallest_p > _LEVEL:
+        msg = (
+            f"labels can be given out in {exchange.n_possible} ways only, some of them alike: no p-value can be below "
+            f"{exchange.smallest_p:.3g}. More samples are needed, or blocks that hold more of them."
+        )
+        warnings.warn(msg, UserWarning, stacklevel=2)
+    representation = read_representation(adata, use_rep, layer)
+    sketch = None if sketch_key is None else read_sketch(adata, sketch_key, sample_key, cohort)
+    measures = cohort.measures(representation, sketch)
+    scale, constant = feature_scale(measures, "feature" if representation.use_rep == "X" else "global")
+    measures = measures.scaled(~constant / scale)
+    pairs = square_pairs(len(measures))
+    solved = solve_pairs(measures, pairs, keep_plans=True, n_jobs=n_jobs, progress="transport")
+    distances = np.zeros((len(measures),) * 2)
+    distances[pairs[:, 0], pairs[:, 1]] = distances[pairs[:, 1], pairs[:, 0]] = solved.distances
+    defaults = GroundMetricLearner().get_params()
+    learned = partial(
+        learned_margin,
+        PairMoments.from_plans(measures, solved.known_plans, pairs),
+        ridge=default_ridge(measures),
+        power=defaults["power"],
+        whitening=defaults["whitening"],
+    )
+    tests = permutation_tests(
+        {"learned": learned, "euclidean": partial(mean_margin, distances), "permanova": partial(pseudo_f, distances)},
+        exchange,
+        n_permutations=n_permutations,
+        rng=generator,
+        n_jobs=n_jobs,
+    )
+    table = pd.DataFrame(
+        [[t.statistic, t.null.mean(), t.null.std(), t.p_value, len(t.null), t.exact] for t in tests.values()],
+        index=pd.Index(tests, name="test"),
+        columns=["statistic", "null_mean", "null_sd", "p_value", "n_permutations", "exact"],
+    )
+    params = {
+        "sample_key": sample_key, "label_key": label_key, "group_key": group_key, "batch_key": batch_key,
+        "use_rep": representation.use_rep, "layer": representation.layer, "sketch_key": sketch_key,
+        "n_permutations": n_permutations, "rng": rng if isinstance(rng, int) else None,
+    }  # fmt: skip
+    writable(adata, copy=False).uns[Keys(key_added).separation] = {
+        "params": {name: value for name, value in params.items() if value is not None},
+        "table": table.copy(),
+        "null": np.stack([t.null for t in tests.values()], axis=1),
+    }
+    return table
