@@ -1,0 +1,90 @@
+"""Linear maps learned on single cells by metric-learn, which needs an older scikit-learn and so an environment of its own.
+
+`metric_learn_python` makes that environment and `learn_map` is called from outside. Run as a script, this file is the job
+that runs inside it, where nothing of scggml can be imported. Settings are those of the paper's own script; what it leaves
+to the defaults of metric-learn is left to them here.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import venv
+from pathlib import Path
+
+import numpy as np
+from _jobs import main, run_job, write_samples
+from _peer import CACHE, _run
+
+VERSION = "0.7.0"
+LEARNERS = ("LMNN", "LFDA", "NCA", "ITML")
+_PACKAGES = (f"metric-learn=={VERSION}", "scikit-learn>=1.5,<1.6")
+_VERSIONS = (
+    "import platform; from importlib.metadata import version as v; "
+    "print('Python', platform.python_version() + ',', "
+    "', '.join(f'{n} {v(n)}' for n in ('metric-learn', 'scikit-learn', 'numpy', 'scipy')))"
+)
+
+
+def metric_learn_python(folder=None):
+    """Return the Python of metric-learn's environment, which is made on the first call."""
+    folder = Path(folder) if folder else CACHE / f"metric-learn-{VERSION}"
+    python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    if python.exists() and f"metric-learn {VERSION}" in _run(python, "-c", _VERSIONS, check=False):
+        return python
+    print(f"installing metric-learn {VERSION} into {folder} (once)", file=sys.stderr, flush=True)
+    venv.create(folder, with_pip=True)
+    _run(python, "-m", "pip", "install", "--quiet", *_PACKAGES)
+    return python
+
+
+def metric_learn_versions(python):
+    """Describe the environment in one line."""
+    return _run(python, "-c", _VERSIONS).strip()
+
+
+def learn_map(python, learner, arrays, labels, *, max_points, seed, timeout):
+    """Return the linear map (k, d) that a learner finds, or None, and in a word how it ended."""
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder) / "train.npz"
+        write_samples(data, arrays, labels)
+        numbers, found = run_job(
+            python, "_metric_learn.py", learner, data, timeout=timeout, max_points=max_points, seed=seed
+        )
+    return found.get("linear_map"), numbers["status"]
+
+
+def _job(learner):
+    def job(arrays, labels, *, max_points, seed):
+        points, classes = _draw(arrays, labels, max_points, seed)
+        components = _estimator(learner, seed).fit(points, classes).components_
+        if not np.isfinite(components).all():
+            return {"status": "components are not finite"}, {}
+        return {}, {"linear_map": np.real(components)}
+
+    return job
+
+
+def _estimator(learner, seed):
+    from metric_learn import LFDA, LMNN, NCA, ITML_Supervised
+
+    if learner == "LMNN":
+        return LMNN(n_neighbors=30, learn_rate=1e-6, max_iter=100, random_state=seed)
+    if learner == "LFDA":
+        return LFDA(k=3)
+    return (NCA if learner == "NCA" else ITML_Supervised)(random_state=seed)
+
+
+def _draw(arrays, labels, max_points, seed):
+    """Points with the class of their sample; at most `max_points` of them, every class in proportion."""
+    from sklearn.model_selection import train_test_split
+
+    points = np.concatenate(arrays).astype(np.float64)
+    classes = np.repeat(labels, [len(x) for x in arrays])
+    if len(points) <= max_points:
+        return points, classes
+    return train_test_split(points, classes, train_size=max_points, stratify=classes, random_state=seed)[::2]
+
+
+if __name__ == "__main__":
+    main({learner: _job(learner) for learner in LEARNERS})

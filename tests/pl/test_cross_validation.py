@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import pytest
+from matplotlib.figure import Figure
+
+import scggml as sg
+
+
+@pytest.fixture(scope="module")
+def adata():
+    adata = sg.datasets.simulated_cohort(n_samples=10, n_cells=20, n_genes=60, n_programme_genes=5, rng=1)
+    sg.tl.cross_validate(
+        adata, "sample", "label", methods=["ggml", "euclidean", "pseudobulk"], cv=3, use_rep="X", rng=0
+    )
+    return adata
+
+
+@pytest.fixture
+def ax():
+    return Figure().subplots()
+
+
+def test_values_and_intervals_of_each_method(adata, ax):
+    assert sg.pl.cross_validation(adata, baseline="euclidean", ax=ax) is ax
+    table = sg.get.scores(adata, baseline="euclidean")
+    table = table.query("score == 'balanced_accuracy' and classifier == 'class_mean'").set_index("method")
+    names = [label.get_text() for label in ax.get_yticklabels()]
+    assert set(names) == {"ggml", "euclidean", "pseudobulk"}
+    assert list(table.loc[names, "value"]) == sorted(table["value"])
+    drawn = {line.get_ydata()[0]: line.get_xdata() for line in ax.lines if len(line.get_xdata()) == 1}
+    for y, name in enumerate(names):
+        assert drawn[y][0] == table.loc[name, "value"]
+    bars = {
+        line.get_ydata()[0]: list(line.get_xdata())
+        for line in ax.lines
+        if len(set(line.get_ydata())) == 1 and len(line.get_xdata()) == 2
+    }
+    assert bars[names.index("ggml")] == list(table.loc["ggml", ["ci_low", "ci_high"]])
+    texts = " ".join(text.get_text() for text in ax.texts)
+    assert f"+{int(table.loc['ggml', 'gained'])}" in texts
+    assert "10 samples, 3 splits" in ax.get_title()
+
+
+def test_methods_without_the_classifier_show_their_own(adata, ax):
+    sg.pl.cross_validation(adata, classifier="logistic", title="t", ax=ax)
+    names = {label.get_text() for label in ax.get_yticklabels()}
+    assert names == {"pseudobulk", "ggml (class_mean)", "euclidean (class_mean)"}
+    assert ax.get_title() == "t"
+
+
+def test_bad_choices(adata, ax):
+    with pytest.raises(ValueError, match="score must be one of"):
+        sg.pl.cross_validation(adata, score="kappa", ax=ax)
+    with pytest.raises(ValueError, match="classifier must be one of"):
+        sg.pl.cross_validation(adata, classifier="svm", ax=ax)
+    with pytest.raises(ValueError, match="score='ari' does not go with classifier='knn'"):
+        sg.pl.cross_validation(adata, score="ari", classifier="knn", ax=ax)
+    assert sg.pl.cross_validation(adata, score="ari", classifier="clusters", ax=ax) is ax

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import warnings
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+from sklearn.metrics import balanced_accuracy_score
+
+import scggml as sg
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return sg.datasets.simulated_cohort(n_samples=12, n_cells=25, n_genes=60, n_programme_genes=5, rng=0)
+
+
+@pytest.fixture
+def adata(whole):
+    adata = whole.copy()
+    adata.obs["donor"] = "d" + (adata.obs["sample"].cat.codes // 2).astype(str)
+    adata.obsm["X_rep"] = np.log1p(adata.X.toarray() if hasattr(adata.X, "toarray") else adata.X)[:, :8]
+    return adata
+
+
+def run(adata, **options):
+    options = {"methods": ["ggml", "euclidean"], "use_rep": "X_rep", "rng": 0, **options}
+    return sg.tl.cross_validate(adata, "sample", "label", **options)
+
+
+def test_tidy_scores_and_what_is_stored(adata, tmp_path):
+    scores = run(adata, cv=3, n_repeats=2)
+    assert list(scores.columns) == ["method", "classifier", "repeat", "fold", "score", "value"]
+    assert not scores.duplicated(["method", "classifier", "repeat", "fold", "score"]).any()
+    assert scores["value"].notna().all()
+    entry = adata.uns["ggml_cross_validation"]
+    predictions = entry["predictions"]
+    counts = predictions.groupby(["method", "classifier", "repeat"])["sample"].agg(["size", "nunique"])
+    assert (counts == 12).all(axis=None)
+    pd.testing.assert_frame_equal(entry["scores"], scores)
+    part = predictions.query("method == 'ggml' and classifier == 'knn' and repeat == 1 and fold == 2")
+    expected = balanced_accuracy_score(part["label"], part["predicted"])
+    row = scores.query("method == 'ggml' and classifier == 'knn' and repeat == 1 and fold == 2")
+    assert row.set_index("score")["value"]["balanced_accuracy"] == pytest.approx(expected)
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    again = anndata.read_h5ad(tmp_path / "a.h5ad")
+    pd.testing.assert_frame_equal(
+        sg.get.scores(again, baseline="euclidean"), sg.get.scores(adata, baseline="euclidean"), check_dtype=False
+    )
+
+
+def test_nothing_else_is_written(adata):
+    before = adata.copy()
+    run(adata, cv=3)
+    assert set(adata.uns) - set(before.uns) == {"ggml_cross_validation"}
+    pd.testing.assert_frame_equal(adata.obs, before.obs)
+    assert set(adata.obsm) == set(before.obsm) and set(adata.varm) == set(before.varm)
+
+
+def test_same_seed_same_result_whatever_n_jobs(adata):
+    tables = [run(adata, cv=3, n_jobs=n, methods=["ggml", "lda", "nca", "pca"]) for n in (1, 2)]
+    pd.testing.assert_frame_equal(*tables)
+    assert not run(adata, cv=3, rng=1).equals(run(adata, cv=3))
+
+
+def test_leave_one_out_has_accuracies_only(adata):
+    scores = run(adata)
+    assert set(scores["score"]) == {"accuracy"}
+    assert scores["fold"].nunique() == 12
+
+
+def test_groups_are_held_out_together(adata):
+    run(adata, group_key="donor", cv=3)
+    predictions = adata.uns["ggml_cross_validation"]["predictions"]
+    donor = adata.obs.groupby("sample", observed=True)["donor"].first()
+    folds = predictions.assign(donor=predictions["sample"].map(donor)).groupby("donor")["fold"].nunique()
+    assert (folds == 1).all()
+    n_units = dict(zip(*(adata.uns["ggml_cross_validation"][k] for k in ("classes", "n_units")), strict=True))
+    labels = adata.obs.groupby("label", observed=True)["donor"].nunique()
+    assert n_units == labels.to_dict()
+
+
+def test_distances_of_ones_own_in_any_order(adata):
+    sdata = sg.tl.sample_distances(adata, "sample", metric="euclidean", use_rep="X_rep")
+    shuffled = sdata[np.random.default_rng(0).permutation(12)].copy()
+    run(adata, methods=["ggml_distances", "euclidean"], sdata=shuffled)
+    table = sg.get.scores(adata, baseline="euclidean").set_index(["method", "classifier", "score"])
+    own, other = table.loc["ggml_distances"], table.loc["euclidean"]
+    np.testing.assert_allclose(own["value"], other["value"])
+    assert (own.loc["class_mean", ["gained", "lost"]] == 0).all(axis=None)
+
+
+def test_own_names_estimators_and_functions(adata):
+    def constant(train, labels, test):
+        n = len(train) + len(test)
+        return np.ones((n, n)) - np.eye(n)
+
+    methods = {"strong ridge": sg.GroundMetricLearner(ridge=10.0), "constant": constant, "Euclid": "euclidean"}
+    scores = run(adata, methods=methods, cv=3)
+    assert list(scores["method"].unique()) == list(methods)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"cv": 9}, ValueError, "cv=9 folds need at least 9 samples of every class"),
+        ({"methods": ["ggml", "composition"]}, ValueError, "pass cell_type_key"),
+        ({"group_key": "nobody"}, KeyError, "group_key='nobody' is not a column"),
+        ({"group_key": "cell_type"}, ValueError, "one value of group_key='cell_type', found several"),
+        ({"batch_key": "label"}, ValueError, "are confounded: no batch holds two classes"),
+        (
+            {"sdata": AnnData(np.zeros((3, 1)))},
+            ValueError,
+            "sdata must hold the samples of adata, found 3 samples for 12",
+        ),
+        ({"methods": {"f": lambda train, labels, test: -np.ones((12, 12))}}, ValueError, "must not be negative"),
+        ({"use_rep": "X_none"}, KeyError, "X_none"),
+        ({"rng": "x"}, TypeError, "rng"),
+    ],
+)
+def test_bad_input_before_any_work(adata, monkeypatch, options, error, text):
+    from scggml.evaluation import _methods
+
+    def never(*args, **kwargs):
+        raise AssertionError("work was done")
+
+    monkeypatch.setattr(_methods, "pairwise_distances", never)
+    monkeypatch.setattr(sg.GroundMetricLearner, "fit", never)
+    with pytest.raises(error, match=text):
+        run(adata, **options)
+    assert "ggml_cross_validation" not in adata.uns
+
+
+def test_batches_of_one_class_are_warned_about(adata):
+    code = adata.obs["sample"].cat.codes
+    label = adata.obs["label"].astype(str)
+    adata.obs["batch"] = np.where((code < 4) & (label == label.iloc[0]), "b1", "b2")
+    with pytest.warns(UserWarning, match=r"1 of 2 batches of batch_key='batch' hold one class .* \(b1\)(?s:.*)b2"):
+        run(adata, cv=3, batch_key="batch")
+
+
+def test_a_view_becomes_an_object_of_its_own(adata):
+    view = adata[adata.obs["sample"].isin(adata.obs["sample"].cat.categories[:10])]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run(view, cv=3)
+    assert "ggml_cross_validation" in view.uns and "ggml_cross_validation" not in adata.uns

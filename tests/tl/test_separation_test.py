@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+
+import scggml as sg
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return sg.datasets.synthetic_cohort(n_points_per_mode=4, rng=0)
+
+
+@pytest.fixture
+def adata(whole):
+    return whole.copy()
+
+
+def shuffled(adata, seed):
+    """The same samples with labels given out at random."""
+    labels = adata.obs.groupby("sample", observed=True)["label"].first().astype(str)
+    given = dict(zip(labels.index, np.random.default_rng(seed).permutation(labels), strict=True))
+    adata.obs["label"] = adata.obs["sample"].astype(str).map(given).astype("category")
+    return adata
+
+
+def test_classes_that_differ_are_found(adata, tmp_path):
+    table = sg.tl.separation_test(adata, "sample", "label", n_permutations=99, rng=0)
+    assert table.index.tolist() == ["learned", "euclidean", "permanova"]
+    assert table.loc["learned", "p_value"] == 0.01  # none of 99 does as well
+    assert (table["n_permutations"] == 99).all() and not table["exact"].any()
+    entry = adata.uns["ggml_separation"]
+    assert entry["null"].shape == (99, 3)
+    np.testing.assert_allclose(entry["null"].mean(axis=0), table["null_mean"])
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    again = anndata.read_h5ad(tmp_path / "a.h5ad").uns["ggml_separation"]["table"]
+    pd.testing.assert_frame_equal(again, table)
+
+
+def test_labels_at_random_are_not(adata):
+    table = sg.tl.separation_test(shuffled(adata, 3), "sample", "label", n_permutations=99, rng=0)
+    assert (table["p_value"] > 0.05).all()
+
+
+def test_same_seed_same_result_whatever_n_jobs(adata):
+    one, two = (sg.tl.separation_test(adata, "sample", "label", n_permutations=19, rng=0, n_jobs=n) for n in (1, 2))
+    pd.testing.assert_frame_equal(one, two)
+
+
+def test_too_few_relabelings_are_warned_about(adata):
+    kept = [s for c in (0, 1) for s in adata.obs.loc[adata.obs["label"].cat.codes == c, "sample"].unique()[:3]]
+    small = adata[adata.obs["sample"].isin(kept)].copy()
+    small.obs["pair"] = (small.obs["sample"].cat.remove_unused_categories().cat.codes % 3).astype(str)
+    with pytest.warns(UserWarning, match=r"8 ways only, some of them alike: no p-value can be below 0.25"):
+        table = sg.tl.separation_test(small, "sample", "label", group_key="pair", rng=0)
+    assert table["exact"].all() and (table["n_permutations"] == 8).all()
+    assert (table["p_value"] >= 0.25).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"n_permutations": 10}, ValueError, "n_permutations must be at least 19"),
+        ({"n_permutations": 9.5}, TypeError, "n_permutations must be an integer"),
+        ({"group_key": "none"}, KeyError, "group_key='none'"),
+        ({"batch_key": "label"}, ValueError, "are confounded"),
+        ({"use_rep": "none"}, KeyError, "none"),
+    ],
+)
+def test_bad_input(adata, options, error, text):
+    with pytest.raises(error, match=text):
+        sg.tl.separation_test(adata, "sample", "label", **options)
+    assert "ggml_separation" not in adata.uns
+
+
+def test_each_class_needs_three_samples(adata):
+    label = adata.obs["label"].cat.categories[0]
+    of_class = adata.obs.loc[adata.obs["label"] == label, "sample"].unique()
+    few = adata[~adata.obs["sample"].isin(of_class[2:])].copy()
+    with pytest.raises(ValueError, match="needs at least 3 samples, found fewer in"):
+        sg.tl.separation_test(few, "sample", "label")
