@@ -57,7 +57,7 @@ def learn_map(python, learner, arrays, labels, *, max_points, seed, timeout):
 def _job(learner):
     def job(arrays, labels, *, max_points, seed):
         points, classes = _draw(arrays, labels, max_points, seed)
-        components = _estimator(learner, seed).fit(points, classes).components_
+        components = _estimator(learner, classes, seed).fit(points, classes).components_
         if not np.isfinite(components).all():
             return {"status": "components are not finite"}, {}
         return {}, {"linear_map": np.real(components)}
@@ -65,11 +65,12 @@ def _job(learner):
     return job
 
 
-def _estimator(learner, seed):
+def _estimator(learner, classes, seed):
     from metric_learn import LFDA, LMNN, NCA, ITML_Supervised
 
     if learner == "LMNN":
-        return LMNN(n_neighbors=30, learn_rate=1e-6, max_iter=100, random_state=seed)
+        n_neighbors = min(30, np.unique(classes, return_counts=True)[1].min() - 1)
+        return LMNN(n_neighbors=n_neighbors, learn_rate=1e-6, max_iter=100, random_state=seed)
     if learner == "LFDA":
         return LFDA(k=3)
     return (NCA if learner == "NCA" else ITML_Supervised)(random_state=seed)

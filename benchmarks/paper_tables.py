@@ -19,17 +19,14 @@ Cells:
     beyond .53; the paper's values are near what the cells of the mode that differs allow (.94), which are given apart.
 
 Ground metrics: `GroundMetricLearner()`, on PCs with `scale="global"` as everywhere; the same with the settings that its
-documentation gives as the paper's (of rank 2 on synth_2D, where the paper has 5 x 2 entries); Euclidean, cityblock and cosine distance; and linear maps learned by metric-learn on the
-cells of the training half with the class of their sample, with the settings of the paper's script. Its memory grows with the
-square of the points, so that LMNN and NCA get a stratified subset of 1,000 and 1,500 points and LFDA and ITML of at most 5,000
-(`POINTS`). All get raw features as in the paper; `--standardise` repeats the baselines on features divided by their standard
-deviation over the cells of the training half, which also centres them (cosine).
+documentation gives as the paper's (of rank 2 on synth_2D, where the paper has 5 x 2 entries); Euclidean, cityblock and cosine
+distance; and linear maps that metric-learn learns on the cells of the training half, each with the class of its sample, with
+the settings of the paper's script. LMNN and NCA get a stratified random subset of 300 and 1,000 cells, LFDA and ITML of 5,000
+(`POINTS`): memory or time of LMNN, NCA and LFDA grow with the square of the cells, and those of LMNN with their neighbours. All
+get raw features as in the paper; `--standardise` repeats the baselines on features that are centred and divided by their
+standard deviation over the cells of the training half.
 
-The values of the paper, per method, are those stored in the notebook behind its tables (`draw_benchmark_table.ipynb` in
-github.com/DaminK/GlobalGround-MetricLearning), to two digits; GGML on public cohorts is its `GGML_L2`. They are one run each.
-Its baselines are not quite these: the script hands the learned Mahalanobis matrix M to a function that takes a linear map, so
-that for less than 100 features distances are ||M (x - y)||, and takes a rank 5 approximation of M for more; here the learned
-map is used. On public cohorts it uses all genes of more than average variance where this takes PCs of the training half.
+The values of the paper are one run each; where they come from, and in what its baselines differ, is in `_paper_values.py`.
 """
 
 from __future__ import annotations
@@ -46,6 +43,7 @@ import numpy as np
 from _machine import machine
 from _metric_learn import LEARNERS, learn_map, metric_learn_python, metric_learn_versions
 from _paper_cohorts import REAL, SYNTHETIC, find, real, synthetic
+from _paper_values import PAPER
 from _table import print_table, seconds, write_markdown
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
@@ -63,57 +61,10 @@ FAITHFUL_SETTINGS = {
     "n_comps": 5, "scale": None, "init": "random", "relative": False, "margin": 10, "reg": 0.1,
     "regularizer": "max_column_sum", "triplets": 4, "batch_size": 128, "refine_cells": None, "max_iter": 30, "tol": 0,
 }  # fmt: skip
-POINTS = {"LMNN": 1000, "NCA": 1500, "LFDA": 5000, "ITML": 5000}
+POINTS = {"LMNN": 300, "NCA": 1000, "LFDA": 5000, "ITML": 5000}
 N_NEIGHBORS = 5
 SCORES = {"kNN": "knn", "MI": "mutual_information", "ARI": "ari", "VI": "variation_of_information"}
 CELLS = {"5-NN, all": "all_5", "100-NN, all": "all_100", "5-NN, own mode": "own_5", "100-NN, own mode": "own_100"}
-#: kNN, MI, ARI and VI of samples, and kNN of cells; nan where the notebook holds none
-PAPER = {
-    "synth_2D": {
-        "GGML": (0.96, 1.10, 1.00, 0.00, 0.93),
-        "Euclidean": (0.29, 0.00, -0.07, 2.19, 0.32),
-        "Manhattan": (0.29, 0.00, -0.07, 2.19, 0.34),
-        "cosine": (0.27, 0.11, 0.03, 1.83, 0.47),
-        "LMNN": (0.43, 0.01, -0.06, 2.14, 0.93),
-        "LFDA": (0.33, 0.06, -0.02, 2.05, 0.42),
-        "NCA": (0.27, 0.01, -0.06, 2.15, 0.55),
-        "ITML": (0.36, 0.20, 0.04, 1.60, 0.48),
-    },
-    "synth_200D": {
-        "GGML": (1.00, 1.10, 1.00, 0.00, 0.91),
-        "Euclidean": (0.39, 0.00, -0.07, 2.15, 0.74),
-        "Manhattan": (0.40, 0.00, -0.07, 2.19, 0.67),
-        "cosine": (0.32, 0.07, 0.00, 1.24, 0.48),
-        "LMNN": (0.49, 0.02, -0.05, 2.15, 0.93),
-        "LFDA": (0.42, 0.07, 0.00, 1.35, 0.32),
-        "NCA": (0.47, 0.05, -0.02, 2.10, 0.92),
-        "ITML": (0.35, 0.08, 0.00, 1.63, 0.39),
-    },
-    "kidney": {
-        "GGML": (0.86, 0.77, 0.81, 0.34, 0.70),
-        "Euclidean": (0.56, 0.07, 0.02, 1.11, 0.52),
-        "Manhattan": (0.61, 0.07, 0.02, 1.11, 0.53),
-        "cosine": (0.59, 0.07, 0.02, 1.11, 0.50),
-        "LFDA": (0.76, 0.05, -0.01, 1.39, 0.55),
-        "ITML": (0.50, 0.06, 0.01, 1.27, 0.46),
-    },
-    "breast": {
-        "GGML": (0.83, 0.21, 0.49, 0.79, 0.72),
-        "Euclidean": (0.72, 0.01, -0.02, 0.68, 0.69),
-        "Manhattan": (0.72, 0.03, 0.13, 0.93, 0.69),
-        "cosine": (0.71, 0.01, -0.02, 0.68, 0.70),
-        "LFDA": (0.74, 0.06, 0.13, 0.68, 0.66),
-        "ITML": (0.69, 0.01, -0.02, 0.68, 0.68),
-    },
-    "myocardial_infarction": {
-        "GGML": (np.nan, 0.91, 0.92, 0.20, np.nan),
-        "Euclidean": (np.nan, 0.11, 0.02, 1.21, np.nan),
-        "Manhattan": (np.nan, 0.22, 0.17, 1.00, np.nan),
-        "cosine": (np.nan, 0.07, 0.00, 1.19, np.nan),
-        "LFDA": (np.nan, 0.64, 0.53, 0.75, np.nan),
-        "ITML": (np.nan, 0.09, 0.03, 1.15, np.nan),
-    },
-}
 
 
 @dataclass(frozen=True)
@@ -153,7 +104,7 @@ def _ggml(arrays, labels, *, scale, seed, settings):
 
 
 def _learned_on_cells(arrays, labels, *, scale, seed, python, learner, args):
-    points = 200 if args.quick else POINTS[learner]
+    points = 100 if args.quick else POINTS[learner]
     return learn_map(python, learner, arrays, labels, max_points=points, seed=seed, timeout=args.timeout)
 
 

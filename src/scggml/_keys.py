@@ -32,6 +32,11 @@ class Keys:
         return f"{self.key}_rank_genes"
 
     @property
+    def stability(self) -> str:
+        """`.uns` of cells: how much the metric changes from one bootstrap to the next."""
+        return f"{self.key}_stability"
+
+    @property
     def cross_validation(self) -> str:
         """`.uns` of cells: predictions and scores of held-out samples."""
         return f"{self.key}_cross_validation"

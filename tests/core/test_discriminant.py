@@ -92,9 +92,7 @@ def test_full_whitening_is_the_generalised_eigenvector_form(ridge):
 
 def test_without_whitening_indifferent_classes_give_the_euclidean_metric(monkeypatch):
     measures, codes = cohort(2)
-    monkeypatch.setattr(
-        module, "class_balanced_weights", lambda pairs, codes: [np.full(len(pairs), 1 / len(pairs))] * 2
-    )
+    monkeypatch.setattr(module, "class_balanced_weights", lambda pairs, *_: [np.full(len(pairs), 1 / len(pairs))] * 2)
     w = discriminant(measures, codes, whitening=0, ridge=0)
     np.testing.assert_allclose(w.T @ w, np.eye(4), atol=1e-7)
 
@@ -104,9 +102,7 @@ def test_fully_whitened_indifferent_classes_give_the_mahalanobis_metric(monkeypa
     scale, _ = feature_scale(measures, "feature")
     pairs, plans = solved(measures, scale)
     moment = np.mean(pair_moments(measures.points, plans, scale), axis=0)
-    monkeypatch.setattr(
-        module, "class_balanced_weights", lambda pairs, codes: [np.full(len(pairs), 1 / len(pairs))] * 2
-    )
+    monkeypatch.setattr(module, "class_balanced_weights", lambda pairs, *_: [np.full(len(pairs), 1 / len(pairs))] * 2)
     w = discriminant(measures, codes, whitening=1, ridge=0)
     assert_proportional(w.T @ w, np.linalg.inv(moment), rtol=1e-7)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+from anndata import AnnData
 from scipy.spatial.distance import pdist
 
 import scggml as sg
@@ -385,3 +387,53 @@ def test_params_reproduce_the_fit(cohort):
     assert params["rng"] == 0
     sg.tl.fit_metric(cohort, *keys, **params, key_added="again")
     np.testing.assert_array_equal(cohort.obsm["X_again"], cohort.obsm["X_ggml"])
+
+
+def test_validation_is_that_of_a_cross_validation_with_the_same_settings(tmp_path):
+    adata = sg.datasets.simulated_cohort(n_samples=12, n_cells=25, n_genes=60, n_programme_genes=5, rng=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sg.tl.fit_metric(adata, "sample", "label", use_rep="X", ridge=0.5, validate=True, rng=0)
+        plain = adata.copy()
+        sg.tl.fit_metric(plain, "sample", "label", use_rep="X", ridge=0.5, rng=0)
+    np.testing.assert_array_equal(adata.obsm["X_ggml"], plain.obsm["X_ggml"])
+    assert "validation" not in plain.uns["ggml"]
+    learner = sg.GroundMetricLearner(scale="feature", ridge=0.5)
+    sg.tl.cross_validate(adata, "sample", "label", methods={"m": learner, "euclidean": "euclidean"}, use_rep="X", rng=7)
+    table = sg.get.scores(adata, baseline="euclidean").query(
+        "score == 'balanced_accuracy' and classifier == 'class_mean'"
+    )
+    table = table.set_index("method")
+    found = adata.uns["ggml"]["validation"]
+    assert found["euclidean"] == pytest.approx(table.loc["euclidean", "value"])
+    assert found["balanced_accuracy"] == pytest.approx(table.loc["m", "value"])
+    assert [found["gained"], found["lost"]] == table.loc["m", ["gained", "lost"]].tolist()
+    assert found["n_splits"] == 12
+    adata.write_h5ad(tmp_path / "a.h5ad")
+
+
+def test_a_metric_that_does_not_help_is_warned_about():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(12, 15, 4)) + 2 * rng.normal(size=(12, 1, 4))
+    obs = pd.DataFrame(
+        {"sample": np.repeat([f"s{i:02d}" for i in range(12)], 15), "label": np.repeat(["a", "b"] * 6, 15)},
+        index=[f"c{i}" for i in range(180)],
+    )
+    adata = AnnData(x.reshape(-1, 4), obs=obs)
+    with pytest.warns(UserWarning, match=r"does not help: balanced accuracy 0\.\d\d, Euclidean .* gained, \d+ lost"):
+        sg.tl.fit_metric(adata, "sample", "label", use_rep="X", validate=True, rng=0)
+    assert adata.uns["ggml"]["validation"]["balanced_accuracy"] <= adata.uns["ggml"]["validation"]["euclidean"]
+
+
+def test_validation_is_refused_where_nothing_can_be_held_out(fitted):
+    few = fitted[fitted.obs["sample"].isin(_two_of_each_class(fitted))].copy()
+    for key in list(few.uns):
+        del few.uns[key]
+    with pytest.raises(ValueError, match="leaves fewer than 2 training samples"):
+        sg.tl.fit_metric(few, "sample", "label", use_rep="X", validate=True)
+    assert "ggml" not in few.uns
+
+
+def _two_of_each_class(adata):
+    first = adata.obs.drop_duplicates("sample")
+    return first.groupby("label", observed=True)["sample"].head(2)

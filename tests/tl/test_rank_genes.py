@@ -70,3 +70,45 @@ def test_errors(cohort, fitted, assert_same_anndata):
         sg.tl.rank_genes(fitted)
     with pytest.raises(TypeError, match="adata must be an AnnData, found NoneType"):
         sg.tl.rank_genes(None)
+
+
+def test_bootstrap_tells_stable_genes_from_noise(fitted_x, tmp_path):
+    sg.tl.rank_genes(fitted_x, n_boot=40, n_top=2, rng=0)
+    table = fitted_x.uns["ggml_rank_genes"]
+    assert table.columns.tolist() == ["weight", "share", "rank", "component", "low", "high", "selected"]
+    assert (table["low"] <= table["high"]).all()
+    assert table.loc["g3", "selected"] == 1.0
+    assert table["selected"].sum() == pytest.approx(2)
+    stability = fitted_x.uns["ggml_stability"]
+    assert stability["alignment"].shape == (40,)
+    assert ((stability["alignment"] > 0) & (stability["alignment"] <= 1 + 1e-12)).all()
+    assert stability["principal_angles"].shape == (40, stability["n_comps"])
+    assert ((stability["principal_angles"] >= 0) & (stability["principal_angles"] <= 90 + 1e-9)).all()
+    fitted_x.write_h5ad(tmp_path / "a.h5ad")
+    sg.tl.rank_genes(fitted_x)
+    assert "ggml_stability" not in fitted_x.uns and "low" not in fitted_x.uns["ggml_rank_genes"]
+
+
+def test_bootstrap_repeats_itself_whatever_n_jobs(fitted):
+    tables = []
+    for n_jobs in (1, 2):
+        sg.tl.rank_genes(fitted, n_boot=5, rng=3, n_jobs=n_jobs)
+        tables.append(fitted.uns["ggml_rank_genes"])
+    pd.testing.assert_frame_equal(*tables)
+    sg.tl.rank_genes(fitted, n_boot=5, rng=4)
+    assert not fitted.uns["ggml_rank_genes"].equals(tables[0])
+
+
+def test_bootstrap_needs_the_closed_form(fitted):
+    sg.tl.fit_metric(fitted, "sample", "label", use_rep="X", max_iter=3)
+    with pytest.raises(ValueError, match=r"closed form alone, found max_iter=3 in uns\['ggml'\]"):
+        sg.tl.rank_genes(fitted, n_boot=5)
+    assert "ggml_rank_genes" not in fitted.uns
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("n_boot", -1), ("n_boot", 2.5), ("n_top", 0), ("rng", "x"), ("n_jobs", 0)]
+)
+def test_bad_bootstrap_arguments(fitted, name, value):
+    with pytest.raises((ValueError, TypeError), match=name):
+        sg.tl.rank_genes(fitted, **{"n_boot": 5, name: value})

@@ -1,6 +1,7 @@
 """Numbers only: point clouds, ground metrics, optimal transport and training. Knows no AnnData and no plot."""
 
 from ._blas import single_threaded_blas
+from ._bootstrap import bootstrap_metrics
 from ._checkpoint import Checkpoint
 from ._costs import COSTS
 from ._discriminant import WIDE, default_ridge, transport_discriminant
@@ -44,6 +45,7 @@ __all__ = [
     "Triplets",
     "all_triplets",
     "as_points",
+    "bootstrap_metrics",
     "class_scores",
     "coresets",
     "cross_pairs",

@@ -39,6 +39,7 @@ def transport_discriminant(
     ridge: float,
     power: float,
     whitening: float,
+    sample_weights: NDArray[np.float64] | None = None,
     n_jobs: int | None = None,
 ) -> NDArray[np.float64]:
     """Return the components that the plans of all pairs suggest, (at most n_comps, n_features), on scaled features.
@@ -70,10 +71,12 @@ def transport_discriminant(
         moments.
     whitening
         Exponent of the within-class moments, between 0 and 1.
+    sample_weights
+        How much each measure counts, (n_measures,), such as how often a bootstrap drew it; None lets all count alike.
     n_jobs
         Threads for the moments; the result does not depend on it.
     """
-    within, between = class_balanced_weights(pairs, codes)
+    within, between = class_balanced_weights(pairs, codes, sample_weights)
     moments: Iterable[NDArray[np.float64]]
     if isinstance(plans, EntropicTransport):
         moments = (plans.second_moment(measures.points, weights) for weights in (within, between))
@@ -155,18 +158,19 @@ def default_ridge(measures: Measures) -> float:
 
 
 def class_balanced_weights(
-    pairs: NDArray[np.int64], codes: NDArray[np.integer]
+    pairs: NDArray[np.int64], codes: NDArray[np.integer], sample_weights: NDArray[np.float64] | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return weights (n_pairs,) for the mean over classes of same-class pairs, and over class pairs of the others."""
     n_classes = int(codes.max()) + 1
     left, right = np.sort(codes[pairs], axis=1).T
     group = left * n_classes + right
-    counts = np.bincount(group, minlength=n_classes**2)
+    share = np.ones(len(pairs)) if sample_weights is None else sample_weights[pairs].prod(axis=1)
+    totals = np.bincount(group, share, minlength=n_classes**2)
     same = left == right
     weights = []
     for mask in (same, ~same):
-        n_groups = len(np.unique(group[mask]))
-        weights.append(np.where(mask, 1.0 / (max(n_groups, 1) * counts[group]), 0.0))
+        n_groups = len(np.unique(group[mask & (share > 0)]))
+        weights.append(np.where(mask & (share > 0), share / np.maximum(n_groups * totals[group], 1e-300), 0.0))
     return weights[0], weights[1]
 
 

@@ -113,8 +113,8 @@ def _train(
         raise ValueError(msg)
     problem = Problem(measures, scale, ~constant, options, n_jobs)
     start_rng, triplet_rng, batch_rng = rng.spawn(3)
-    triplets = _choose_triplets(codes, options.triplets, triplet_rng)
-    limit = _cells_per_sample(measures, triplets.pairs, options.max_cells)
+    triplets = choose_triplets(codes, options.triplets, triplet_rng)
+    limit = cells_per_sample(measures, triplets.pairs, options.max_cells)
     components = _start(replace(problem, measures=measures.thinned(limit)), codes, triplets.pairs, start_rng)
     logger.debug(
         "training on %d samples, %d cells, %d features: %d components, %d triplets over %d pairs",
@@ -127,15 +127,16 @@ def _train(
     return _fit_batches(problem, components, triplets, options.batch_size, batch_rng)
 
 
-def _choose_triplets(
+def choose_triplets(
     codes: NDArray[np.integer], kind: Literal["auto", "all"] | int, rng: np.random.Generator
 ) -> Triplets:
+    """Return the triplets that training sees, whose pairs the closed form takes."""
     if kind == "auto":
         kind = "all" if n_all_triplets(codes) <= _MAX_TRIPLETS else _AUTO_NEIGHBORS
     return all_triplets(codes) if kind == "all" else sample_triplets(codes, kind, rng)
 
 
-def _cells_per_sample(measures: Measures, pairs: NDArray[np.int64], max_cells: Literal["auto"] | int | None) -> int:
+def cells_per_sample(measures: Measures, pairs: NDArray[np.int64], max_cells: Literal["auto"] | int | None) -> int:
     """Return how many cells of a sample take part in the closed form."""
     largest = int(measures.sizes.max())
     if max_cells != "auto":

@@ -307,3 +307,8 @@ class GroundMetricLearner(TransformerMixin, BaseEstimator):
 
     def _project(self, measures: Measures) -> Measures:
         return measures.with_points(self.metric_.project(measures.points))
+
+
+def check_parameters(params: dict[str, Any], n_features: int) -> None:
+    """Refuse parameters that `GroundMetricLearner.fit` would refuse."""
+    training_options({**GroundMetricLearner().get_params(deep=False), **params}, n_features)

@@ -8,6 +8,7 @@ from ._samples import Samples
 from ._scores import CLUSTER_SCORES, LABEL_SCORES, cluster_scores, label_scores, variation_of_information
 from ._separation import PermutationTest, learned_margin, mean_margin, permutation_tests, pseudo_f
 from ._splits import Split, make_splits
+from ._tuning import Tuned, candidate_settings, tune
 
 __all__ = [
     "CLASSIFIERS",
@@ -18,7 +19,9 @@ __all__ = [
     "PermutationTest",
     "Samples",
     "Split",
+    "Tuned",
     "auc_interval",
+    "candidate_settings",
     "check_distances",
     "cluster_scores",
     "cross_validate",
@@ -32,5 +35,6 @@ __all__ = [
     "pseudo_f",
     "sign_test",
     "summary",
+    "tune",
     "variation_of_information",
 ]

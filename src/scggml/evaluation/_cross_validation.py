@@ -35,6 +35,7 @@ def cross_validate(
     *,
     rng: np.random.Generator,
     n_jobs: int | None = None,
+    progress: bool = True,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Evaluate each method on each split.
 
@@ -47,7 +48,13 @@ def cross_validate(
     # what users bring comes first, so that its faults show before the long work
     order = sorted(methods, key=lambda name: not isinstance(methods[name], Called | Learned))
     predictions, scores = [], []
-    with tqdm(total=len(splits) * len(methods), desc="cross-validation", unit="fit", delay=2, disable=None) as bar:
+    with tqdm(
+        total=len(splits) * len(methods),
+        desc="cross-validation",
+        unit="fit",
+        delay=2,
+        disable=None if progress else True,
+    ) as bar:
         for split, seed in zip(splits, seeds, strict=True):
             for name in order:
                 held = methods[name].held_out(samples, split, seed, n_jobs)

@@ -6,5 +6,14 @@ from ._fit_metric import fit_metric
 from ._rank_genes import rank_genes
 from ._sample_distances import sample_distances
 from ._separation_test import separation_test
+from ._tune import tune
 
-__all__ = ["cross_validate", "embed_samples", "fit_metric", "rank_genes", "sample_distances", "separation_test"]
+__all__ = [
+    "cross_validate",
+    "embed_samples",
+    "fit_metric",
+    "rank_genes",
+    "sample_distances",
+    "separation_test",
+    "tune",
+]

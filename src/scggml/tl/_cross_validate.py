@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from scggml._cohort import Cohort, Representation
-    from scggml.core import Sketch
+    from scggml.core import Measures
     from scggml.evaluation import Samples
 
 
@@ -133,7 +133,7 @@ def cross_validate(
     splits = make_splits(cohort.known_labels, groups, cv=cv, n_repeats=n_repeats, rng=fold_rng)
     representation = read_representation(adata, use_rep, layer)
     sketch = None if sketch_key is None else read_sketch(adata, sketch_key, sample_key, cohort)
-    samples = as_samples(adata, cohort, representation, sketch, cell_type_key)
+    samples = as_samples(adata, cohort, cohort.measures(representation, sketch), representation, cell_type_key)
     known = named_methods(methods, samples=samples, stored=stored, has_cell_types=cell_type_key is not None)
     predictions, scores = evaluate(samples, known, splits, rng=method_rng, n_jobs=n_jobs)
 
@@ -159,8 +159,8 @@ def cross_validate(
 def as_samples(
     adata: AnnData,
     cohort: Cohort,
+    measures: Measures,
     representation: Representation,
-    sketch: Sketch | None,
     cell_type_key: str | None = None,
 ) -> Samples:
     """Return what evaluation needs of a cohort."""
@@ -172,7 +172,7 @@ def as_samples(
         types = check.as_names("cell_type_key", cell_type_key, column)
         composition = pd.crosstab(cohort.codes, types, normalize="index").to_numpy()
     return Samples(
-        cohort.measures(representation, sketch),
+        measures,
         cohort.names,
         cohort.known_labels,
         "feature" if representation.use_rep == "X" else "global",

@@ -1,0 +1,175 @@
+"""Nested search of settings: what is reported was never selected on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import ParameterGrid, ParameterSampler
+from tqdm.auto import tqdm
+
+from scggml import _validation as check
+from scggml.estimators import GroundMetricLearner
+
+from ._cross_validation import cross_validate
+from ._methods import Learned
+from ._scores import label_scores
+from ._splits import Split, make_splits
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ._samples import Samples
+
+CLASSIFIER = "class_mean"
+
+
+@dataclass(frozen=True, eq=False)
+class Tuned:
+    """Result of a nested search.
+
+    Parameters
+    ----------
+    outer
+        One row per outer split: `repeat`, `fold`, `score` of its held-out samples, `inner_score` and number of the setting that
+        was chosen without them.
+    inner
+        One row per outer split and setting: `repeat`, `fold`, `setting`, `inner_score`; -1 for all samples.
+    predictions
+        Of the held-out samples of the outer splits.
+    settings
+        The settings, by number.
+    best
+        Number of the setting that is chosen on all samples.
+    """
+
+    outer: pd.DataFrame
+    inner: pd.DataFrame
+    predictions: pd.DataFrame
+    settings: list[dict[str, Any]]
+    best: int
+
+
+def candidate_settings(grid: Any, n_iter: int | None, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """Return the settings of a grid, or `n_iter` drawn from it, each checked to be parameters of the learner."""
+    if not isinstance(grid, Mapping) or not grid:
+        msg = f"grid must be a mapping from parameters of GroundMetricLearner to lists of values, found {grid!r}"
+        raise TypeError(msg)
+    known = set(GroundMetricLearner().get_params()) - {"rng", "n_jobs"}
+    unknown = [str(name) for name in grid if name not in known]
+    if unknown:
+        msg = f"grid has {check.listed(unknown)}, which GroundMetricLearner does not know. Found: {check.listed(sorted(known), limit=None)}"
+        raise ValueError(msg)
+    drawable = {name for name, values in grid.items() if hasattr(values, "rvs")}
+    if n_iter is None and drawable:
+        msg = (
+            f"grid has a distribution for {check.listed(sorted(drawable))}: pass n_iter, the number of settings to draw"
+        )
+        raise ValueError(msg)
+    for name, values in grid.items():
+        if name not in drawable and (
+            isinstance(values, str) or not isinstance(values, Sequence | np.ndarray) or not len(values)
+        ):
+            msg = f"grid[{name!r}] must be a list of values or a distribution, found {values!r}"
+            raise ValueError(msg)
+    if n_iter is None:
+        return list(ParameterGrid(grid))
+    check.check_integer("n_iter", n_iter, minimum=1)
+    return list(ParameterSampler(grid, n_iter, random_state=int(rng.integers(2**31))))
+
+
+def tune(
+    samples: Samples,
+    settings: list[dict[str, Any]],
+    splits: Sequence[Split],
+    *,
+    groups: NDArray[np.object_] | None,
+    inner_cv: Any,
+    score: str,
+    rng: np.random.Generator,
+    n_jobs: int | None = None,
+) -> Tuned:
+    """Choose a setting inside the training samples of each split, and score it on its held-out samples.
+
+    Parameters
+    ----------
+    samples
+        The samples.
+    settings
+        What to choose from: parameters of `GroundMetricLearner`.
+    splits
+        Outer splits.
+    groups
+        Samples of one group are held out together, in inner splits too.
+    inner_cv
+        Inner splits, as in `make_splits`.
+    score
+        What the setting is chosen by: the largest wins, the first of equals.
+    rng
+        Source of inner folds and random settings.
+    n_jobs
+        Threads; the result does not depend on it.
+    """
+    everything = Split(-1, -1, np.arange(len(samples)), np.arange(0))
+    all_splits = [*splits, everything]
+    rngs = rng.spawn(2 * len(all_splits))
+    # inner folds are made before any work, so that those that cannot be made stop it
+    inner_splits = [
+        make_splits(samples.labels[s.train], None if groups is None else groups[s.train], cv=inner_cv, rng=child)
+        for s, child in zip(all_splits, rngs[::2], strict=True)
+    ]
+    outer: list[list[Any]] = []
+    inner: list[list[Any]] = []
+    predictions: list[pd.DataFrame] = []
+    total = sum(len(found) for found in inner_splits) * len(settings)
+    with tqdm(total=total, desc="tuning", unit="fit", delay=2, disable=None) as bar:
+        for split, child, within in zip(all_splits, rngs[1::2], inner_splits, strict=True):
+            train = samples.take(split.train)
+            seed = int(child.integers(2**31))
+            scores = []
+            for setting in settings:
+                scores.append(_inner_score(train, setting, within, score, seed, n_jobs))
+                bar.update(len(within))
+            inner.extend([split.repeat, split.fold, i, value] for i, value in enumerate(scores))
+            best = int(np.argmax(scores))
+            if split is everything:
+                return Tuned(
+                    pd.DataFrame(outer, columns=["repeat", "fold", "score", "inner_score", "setting"]),
+                    pd.DataFrame(inner, columns=["repeat", "fold", "setting", "inner_score"]),
+                    pd.concat(predictions, ignore_index=True),
+                    settings,
+                    best,
+                )
+            table, _ = cross_validate(
+                samples, {"tuned": _method(settings[best])}, [split], rng=np.random.default_rng(seed), n_jobs=n_jobs,
+                progress=False,
+            )  # fmt: skip
+            table = table[table["classifier"] == CLASSIFIER]
+            predictions.append(table)
+            outer.append([split.repeat, split.fold, _score(table, samples.classes, score), scores[best], best])
+    raise AssertionError("unreachable")
+
+
+def _inner_score(
+    samples: Samples, setting: dict[str, Any], splits: Sequence[Split], score: str, seed: int, n_jobs: int | None
+) -> float:
+    table, _ = cross_validate(
+        samples, {"m": _method(setting)}, splits, rng=np.random.default_rng(seed), n_jobs=n_jobs, progress=False
+    )
+    return _score(table[table["classifier"] == CLASSIFIER], samples.classes, score)
+
+
+def _method(setting: dict[str, Any]) -> Learned:
+    return Learned(GroundMetricLearner(**setting))
+
+
+def _score(table: pd.DataFrame, classes: NDArray[np.object_], score: str) -> float:
+    """Return the score of predictions, all taken together; the accuracy where they are of one class."""
+    code = {name: i for i, name in enumerate(classes)}
+    truth, predicted = (table[name].map(code).to_numpy(dtype=np.int64) for name in ("label", "predicted"))
+    fits = table[[name for name in table.columns if name.startswith("score_")]].to_numpy()
+    found = label_scores(truth, predicted, fits)
+    return found.get(score, found["accuracy"])

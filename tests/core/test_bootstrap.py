@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from scggml.core import (
+    Measures,
+    TrainingOptions,
+    bootstrap_metrics,
+    feature_scale,
+    solve_pairs,
+    square_pairs,
+    train,
+    transport_discriminant,
+)
+from scggml.core import _bootstrap as module
+from scggml.core._discriminant import class_balanced_weights
+
+CODES = np.array([0, 0, 0, 1, 1, 1, 1])
+
+
+@pytest.fixture
+def measures():
+    rng = np.random.default_rng(0)
+    return Measures.from_arrays([rng.normal(size=(6 + c, 3)) * [1, 5, 1] + [c, 0, 0] for c in CODES])
+
+
+def test_a_sample_drawn_twice_is_two_samples(measures):
+    """Weights of pairs are those of a cohort that holds the copies, without pairs of copies of one sample."""
+    times = np.array([2, 1, 0, 1, 0, 3, 0])
+    drawn = np.repeat(np.arange(len(CODES)), times)
+    pairs = square_pairs(len(CODES))
+    found = class_balanced_weights(pairs, CODES, times.astype(float))
+    copies = square_pairs(len(drawn))
+    copies = copies[drawn[copies[:, 0]] != drawn[copies[:, 1]]]
+    expected = class_balanced_weights(copies, CODES[drawn])
+    for weights, of_copies in zip(found, expected, strict=True):
+        total = np.zeros((len(CODES), len(CODES)))
+        np.add.at(total, tuple(np.sort(drawn[copies], axis=1).T), of_copies)
+        np.testing.assert_allclose(weights, total[tuple(pairs.T)], atol=1e-15)
+        assert weights.sum() == pytest.approx(1)
+
+
+def test_weights_of_one_change_nothing():
+    pairs = square_pairs(len(CODES))
+    for one, other in zip(
+        class_balanced_weights(pairs, CODES),
+        class_balanced_weights(pairs, CODES, np.full(len(CODES), 3.0)),
+        strict=True,
+    ):
+        np.testing.assert_allclose(one, other)
+
+
+def test_each_draw_once_is_the_fit(measures, monkeypatch):
+    monkeypatch.setattr(module, "_draw", lambda codes, pairs, rng: np.ones(len(codes)))
+    options = TrainingOptions()
+    (metric,) = bootstrap_metrics(measures, CODES, options, n_boot=1, rng=np.random.default_rng(0))
+    fit = train(measures, CODES, options, rng=np.random.default_rng(0)).metric
+    np.testing.assert_allclose(metric.scale, fit.scale)
+    unit = np.linalg.norm(fit.components) / np.linalg.norm(metric.components)
+    np.testing.assert_allclose(metric.components * unit, fit.components, rtol=1e-9)
+
+
+def test_draws_leave_two_samples_of_each_class():
+    rng = np.random.default_rng(1)
+    pairs = square_pairs(len(CODES))
+    drawn = np.array([module._draw(CODES, pairs, rng) for _ in range(300)])
+    for c, size in ((0, 3), (1, 4)):
+        assert (drawn[:, CODES == c].sum(axis=1) == size).all()
+        assert ((drawn[:, CODES == c] > 0).sum(axis=1) >= 2).all()
+    assert (drawn > 0).mean() == pytest.approx(1 - (1 / 2 * 0.33 + 0.31 / 2), abs=0.1)  # some two thirds are there
+
+
+def test_a_draw_is_the_closed_form_with_its_weights(measures):
+    options = TrainingOptions(ridge=0.2)
+    metrics = list(bootstrap_metrics(measures, CODES, options, n_boot=3, rng=np.random.default_rng(5)))
+    rng = np.random.default_rng(5).spawn(2)[1]
+    scale, constant = feature_scale(measures, "feature")
+    pairs = square_pairs(len(CODES))
+    plans = solve_pairs(measures.scaled(1 / scale), pairs, keep_plans=True).plans
+    for metric in metrics:
+        expected = transport_discriminant(
+            measures, plans, pairs, CODES, scale=scale, active=~constant, n_comps=50, ridge=0.2, power=1.0,
+            whitening=0.75, sample_weights=module._draw(CODES, pairs, rng),
+        )  # fmt: skip
+        np.testing.assert_allclose(metric.components, expected)
+
+
+def test_classes_of_one_sample_cannot_be_drawn(monkeypatch):
+    monkeypatch.setattr(module, "_MAX_DRAWS", 5)
+    with pytest.raises(ValueError, match="too few to tell how stable"):
+        module._draw(np.array([0, 1, 1]), square_pairs(3), np.random.default_rng(0))
