@@ -77,11 +77,11 @@ def _estimator(learner, classes, seed):
 
 
 def _draw(arrays, labels, max_points, seed):
-    """Points with the class of their sample; at most `max_points` of them, every class in proportion."""
+    """Points with the class of their sample, as an integer; at most `max_points` of them, every class in proportion."""
     from sklearn.model_selection import train_test_split
 
     points = np.concatenate(arrays).astype(np.float64)
-    classes = np.repeat(labels, [len(x) for x in arrays])
+    classes = np.repeat(np.unique(labels, return_inverse=True)[1], [len(x) for x in arrays])
     if len(points) <= max_points:
         return points, classes
     return train_test_split(points, classes, train_size=max_points, stratify=classes, random_state=seed)[::2]

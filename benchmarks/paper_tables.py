@@ -16,7 +16,7 @@ All samples together, as in the paper:
 Cells:
     kNN of single cells with the class of their sample, cells of the held-out half by cells of the training half. The paper
     looks at 100 neighbours. On synthetic cohorts two thirds of all cells are the same in every class, so that no metric gets
-    beyond .53; the paper's values are near what the cells of the mode that differs allow (.94), which are given apart.
+    beyond about .53; the paper's values are near what the cells of the mode that differs allow (.94), which are given apart.
 
 Ground metrics: `GroundMetricLearner()`, on PCs with `scale="global"` as everywhere; the same with the settings that its
 documentation gives as the paper's (of rank 2 on synth_2D, where the paper has 5 x 2 entries); Euclidean, cityblock and cosine
@@ -235,13 +235,15 @@ def tables(name, results, rows):
             row.name,
             *(_text([r[key] for r in _done(results[row.name])]) for key in columns.values()),
             _digits(paper.get(row.paper, [np.nan] * 5)[4]),
-            "-"
-            if row.learn is None
-            else seconds(np.mean([r["seconds"] for r in _done(results[row.name])] or [np.nan])),
+            _seconds_to_learn(row, _done(results[row.name])),
         ]
         for row in rows
     ]
     return [*found, (f"{name}: cells", ["method", *columns, "paper", "s to learn"], lines)]
+
+
+def _seconds_to_learn(row, done):
+    return "-" if row.learn is None or not done else seconds(np.mean([r["seconds"] for r in done]))
 
 
 def verdicts(name, results):
