@@ -33,7 +33,7 @@ _MIN_SAMPLES = 4  # of a class, for two in each half
 class Draw:
     """Samples of which one half is learned from.
 
-    `whole` are the samples that are clustered all together: an independent second draw of a synthetic cohort; None for a
+    `whole` are the samples that are scored all together: an independent second draw of a synthetic cohort; None for a
     public one, where there is none, and all its samples are taken, those of the training half among them. `own` says
     which cells differ between classes, one mask for the cells of each sample, where that is known.
     """

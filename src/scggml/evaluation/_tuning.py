@@ -38,8 +38,8 @@ class Tuned:
         was chosen without them.
     inner
         One row per outer split and setting: `repeat`, `fold`, `setting`, `inner_score`; -1 for all samples.
-    predictions
-        Of the held-out samples of the outer splits.
+    score
+        Of all held-out samples of a repeat together, mean over repeats.
     settings
         The settings, by number.
     best
@@ -48,7 +48,7 @@ class Tuned:
 
     outer: pd.DataFrame
     inner: pd.DataFrame
-    predictions: pd.DataFrame
+    score: float
     settings: list[dict[str, Any]]
     best: int
 
@@ -139,7 +139,11 @@ def tune(
                 return Tuned(
                     pd.DataFrame(outer, columns=["repeat", "fold", "score", "inner_score", "setting"]),
                     pd.DataFrame(inner, columns=["repeat", "fold", "setting", "inner_score"]),
-                    pd.concat(predictions, ignore_index=True),
+                    float(
+                        np.mean(
+                            [_score(t, samples.classes, score) for _, t in pd.concat(predictions).groupby("repeat")]
+                        )
+                    ),
                     settings,
                     best,
                 )

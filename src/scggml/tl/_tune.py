@@ -111,7 +111,7 @@ def tune(
     cohort = read_cohort(adata, sample_key, label_key)
     groups = sample_column(adata.obs, "group_key", group_key, cohort)
 
-    from scggml.evaluation import candidate_settings, label_scores, make_splits
+    from scggml.evaluation import candidate_settings, make_splits
     from scggml.evaluation import tune as nested
 
     setting_rng, fold_rng, inner_rng = generator.spawn(3)
@@ -130,12 +130,6 @@ def tune(
         **{name: [str(settings[i][name]) for i in found.outer["setting"]] for name in names}
     )
     inner = found.inner.assign(**{name: [str(settings[i][name]) for i in found.inner["setting"]] for name in names})
-    pooled = []
-    code = {name: i for i, name in enumerate(samples.classes)}
-    for _, part in found.predictions.groupby("repeat"):
-        truth, predicted = (part[name].map(code).to_numpy(dtype=np.int64) for name in ("label", "predicted"))
-        fits = part[[f"score_{name}" for name in samples.classes]].to_numpy()
-        pooled.append(label_scores(truth, predicted, fits)[score])
     params = {
         "sample_key": sample_key, "label_key": label_key, "group_key": group_key, "score": score, "cv": str(cv),
         "inner_cv": str(inner_cv), "n_repeats": n_repeats, "use_rep": representation.use_rep, "layer": representation.layer,
@@ -145,7 +139,7 @@ def tune(
         "params": {name: value for name, value in params.items() if value is not None},
         "outer": outer.copy(),
         "inner": inner,
-        "score": float(np.mean(pooled)),
+        "score": found.score,
         "best": {name: value for name, value in settings[found.best].items() if value is not None},
     }
     return outer
