@@ -43,21 +43,20 @@ def metric_learn_versions(python):
     return _run(python, "-c", _VERSIONS).strip()
 
 
-def learn_map(python, learner, arrays, labels, *, max_points, seed, timeout):
+def learn_map(python, learner, arrays, labels, *, max_points, seed, timeout, max_iter=None):
     """Return the linear map (k, d) that a learner finds, or None, and in a word how it ended."""
+    settings = {"max_points": max_points, "seed": seed, "max_iter": max_iter}
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "train.npz"
         write_samples(data, arrays, labels)
-        numbers, found = run_job(
-            python, "_metric_learn.py", learner, data, timeout=timeout, max_points=max_points, seed=seed
-        )
+        numbers, found = run_job(python, "_metric_learn.py", learner, data, timeout=timeout, **settings)
     return found.get("linear_map"), numbers["status"]
 
 
 def _job(learner):
-    def job(arrays, labels, *, max_points, seed):
+    def job(arrays, labels, *, max_points, seed, max_iter):
         points, classes = _draw(arrays, labels, max_points, seed)
-        components = _estimator(learner, classes, seed).fit(points, classes).components_
+        components = _estimator(learner, classes, seed, max_iter).fit(points, classes).components_
         if not np.isfinite(components).all():
             return {"status": "components are not finite"}, {}
         return {}, {"linear_map": np.real(components)}
@@ -65,15 +64,16 @@ def _job(learner):
     return job
 
 
-def _estimator(learner, classes, seed):
+def _estimator(learner, classes, seed, max_iter):
     from metric_learn import LFDA, LMNN, NCA, ITML_Supervised
 
+    options = {"random_state": seed, **({} if max_iter is None else {"max_iter": max_iter})}
     if learner == "LMNN":
         n_neighbors = min(30, np.unique(classes, return_counts=True)[1].min() - 1)
-        return LMNN(n_neighbors=n_neighbors, learn_rate=1e-6, max_iter=100, random_state=seed)
+        return LMNN(n_neighbors=n_neighbors, learn_rate=1e-6, **{"max_iter": 100, **options})
     if learner == "LFDA":
         return LFDA(k=3)
-    return (NCA if learner == "NCA" else ITML_Supervised)(random_state=seed)
+    return (NCA if learner == "NCA" else ITML_Supervised)(**options)
 
 
 def _draw(arrays, labels, max_points, seed):

@@ -104,8 +104,8 @@ def _ggml(arrays, labels, *, scale, seed, settings):
 
 
 def _learned_on_cells(arrays, labels, *, scale, seed, python, learner, args):
-    points = 100 if args.quick else POINTS[learner]
-    return learn_map(python, learner, arrays, labels, max_points=points, seed=seed, timeout=args.timeout)
+    size = {"max_points": 100, "max_iter": 5} if args.quick else {"max_points": POINTS[learner]}
+    return learn_map(python, learner, arrays, labels, seed=seed, timeout=args.timeout, **size)
 
 
 def measure(method, draw, seed):

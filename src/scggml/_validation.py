@@ -190,10 +190,9 @@ def check_one_value(
                 for i, found in zip(mixed.index.to_numpy(), mixed, strict=True)
             ]
         )
-        msg = (
-            f"each sample must have one value of {name}={key!r}, found several in {found}. "
-            "If one patient was measured in several states, make each (patient, state) a sample of its own."
-        )
+        msg = f"each sample must have one value of {name}={key!r}, found several in {found}."
+        if name == "label_key":
+            msg += " If one patient was measured in several states, make each (patient, state) a sample of its own."
         raise ValueError(msg)
 
 
@@ -205,7 +204,7 @@ def check_not_confounded(
     single = table.index[(table > 0).sum(axis=1) == 1]
     if len(table) < 2 or not len(single):
         return None
-    if len(single) == len(table):
+    if len(single) == len(table) and ((table > 0).sum(axis=0) == 1).any():  # else batches differ within classes too
         msg = (
             f"label_key={label_key!r} and batch_key={batch_key!r} are confounded: no batch holds two classes, so that nothing "
             f"tells a difference between classes from one between batches. Samples by batch and class:\n{table.to_string()}"

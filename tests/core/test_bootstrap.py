@@ -81,7 +81,7 @@ def test_a_draw_is_the_closed_form_with_its_weights(measures):
     for metric in metrics:
         expected = transport_discriminant(
             measures, plans, pairs, CODES, scale=scale, active=~constant, n_comps=50, ridge=0.2, power=1.0,
-            whitening=0.75, sample_weights=module._draw(CODES, pairs, rng),
+            whitening=1.0, sample_weights=module._draw(CODES, pairs, rng),
         )  # fmt: skip
         np.testing.assert_allclose(metric.components, expected)
 

@@ -8,6 +8,7 @@ import time
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 
@@ -218,3 +219,12 @@ def test_processes_give_the_same_bits():
     with joblib.parallel_config(backend="loky", n_jobs=2):
         found = solve_pairs(measures, square_pairs(len(measures)), keep_plans=True)
     assert_same(found, by_threads(measures, keep_plans=True))
+
+
+def test_evaluation(client, cohort):
+    arguments = {"cv": 2, "methods": ["ggml", "euclidean"], "rng": 0}
+    found = sg.tl.cross_validate(cohort, "sample", "label", **arguments)
+    table = sg.tl.separation_test(cohort, "sample", "label", n_permutations=19, rng=0)
+    with joblib.parallel_config(backend="threading"):
+        pd.testing.assert_frame_equal(found, sg.tl.cross_validate(cohort, "sample", "label", **arguments))
+        pd.testing.assert_frame_equal(table, sg.tl.separation_test(cohort, "sample", "label", n_permutations=19, rng=0))

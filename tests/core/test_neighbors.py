@@ -5,11 +5,19 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from scggml.core import class_scores
+from scggml.core import class_neighbors, class_scores
 
 
 def brute_class_mean(row, codes, n_neighbors):
-    return [-np.mean(sorted(row[codes == c])[:n_neighbors]) for c in range(codes.max() + 1)]
+    scores = []
+    largest = max(Counter(codes.tolist()).values())
+    for c in range(codes.max() + 1):
+        near = sorted(row[codes == c])
+        k = min(max((n_neighbors + 1) * (len(near) + 1) / (largest + 1) - 1, 1), len(near))
+        whole, part = int(k // 1), k % 1
+        mean = np.mean(near[:whole])
+        scores.append(-mean if part == 0 else -(1 - part) * mean - part * np.mean(near[: whole + 1]))
+    return scores
 
 
 def brute_knn(row, codes, n_neighbors):
@@ -37,6 +45,34 @@ def test_class_mean_does_not_favour_large_classes():
     distances = np.array([[2.0] * 20 + [1.0, 1.5]])
     assert class_scores(distances, codes, rule="class_mean", n_neighbors=3).argmax() == 1
     assert class_scores(distances, codes, rule="knn", n_neighbors=5).argmax() == 0
+
+
+@pytest.mark.parametrize(("sizes", "left_out"), [((8, 8), 1), ((24, 8), 0), ((12, 6, 4), 1)])
+def test_class_mean_is_no_better_and_no_worse_than_chance_where_classes_do_not_differ(sizes, left_out):
+    """Also when each sample is left out of its own class, which is then smaller than it was."""
+    rng = np.random.default_rng(0)
+    codes = np.repeat(np.arange(len(sizes)), sizes)
+    right = []
+    for _ in range(150):
+        x = rng.normal(size=(len(codes), 3))
+        distances = np.linalg.norm(x[:, None] - x, axis=2)
+        for i in range(len(codes)):
+            others = np.delete(np.arange(len(codes)), i) if left_out else np.arange(len(codes))
+            row = distances[i] if left_out else np.linalg.norm(rng.normal(size=3) - x, axis=1)
+            scores = class_scores(row[None, others], codes[others], rule="class_mean", n_neighbors=3)
+            right.append((codes[i], scores.argmax() == codes[i]))
+    right = np.array(right)
+    recall = [right[right[:, 0] == c, 1].mean() for c in range(len(sizes))]
+    assert np.mean(recall) == pytest.approx(1 / len(sizes), abs=0.04)
+    assert max(recall) < 1 / len(sizes) + 0.12
+
+
+def test_class_neighbors_lie_at_one_quantile():
+    counts = np.array([40, 19, 12])
+    k = class_neighbors(counts, 5)
+    np.testing.assert_allclose((k + 1) / (counts + 1), 6 / 41)
+    assert class_neighbors(np.array([40, 3]), 3).tolist() == [3, 1]
+    assert class_neighbors(np.array([2, 1]), 9).tolist() == [2, 1]
 
 
 def test_equal_votes_go_to_the_class_of_the_nearest():

@@ -10,6 +10,9 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import cdist
 from scipy.stats import wasserstein_distance
 
+import scggml as sg
+from scggml.core import Measures, pairwise_distances
+
 simplex = pytest.importorskip("scggml.core._simplex")
 compiled = pytest.importorskip("scggml.core._network_simplex")
 
@@ -662,3 +665,29 @@ def test_tree_stays_consistent_over_all_pivots(costs, rule, monkeypatch):
         a, b = tree.supply / tree.supply.sum(), tree.demand / tree.demand.sum()
         np.testing.assert_allclose(tree.total_cost() / tree.supply.sum(), by_pot(tree.costs, a, b), rtol=1e-12)
     assert min(kept_root, new_root) > 0  # both ways to move a part
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-6, 1e-3])
+def test_nearly_one_dimensional_clouds_come_to_an_end(noise):
+    """Of nearly as many optimal trees as there are, rounding must not lead from one to the next for ever."""
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        x, y = (np.column_stack([1000 * rng.normal(size=300), noise * rng.normal(size=300)]) for _ in range(2))
+        weights = np.full(300, 1 / 300)
+        distance, bound, *_ = simplex.solve(simplex.euclidean(x, y), weights, weights)
+        assert bound <= distance * (1 + 1e-12)
+        np.testing.assert_allclose(bound, distance, rtol=1e-9)
+        np.testing.assert_allclose(distance, wasserstein_distance(x[:, 0], y[:, 0]), rtol=1e-6)
+
+
+def test_raw_cohorts_with_one_loud_feature_come_to_an_end():
+    adata = sg.datasets.synthetic_cohort("synth_2d", rng=1)
+    clouds = [adata.X[(adata.obs["sample"] == name).to_numpy()] for name in adata.obs["sample"].cat.categories[:6]]
+    for seed in range(4):
+        linear = np.random.default_rng(seed).uniform(-1, 1, size=(2, 2))
+        distances, gap = pairwise_distances(Measures.from_arrays([x @ linear.T for x in clouds]))
+        assert gap < 1e-9
+        costs = simplex.euclidean(clouds[0] @ linear.T, clouds[5] @ linear.T)
+        unit, n, m = costs.max(), *costs.shape
+        expected = unit * ot.emd2(np.full(n, 1 / n), np.full(m, 1 / m), costs / unit, numItermax=10**7)
+        np.testing.assert_allclose(distances[0, 5], expected, rtol=1e-8)

@@ -84,7 +84,7 @@ def test_one_iteration_is_the_closed_form_in_median_distances(labelled, scale):
     plans = solve_pairs(measures.scaled(1 / unit), pairs, keep_plans=True).plans
     start = transport_discriminant(
         measures, plans, pairs, codes, scale=unit, active=~constant,
-        n_comps=50, ridge=default_ridge(measures), power=1.0, whitening=0.75,
+        n_comps=50, ridge=default_ridge(measures), power=1.0, whitening=1.0,
     )  # fmt: skip
     np.testing.assert_array_equal(result.metric.scale, unit)
     factor = np.linalg.norm(result.metric.components) / np.linalg.norm(start)
@@ -122,7 +122,7 @@ def test_second_sweep_solves_under_the_first_metric(labelled):
     plans = solve_pairs(measures.with_points(one.project(measures.points)), pairs, keep_plans=True).plans
     expected = transport_discriminant(
         measures, plans, pairs, codes, scale=one.scale, active=np.ones(4, dtype=bool),
-        n_comps=50, ridge=default_ridge(measures), power=1.0, whitening=0.75,
+        n_comps=50, ridge=default_ridge(measures), power=1.0, whitening=1.0,
     )  # fmt: skip
     factor = np.linalg.norm(two.components) / np.linalg.norm(expected)
     np.testing.assert_allclose(two.components, factor * expected, rtol=1e-8, atol=1e-12)

@@ -7,11 +7,19 @@ from scipy.stats import beta, binomtest
 from scggml.evaluation import auc_interval, label_intervals, sign_test
 
 
-def test_accuracy_of_one_class_is_jeffreys_interval():
-    interval = label_intervals(np.array([[7.0, 1.0], [0.0, 0.0]]), np.array([8, 0]))
+def test_of_one_class_it_is_jeffreys_interval():
+    intervals = label_intervals(np.array([[7.0, 1.0], [0.0, 0.0]]), np.array([8, 0]))
     expected = beta.ppf([0.025, 0.975], 7.5, 1.5)
-    np.testing.assert_allclose(interval["accuracy"], expected, atol=0.01)
-    np.testing.assert_allclose(interval["balanced_accuracy"], expected, atol=0.01)
+    np.testing.assert_allclose(intervals["accuracy"], expected)
+    np.testing.assert_allclose(intervals["balanced_accuracy"], expected)
+
+
+def test_mover_by_hand():
+    confusion = np.array([[6.0, 2.0], [1.0, 3.0]])
+    ends = [beta.ppf([0.025, 0.975], k + 0.5, n - k + 0.5) for k, n in ((6, 8), (3, 4))]
+    below, above = (np.sqrt(sum((0.5 * (0.75 - end[i])) ** 2 for end in ends)) for i in (0, 1))
+    expected = 0.75 - below, min(0.75 + above, 1)
+    np.testing.assert_allclose(label_intervals(confusion, np.array([8, 4]))["balanced_accuracy"], expected)
 
 
 def test_all_right_does_not_mean_certain():
@@ -24,21 +32,40 @@ def test_all_right_does_not_mean_certain():
     assert all(fewer[name][0] < intervals[name][0] for name in intervals)
 
 
-@pytest.mark.parametrize("recalls", [(0.9, 0.6), (0.8, 0.5, 0.3)])
-def test_balanced_accuracy_interval_covers(recalls):
+@pytest.mark.parametrize(
+    ("recalls", "sizes"),
+    [
+        ((0.9, 0.6), (12, 7)),
+        ((0.8, 0.5, 0.3), (12, 7, 9)),
+        ((0.97, 0.97), (8, 8)),
+        ((0.95,) * 5, (4,) * 5),
+        ((0.1,) * 10, (3,) * 10),
+        ((0.95,) * 8, (4,) * 8),
+        ((1 / 3,) * 3, (5,) * 3),
+    ],
+)
+def test_intervals_cover(recalls, sizes):
     rng = np.random.default_rng(0)
     k = len(recalls)
-    sizes = np.array([12, 7, 9])[:k]
     covered = []
-    for _ in range(150):
-        confusion = np.zeros((k, k))
-        for c, (n, recall) in enumerate(zip(sizes, recalls, strict=True)):
-            wrong = np.full(k, (1 - recall) / (k - 1))
-            wrong[c] = recall
-            confusion[c] = rng.multinomial(n, wrong)
-        low, high = label_intervals(confusion, sizes)["balanced_accuracy"]
-        covered.append(low <= np.mean(recalls) <= high)
-    assert np.mean(covered) > 0.9
+    truth = np.full((k, k), 0.0)
+    for c, recall in enumerate(recalls):
+        truth[c] = (1 - recall) / (k - 1)
+        truth[c, c] = recall
+    share = np.array(sizes) / sum(sizes)
+    table = truth * share[:, None]
+    f1 = np.mean(2 * np.diag(table) / (table.sum(axis=0) + table.sum(axis=1)))
+    expected = {"accuracy": share @ np.array(recalls), "balanced_accuracy": np.mean(recalls), "macro_f1": f1}
+    for _ in range(100):
+        confusion = np.stack([rng.multinomial(n, p) for n, p in zip(sizes, truth, strict=True)]).astype(float)
+        intervals = label_intervals(confusion, np.array(sizes))
+        observed = np.diag(confusion) / sizes
+        low, high = intervals["balanced_accuracy"]
+        assert low <= observed.mean() + 1e-12 and observed.mean() <= high + 1e-12
+        covered.append([intervals[name][0] <= value <= intervals[name][1] for name, value in expected.items()])
+    accuracy, balanced, macro_f1 = np.mean(covered, axis=0)
+    assert min(accuracy, balanced) > 0.85
+    assert macro_f1 > 0.7
 
 
 def test_macro_f1_interval_holds_the_score():

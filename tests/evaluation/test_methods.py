@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
+from sklearn.base import BaseEstimator
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from scggml import GroundMetricLearner
@@ -141,6 +143,67 @@ def _all(train, test):
     return pairwise_distances(Measures.from_arrays([*train, *test]))[0]
 
 
+class Distances:
+    """No estimator of scikit-learn's kind: it cannot be cloned."""
+
+    def fit(self, X, y):
+        return self
+
+    def pairwise_distances(self, X, Y=None):
+        return _all(X, Y or [])[: len(X), len(X) :] if Y is not None else _all(X, [])
+
+
+class Cloned(Distances, BaseEstimator):
+    factor = 1.0
+
+    def pairwise_distances(self, X, Y=None):
+        found = super().pairwise_distances(X, Y)
+        return found.T if Y is not None else found
+
+
+class OneArgument(BaseEstimator):
+    def fit(self, X, y):
+        return self
+
+    def pairwise_distances(self, X):
+        return _all(X, [])
+
+
+def test_estimators_that_turn_their_matrix_are_told(cohort):
+    with pytest.raises(ValueError, match=r"of 2 held-out samples \(rows\) to 8 training samples, found shape \(8, 2\)"):
+        held(cohort(), Cloned())
+
+
+def test_names_that_are_keys_too(cohort):
+    samples = cohort()
+    stored = {"euclidean": np.zeros((10, 10)), "learned": None}
+    for name, text in (("euclidean", "both a method and a key"), ("learned", "learned with the labels of all samples")):
+        with pytest.raises(ValueError, match=text):
+            named_methods([name], samples=samples, stored=stored, has_cell_types=True)
+
+
+def test_graphs_of_neighbours_are_no_distances():
+    graph = sp.csr_array(np.array([[0, 1.0, 0], [1, 0, 2], [0, 2, 0]]))
+    with pytest.raises(ValueError, match="sparse and lacks 2 distances"):
+        check_distances("d", graph, 3)
+
+
+def test_points_of_a_sketch_are_not_given_to_what_takes_no_weights(cohort):
+    samples = cohort()
+    weights = samples.measures.weights.copy()
+    first = slice(0, samples.measures.sizes[0])
+    weights[first] = np.arange(1, samples.measures.sizes[0] + 1)
+    weights[first] /= weights[first].sum()
+    weighted = type(samples)(
+        type(samples.measures)(samples.measures.points, samples.measures.offsets, weights),
+        samples.names,
+        samples.labels,
+    )
+    with pytest.raises(ValueError, match=r"weighted points, which methods\['f'\] would not see"):
+        named_methods({"f": lambda train, labels, test: 0}, samples=weighted, stored={}, has_cell_types=True)
+    assert held(weighted, "pca").to_train.shape == (2, 8)
+
+
 @pytest.mark.parametrize(
     ("methods", "error", "text"),
     [
@@ -152,6 +215,9 @@ def _all(train, test):
         ({"a": 3}, TypeError, "must be a name, an estimator or a function"),
         ({"a": lambda train: 0}, TypeError, r"methods\['a'\] must take \(train, labels, test\)"),
         (3, TypeError, "methods must be a list of names or a mapping"),
+        ({"a": Distances()}, TypeError, r"methods\['a'\] must be an estimator of scikit-learn's kind.*clone"),
+        ({"a": OneArgument()}, TypeError, r"pairwise_distances\(X, Y\)"),
+        ({"a": GroundMetricLearner(ridge=-1)}, ValueError, "ridge must be"),
         ({"a": LinearDiscriminantAnalysis()}, TypeError, "with fit and pairwise_distances"),
     ],
 )

@@ -84,7 +84,11 @@ def test_mean_margin_by_hand():
     d = rng.uniform(1, 2, size=(7, 7))
     leads = []
     for i in range(7):
-        near = [np.sort([d[i, j] for j in range(7) if j != i and codes[j] == c])[:3].mean() for c in (0, 1)]
+        of_class = [np.sort([d[i, j] for j in range(7) if j != i and codes[j] == c]) for c in (0, 1)]
+        if codes[i] == 0:  # three of each class are left
+            near = [of_class[0].mean(), of_class[1].mean()]
+        else:  # three of the four, and at the same quantile 4 * 3 / 5 - 1 = 1.4 of the two
+            near = [of_class[0][:3].mean(), 0.6 * of_class[1][0] + 0.4 * of_class[1].mean()]
         own, other = near[codes[i]], near[1 - codes[i]]
         leads.append((other - own) / (other + own))
     expected = (np.mean(leads[:4]) + np.mean(leads[4:])) / 2

@@ -9,6 +9,23 @@ from scggml.evaluation import make_splits
 LABELS = np.array(list("aaaaaabbbbbbcccc"), dtype=object)
 
 
+class Fixed:
+    """A splitter that makes what it was given."""
+
+    def __init__(self, folds):
+        self.folds = folds
+
+    def split(self, x, y=None, groups=None):
+        return iter(self.folds)
+
+
+def test_masks_are_positions():
+    test = np.zeros(16, dtype=bool)
+    test[[0, 7]] = True
+    (split,) = splits(cv=Fixed([(~test, test)]))
+    assert split.test.tolist() == [0, 7] and len(split.train) == 14
+
+
 def splits(labels=LABELS, groups=None, seed=0, **options):
     return make_splits(labels, groups, rng=np.random.default_rng(seed), **options)
 
@@ -51,12 +68,20 @@ def test_groups_are_held_out_together():
         ({"cv": True}, TypeError, "a number of folds or a splitter"),
         ({"cv": "leave_one_out", "n_repeats": 2}, ValueError, "n_repeats=2 has no meaning"),
         ({"n_repeats": 0}, ValueError, "n_repeats must be at least 1"),
+        ({"cv": Fixed([])}, ValueError, "makes no folds"),
+        ({"cv": Fixed([(range(16), [])])}, ValueError, "fold 0 of cv holds out nothing"),
+        ({"cv": Fixed([(range(16), [3, 4])])}, ValueError, "sample 3 into training and test at once.* such as KFold"),
         ({"cv": KFold(2)}, ValueError, "fold 0 leaves fewer than 2 training samples of the class a"),
     ],
 )
 def test_bad_folds(options, error, text):
     with pytest.raises(error, match=text):
         splits(**options)
+
+
+def test_what_is_advised_would_work():
+    with pytest.raises(ValueError, match=r"found fewer in b \(2\)\. Drop such classes with .*min_samples=3\)"):
+        splits(np.array(list("aaaaabb"), dtype=object), cv=3)
 
 
 def test_a_class_of_two_cannot_lose_one():

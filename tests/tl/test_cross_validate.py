@@ -77,9 +77,23 @@ def test_groups_are_held_out_together(adata):
     donor = adata.obs.groupby("sample", observed=True)["donor"].first()
     folds = predictions.assign(donor=predictions["sample"].map(donor)).groupby("donor")["fold"].nunique()
     assert (folds == 1).all()
-    n_units = dict(zip(*(adata.uns["ggml_cross_validation"][k] for k in ("classes", "n_units")), strict=True))
-    labels = adata.obs.groupby("label", observed=True)["donor"].nunique()
-    assert n_units == labels.to_dict()
+    assert (predictions["group"] == predictions["sample"].map(donor)).all()
+    # intervals and the sign test are those of donors: six of them, not twelve samples
+    summary = sg.get.scores(adata, baseline="euclidean")
+    assert (summary["gained"].fillna(0) + summary["lost"].fillna(0) <= 6).all()
+    alone = adata.copy()
+    run(alone, cv=_same_folds(predictions))
+    assert adata.obs.groupby("label", observed=True)["donor"].nunique().tolist() == [6, 6]
+    pd.testing.assert_frame_equal(
+        summary.iloc[:, :6], sg.get.scores(alone).iloc[:, :6]
+    )  # a donor of each class: as many
+
+
+def _same_folds(predictions):
+    from sklearn.model_selection import PredefinedSplit
+
+    part = predictions.query("method == 'ggml' and classifier == 'knn'").sort_values("sample")
+    return PredefinedSplit(part["fold"])
 
 
 def test_distances_of_ones_own_in_any_order(adata):
@@ -100,6 +114,37 @@ def test_own_names_estimators_and_functions(adata):
     methods = {"strong ridge": sg.GroundMetricLearner(ridge=10.0), "constant": constant, "Euclid": "euclidean"}
     scores = run(adata, methods=methods, cv=3)
     assert list(scores["method"].unique()) == list(methods)
+
+
+def test_distances_learned_with_all_labels_are_refused(adata):
+    sg.tl.fit_metric(adata, "sample", "label", use_rep="X_rep")
+    sdata = sg.tl.sample_distances(adata)
+    with pytest.raises(ValueError, match="learned with the labels of all samples, held-out ones included"):
+        run(adata, methods=["ggml_distances"], sdata=sdata)
+
+
+def test_names_of_classes_need_not_do_for_files(adata, tmp_path):
+    adata.obs["label"] = adata.obs["label"].cat.rename_categories(["CKD", "CKD/DKD"])
+    run(adata, cv=3)
+    adata.write_zarr(tmp_path / "a.zarr")
+    again = anndata.read_zarr(tmp_path / "a.zarr")
+    pd.testing.assert_frame_equal(sg.get.scores(again), sg.get.scores(adata), check_dtype=False)
+
+
+def test_cells_that_go_with_the_class_are_warned_about(adata):
+    small = adata.obs["label"].cat.codes.to_numpy() == 0
+    position = adata.obs.groupby("sample", observed=True).cumcount().to_numpy()
+    fewer = adata[~small | (position < 8)].copy()
+    with pytest.warns(UserWarning, match=r"number of cells goes with the class; cells of the median sample: .* \(8\)"):
+        run(fewer, cv=3)
+
+
+def test_only_samples_that_were_held_out_count(adata):
+    from sklearn.model_selection import PredefinedSplit
+
+    run(adata, cv=PredefinedSplit(np.where(np.arange(12) < 4, 0, -1)))
+    few = sg.get.scores(adata).query("method == 'ggml' and classifier == 'knn' and score == 'accuracy'").iloc[0]
+    assert few["n"] == 4 and few["ci_high"] - few["ci_low"] > 0.4
 
 
 @pytest.mark.parametrize(

@@ -59,9 +59,38 @@ def test_too_few_relabelings_are_warned_about(adata):
     assert (table["p_value"] >= 0.25).all()
 
 
+def test_the_number_of_cells_is_not_taken_for_a_difference():
+    rng = np.random.default_rng(0)
+    sizes = np.tile([10, 60], 8)
+    x = np.concatenate([rng.normal(size=(n, 4)) for n in sizes])
+    obs = pd.DataFrame(
+        {"sample": np.repeat([f"s{i:02d}" for i in range(16)], sizes), "label": np.repeat(["a", "b"] * 8, sizes)},
+        index=[f"c{i}" for i in range(len(x))],
+    )
+    adata = anndata.AnnData(obs=obs, obsm={"X_pca": x})
+    with pytest.warns(UserWarning, match="number of cells goes with the class"):
+        of_all = sg.tl.separation_test(adata, "sample", "label", n_permutations=99, n_cells=None, rng=0)
+    assert of_all.loc["euclidean", "p_value"] < 0.05
+    equal = sg.tl.separation_test(adata, "sample", "label", n_permutations=99, rng=0)
+    assert (equal["p_value"] > 0.05).all()
+
+
+def test_nothing_to_test(adata):
+    flat = adata.copy()
+    flat.X = np.ones(flat.shape)
+    with pytest.raises(ValueError, match="no feature of X varies"):
+        sg.tl.separation_test(flat, "sample", "label", use_rep="X")
+    position = adata.obs.groupby("sample", observed=True).cumcount().to_numpy()
+    adata.X = np.stack([position, position**2], axis=1).astype(float)
+    with pytest.raises(ValueError, match="all samples hold the same cells"):
+        sg.tl.separation_test(adata, "sample", "label", use_rep="X", n_cells=None)
+
+
 @pytest.mark.parametrize(
     ("options", "error", "text"),
     [
+        ({"n_cells": 1}, ValueError, "n_cells must be at least 2"),
+        ({"n_cells": "all"}, ValueError, "n_cells must be one of equal"),
         ({"n_permutations": 10}, ValueError, "n_permutations must be at least 19"),
         ({"n_permutations": 9.5}, TypeError, "n_permutations must be an integer"),
         ({"group_key": "none"}, KeyError, "group_key='none'"),

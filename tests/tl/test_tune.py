@@ -63,7 +63,7 @@ def test_held_out_samples_have_no_say(adata):
 
     def inner_scores(arrays, labels):
         samples = Samples(Measures.from_arrays(arrays), names, labels)
-        found = tune(samples, settings, splits, groups=None, inner_cv=2, score="roc_auc", rng=np.random.default_rng(2))
+        found = tune(samples, settings, splits, inner_cv=2, score="roc_auc", rng=np.random.default_rng(2))
         return found.inner.query("fold == 0")["inner_score"].to_numpy()
 
     changed, given = list(arrays), labels.copy()

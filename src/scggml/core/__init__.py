@@ -9,7 +9,7 @@ from ._distances import Entropic, pairwise_distances
 from ._entropic import EntropicTransport, solve_pairs_entropic
 from ._measures import Measures, as_points
 from ._metric import GroundMetric, feature_moments, feature_scale, typical_cost, weighted_moments
-from ._neighbors import RULES, class_scores
+from ._neighbors import RULES, class_neighbors, class_scores, mean_of_nearest
 from ._objective import REGULARIZERS, Objective, Regularizer
 from ._pair_moments import PairMoments
 from ._plans import Plans, Transport
@@ -17,7 +17,7 @@ from ._problem import SOLVERS, Solver, TrainingOptions
 from ._sketch import Sketch, coresets
 from ._stored_points import BLOCK_SIZE, StoredPoints
 from ._training import TrainingResult, train
-from ._transport import cross_pairs, solve_pairs, square_pairs
+from ._transport import cross_pairs, n_threads, solve_pairs, square_pairs
 from ._triplets import Triplets, all_triplets, n_all_triplets, sample_triplets
 
 __all__ = [
@@ -46,13 +46,16 @@ __all__ = [
     "all_triplets",
     "as_points",
     "bootstrap_metrics",
+    "class_neighbors",
     "class_scores",
     "coresets",
     "cross_pairs",
     "default_ridge",
     "feature_moments",
     "feature_scale",
+    "mean_of_nearest",
     "n_all_triplets",
+    "n_threads",
     "pairwise_distances",
     "sample_triplets",
     "single_threaded_blas",

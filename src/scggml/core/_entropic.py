@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from ._metric import column_blocks
 from ._sinkhorn import Backend, Sinkhorn, backend_of
-from ._transport import _n_threads
+from ._transport import n_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -337,7 +337,7 @@ class _Problem:
         if self.backend.xp is not np:
             yield from map(task, batches)
         else:
-            parallel = joblib.Parallel(n_jobs=_n_threads(self.n_jobs), require="sharedmem", return_as="generator")
+            parallel = joblib.Parallel(n_jobs=n_threads(self.n_jobs), require="sharedmem", return_as="generator")
             yield from parallel(joblib.delayed(task)(batch) for batch in batches)
 
 

@@ -167,6 +167,15 @@ class Measures:
         totals = np.add.reduceat(self.weights[kept], offsets[:-1])
         return Measures(self.points[kept], offsets, self.weights[kept] / np.repeat(totals, sizes))
 
+    def drawn(self, n_points: int, rng: np.random.Generator) -> Measures:
+        """Return the measures with at most `n_points` points each, drawn at random without replacement; uniform weights."""
+        rows = [
+            np.sort(start + rng.permutation(size)[:n_points])
+            for start, size in zip(self.offsets[:-1], self.sizes, strict=True)
+        ]
+        sizes = np.minimum(self.sizes, n_points)
+        return Measures(self.points[np.concatenate(rows)], np.concatenate([[0], np.cumsum(sizes)]), _uniform(sizes))
+
     def restricted(self, mask: NDArray[np.bool_]) -> Measures:
         """Return the measures without the points outside `mask` (n_points,), which must have no mass."""
         return Measures(self.points[mask], np.concatenate([[0], np.cumsum(mask)])[self.offsets], self.weights[mask])

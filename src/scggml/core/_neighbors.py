@@ -25,15 +25,18 @@ def class_scores(
     codes
         Class of each labelled sample, 0..n_classes-1, (n_labelled,).
     rule
-        "class_mean": minus the mean distance to the `n_neighbors` nearest samples of the class (all, if it has fewer),
-        which does not favour large classes. "knn": the share of the class among the `n_neighbors` nearest samples.
+        "class_mean": minus the mean distance to the nearest samples of the class, to `n_neighbors` of the largest class and
+        to the same fraction of the others, at least one (`class_neighbors`). "knn": the share of the class among the
+        `n_neighbors` nearest samples, which favours large classes.
     n_neighbors
         Number of neighbours.
     """
     n_classes = int(codes.max()) + 1
     by_class = [np.sort(distances[:, codes == c], axis=1) for c in range(n_classes)]
     if rule == "class_mean":
-        return np.stack([-d[:, :n_neighbors].mean(axis=1) for d in by_class], axis=1)
+        counts = np.array([d.shape[1] for d in by_class])
+        n_nearest = class_neighbors(counts, n_neighbors)
+        return np.stack([-mean_of_nearest(d, k) for d, k in zip(by_class, n_nearest, strict=True)], axis=1)
     k = min(n_neighbors, distances.shape[1])
     nearest = np.argsort(distances, axis=1, kind="stable")[:, :k]
     votes = np.stack([(codes[nearest] == c).sum(axis=1) for c in range(n_classes)], axis=1)
@@ -41,3 +44,24 @@ def class_scores(
     closest = np.stack([d[:, 0] for d in by_class], axis=1)
     bonus = np.argsort(np.argsort(-closest, axis=1, kind="stable"), axis=1, kind="stable") / (2 * n_classes)
     return (votes + bonus) / k
+
+
+def class_neighbors(counts: NDArray[np.integer], n_neighbors: int) -> NDArray[np.float64]:
+    """Return how many nearest samples of each class to look at, (n_classes,), fractions included.
+
+    The nearest 3 of 40 are nearer than the nearest 3 of 6 where classes do not differ. The mean of the first k of n lies at
+    quantile (k + 1) / (2 (n + 1)) of all distances, the same for every class here, but for classes of which that would be less
+    than the nearest sample. It matters in balanced cohorts too, when a sample is left out of its own class.
+    """
+    k = (n_neighbors + 1) * (counts + 1) / (counts.max() + 1) - 1
+    return np.asarray(np.clip(k, 1, counts))
+
+
+def mean_of_nearest(distances: NDArray[np.float64], k: float) -> NDArray[np.float64]:
+    """Return the mean of the first k of sorted distances (n, m), (n,); for fractions of k between those beside it."""
+    below = int(k)
+    mean = distances[:, :below].mean(axis=1)
+    if k == below:
+        return mean
+    above = distances[:, : below + 1].mean(axis=1)
+    return np.asarray((below + 1 - k) * mean + (k - below) * above)

@@ -18,7 +18,9 @@ from numba import njit
 _N_CANDIDATES = 10
 _SINKHORN_STEPS = 10
 _SINKHORN_TEMPERATURE = 0.25  # in standard deviations of the doubly centred costs
-_OPTIMAL = 1e-13  # reduced costs above minus this fraction of the largest cost are rounding
+_OPTIMAL = 1e-13  # reduced costs above minus this fraction of the largest cost are rounding,
+_ROUNDING = 2.0**-52  # or above minus this fraction times the number of points, if that is more
+_PIVOTS = 50  # per point, after which what is taken for rounding is ten times as much: many times what is ever needed
 WIDE = 32  # features from which one matrix product beats direct differences
 _NEAR = 1e-4  # of the squared norms: below, a product loses too many digits to cancellation
 _FAST = {"nnan", "nsz", "reassoc", "contract", "arcp"}  # infinities are used
@@ -191,13 +193,18 @@ def _simplex(costs, supply, demand, first_rows, first_cols):  # type: ignore[no-
         first_rows, first_cols = _greedy_tree(costs, supply, demand, _starting_potentials(costs, supply, demand))
         _hang_up(costs, supply, demand, first_rows, first_cols, parent, size, after, before, last, flow, potential)
 
-    tolerance = _OPTIMAL * _largest(costs)
+    tolerance = max(_OPTIMAL, _ROUNDING * n_nodes) * _largest(costs)
     column_potential = potential[n:]
     lowest = np.empty(n)
     rows = np.empty(_N_CANDIDATES, np.int64)
     cols = np.empty(_N_CANDIDATES, np.int64)
-    row = 0
+    row = n_pivots = n_since = 0  # pivots in all, and since potentials were last computed from the tree
     while True:
+        if n_since >= n_nodes:
+            _refresh(costs, parent, after, potential)
+            n_since = 0
+        if n_pivots >= _PIVOTS * n_nodes:
+            tolerance, n_pivots = 10 * tolerance, 0
         n_found = n_priced = 0
         while n_priced < n and n_found < _N_CANDIDATES:
             lowest[row] = _lowest(costs[row], column_potential)
@@ -208,7 +215,9 @@ def _simplex(costs, supply, demand, first_rows, first_cols):  # type: ignore[no-
             row = row + 1 if row + 1 < n else 0
             n_priced += 1
         if n_found == 0:
-            break  # a whole round without a gain: `lowest` belongs to the final potentials
+            if n_since == 0:
+                break  # a whole round without a gain: `lowest` belongs to the final potentials
+            n_since = n_nodes  # what moving them has left of rounding is not to decide
         while n_found > 0:
             best, chosen, k = -tolerance, -1, 0
             while k < n_found:
@@ -222,6 +231,8 @@ def _simplex(costs, supply, demand, first_rows, first_cols):  # type: ignore[no-
                     k += 1
             if chosen >= 0:
                 _pivot(n, rows[chosen], n + cols[chosen], best, parent, size, after, before, last, flow, potential)
+                n_pivots += 1
+                n_since += 1
 
     edge_rows = np.empty(n_nodes - 1, np.int64)
     edge_cols = np.empty(n_nodes - 1, np.int64)
@@ -405,6 +416,20 @@ def _hang_up(  # type: ignore[no-untyped-def]
         after[x], before[y] = y, x
         last[x] = preorder[k + size[x] - 1]
     return True
+
+
+@njit(nogil=True, cache=True)
+def _refresh(costs, parent, after, potential):  # type: ignore[no-untyped-def]
+    """Compute potentials from the tree anew: each pivot shifts many of them, and leaves a little rounding."""
+    n, root = costs.shape[0], 0
+    while parent[root] >= 0:
+        root = parent[root]
+    potential[root] = 0.0
+    x = after[root]
+    while x != root:
+        y = parent[x]
+        potential[x] = potential[y] + costs[x, y - n] if x < n else potential[y] - costs[y, x - n]
+        x = after[x]
 
 
 @njit(nogil=True, cache=True)

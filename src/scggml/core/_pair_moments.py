@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import scipy.sparse.linalg
 
 from ._blas import single_threaded_blas
-from ._discriminant import metric_matrix, second_moment
+from ._discriminant import WIDE, metric_matrix, second_moment
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ._plans import Plans
 
 _MAX_BYTES = 1_000_000_000
+_MAX_DIRECTIONS = 100  # the learned metric has half as many
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +44,8 @@ class PairMoments:
     def from_plans(cls, measures: Measures, plans: Plans, pairs: NDArray[np.int64]) -> PairMoments:
         """Sum over the plans of all pairs of samples.
 
-        Where the moments would need more than a gigabyte, points are first rotated to the leading directions of transport
-        between any two samples, which labels do not enter.
+        More than 100 features, or so many that the moments would need more than a gigabyte, are first rotated to the leading
+        directions of transport between any two samples, which labels do not enter.
 
         Parameters
         ----------
@@ -127,11 +129,19 @@ def unpack(packed: NDArray[np.float64], d: int) -> NDArray[np.float64]:
 
 def _leading_directions(measures: Measures, plans: Plans) -> NDArray[np.float64]:
     n, points = len(measures), measures.points
-    room = int((np.sqrt(1 + 8 * _MAX_BYTES / (8 * n * n)) - 1) / 2)
+    room = min(int((np.sqrt(1 + 8 * _MAX_BYTES / (8 * n * n)) - 1) / 2), _MAX_DIRECTIONS)
     if points.shape[1] <= room and isinstance(points, np.ndarray):
         return points.astype(np.float64, copy=False)
     if points.shape[1] <= room:
         return points.toarray().astype(np.float64)
+    half = plans.half_laplacian(plans.mass, len(measures.weights))
+    if points.shape[1] > WIDE:
+        laplacian = half + half.T
+        operator = scipy.sparse.linalg.LinearOperator(
+            (points.shape[1],) * 2, matvec=lambda x: points.T @ (laplacian @ (points @ x)), dtype=np.float64
+        )
+        start = np.ones(points.shape[1])  # the same directions each time
+        return np.asarray(points @ scipy.sparse.linalg.eigsh(operator, k=max(room, 1), v0=start)[1])
     with single_threaded_blas:
-        moment = second_moment(points, plans.half_laplacian(plans.mass, len(measures.weights)))
+        moment = second_moment(points, half)
     return np.asarray(points @ np.linalg.eigh(moment)[1][:, ::-1][:, : max(room, 1)])

@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 from ._costs import cost_matrix
 from ._measures import Measures, as_points
 from ._stored_points import StoredPoints, clouds, stacked
-from ._transport import _n_threads
+from ._transport import n_threads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -167,7 +167,7 @@ def coresets(
     rows = _rows_by_code(codes, n_measures)
     groups = np.empty(len(codes), dtype=np.int64)
     is_support = np.zeros(len(codes), dtype=bool)
-    parallel = joblib.Parallel(n_jobs=_n_threads(n_jobs), require="sharedmem", return_as="generator")
+    parallel = joblib.Parallel(n_jobs=n_threads(n_jobs), require="sharedmem", return_as="generator")
     tasks = (
         joblib.delayed(_coreset)(own, n_points, child)
         for own, child in zip(clouds(points, rows), rng.spawn(n_measures), strict=True)

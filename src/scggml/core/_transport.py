@@ -108,7 +108,7 @@ def solve_pairs(
     bar.update(len(done.distances))
     cluster = dask_backend()
     if cluster is None:
-        parallel = joblib.Parallel(n_jobs=_n_threads(n_jobs), prefer="threads", return_as="generator")
+        parallel = joblib.Parallel(n_jobs=n_threads(n_jobs), prefer="threads", return_as="generator")
         parts = parallel(joblib.delayed(_solve_block)(*arrays, *block) for block in blocks)
     else:
         parts = on_cluster(cluster, _solve_block, arrays, blocks, n_jobs=n_jobs)
@@ -259,7 +259,8 @@ def _cancelled_on_error(tasks: Generator[_Results]) -> Iterator[None]:
         raise
 
 
-def _n_threads(n_jobs: int | None) -> int:
+def n_threads(n_jobs: int | None) -> int:
+    """Return the number of threads: what was asked for, else that of an active joblib configuration, else all cores."""
     if n_jobs is not None:
         return n_jobs
     configured: int = joblib.effective_n_jobs(None)

@@ -34,8 +34,9 @@ class OTNeighborsClassifier(ClassifierMixin, BaseEstimator):
         `GroundMetricLearner(scale="global")`), an unfitted learner is cloned and
         fitted to the training samples, and "euclidean" compares cells by Euclidean distance on raw features.
     rule
-        "class_mean" picks the class with the smallest mean distance to its `n_neighbors` nearest samples, which does
-        not favour large classes. "knn" picks the most frequent class among the `n_neighbors` nearest samples; a tie
+        "class_mean" picks the class with the smallest mean distance to its nearest samples: `n_neighbors` of the largest class
+        and the same fraction of the others, so that large classes are not favoured for their size; but at least one, so that
+        classes with less than a quarter of the samples of the largest still are at a disadvantage with 3. "knn" picks the most frequent class among the `n_neighbors` nearest samples; a tie
         goes to the class of the nearest.
     n_neighbors
         Number of neighbours.

@@ -155,7 +155,7 @@ class GroundMetricLearner(TransformerMixin, BaseEstimator):
         n_sweeps: int = 1,
         ridge: Literal["auto"] | float = "auto",
         power: float = 1.0,
-        whitening: float = 0.75,
+        whitening: float = 1.0,
         margin: float = 1.0,
         reg: float = 0.1,
         regularizer: Regularizer = "frobenius",

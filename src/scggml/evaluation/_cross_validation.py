@@ -79,7 +79,6 @@ def summary(
     scores: pd.DataFrame,
     *,
     classes: Sequence[str],
-    n_units: Mapping[str, int],
     baseline: str | None = None,
 ) -> pd.DataFrame:
     """Return one row per method, classifier and score.
@@ -93,19 +92,16 @@ def summary(
         From `cross_validate`.
     classes
         Names of the classes.
-    n_units
-        Independent samples, or groups of samples, of each class.
     baseline
         Method against which gained and lost samples are counted; None for none.
     """
-    units = np.array([n_units[name] for name in classes], dtype=np.float64)
     code = {name: i for i, name in enumerate(classes)}
     table = predictions.assign(correct=predictions["predicted"] == predictions["label"])
     rows = []
     for method in table["method"].unique():
         for classifier, part in table[table["method"] == method].groupby("classifier", sort=False):
             comparison = _comparison(table, part, method, str(classifier), baseline)
-            for name, value, low, high in _pooled(part, code, units):
+            for name, value, low, high in _pooled(part, code):
                 rows.append([method, classifier, name, value, low, high, part["sample"].nunique(), *comparison])
         clusters = scores[(scores["method"] == method) & (scores["classifier"] == CLUSTERS)]
         for name, values in clusters.groupby("score", sort=False)["value"]:
@@ -114,16 +110,16 @@ def summary(
     return pd.DataFrame(rows, columns=columns)
 
 
-def _pooled(
-    part: pd.DataFrame, code: Mapping[str, int], units: NDArray[np.float64]
-) -> Iterator[tuple[str, float, float, float]]:
+def _pooled(part: pd.DataFrame, code: Mapping[str, int]) -> Iterator[tuple[str, float, float, float]]:
+    groups = part.drop_duplicates(["label", "group"]).groupby("label").size()
+    units = np.array([groups.get(name, 0) for name in code], dtype=np.float64)
     by_repeat = []
     confusion = np.zeros((len(code), len(code)))
     areas = []
     for _, repeat in part.groupby("repeat"):
         truth = repeat["label"].map(code).to_numpy(dtype=np.int64)
         predicted = repeat["predicted"].map(code).to_numpy(dtype=np.int64)
-        fits = repeat[[f"{_CLASS}{name}" for name in code]].to_numpy()
+        fits = repeat[[f"{_CLASS}{c}" for c in range(len(code))]].to_numpy()
         np.add.at(confusion, (truth, predicted), 1.0)
         by_repeat.append(label_scores(truth, predicted, fits))
         areas.append(one_against_rest_auc(truth, fits) if len(np.unique(truth)) > 1 else [])
@@ -146,13 +142,13 @@ def _pooled(
 def _comparison(
     table: pd.DataFrame, part: pd.DataFrame, method: str, classifier: str, baseline: str | None
 ) -> tuple[float, float, float]:
-    """Return how many samples are right more often than with the baseline, and less often, and the sign test's p-value."""
+    """Return how many samples, or groups of them, are right more often than with the baseline, and less often; and the sign test's p."""
     if baseline is None or method == baseline:
         return np.nan, np.nan, np.nan
     other = table[(table["method"] == baseline) & (table["classifier"] == classifier)]
     if other.empty:  # a classifier that the baseline has not: compare with its best-behaved one
         other = table[(table["method"] == baseline) & (table["classifier"] == "class_mean")]
-    difference = part.groupby("sample")["correct"].mean() - other.groupby("sample")["correct"].mean()
+    difference = part.groupby("group")["correct"].mean() - other.groupby("group")["correct"].mean()
     gained, lost = int((difference > 0).sum()), int((difference < 0).sum())
     return gained, lost, sign_test(gained, lost)
 
@@ -179,9 +175,10 @@ def _predictions(
             "repeat": split.repeat,
             "fold": split.fold,
             "sample": samples.names[split.test],
+            "group": (samples.names if samples.groups is None else samples.groups)[split.test],
             "label": samples.labels[split.test],
             "predicted": classes[fits.argmax(axis=1)],
-            **{f"{_CLASS}{name}": fits[:, c] for c, name in enumerate(classes)},
+            **{f"{_CLASS}{c}": fits[:, c] for c in range(len(classes))},  # names of classes need not do for files
         }
     )
 

@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 
 from scggml import _validation as check
 from scggml.core import COSTS, feature_scale, pairwise_distances
-from scggml.estimators import GroundMetricLearner
+from scggml.estimators import GroundMetricLearner, check_parameters
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -86,6 +86,7 @@ class Precomputed:
 class Learned:
     """An estimator with `fit` and `pairwise_distances` on one array per sample, cloned for each split."""
 
+    name: str
     estimator: Any
 
     def held_out(self, samples: Samples, split: Split, seed: int, n_jobs: int | None) -> Held:
@@ -103,8 +104,15 @@ class Learned:
             parts = train.measures.split(), test.measures.split()
         model.fit(parts[0], train.labels)
         to_train = np.asarray(model.pairwise_distances(parts[1], parts[0]), dtype=np.float64)
-        within = None if len(test) == 1 else np.asarray(model.pairwise_distances(parts[1]), dtype=np.float64)
-        return Held(to_train, within)
+        within = None if len(test) == 1 else model.pairwise_distances(parts[1])
+        text = f"what methods[{self.name!r}] returned"
+        if to_train.shape != (len(test), len(train)) or not (to_train >= 0).all() or not np.isfinite(to_train).all():
+            msg = (
+                f"{text} must be distances, finite and not negative, of {len(test)} held-out samples (rows) to {len(train)} "
+                f"training samples, found shape {to_train.shape}"
+            )
+            raise ValueError(msg)
+        return Held(to_train, None if within is None else check_distances(text, within, len(test)))
 
 
 @dataclass
@@ -116,9 +124,17 @@ class CellMetric:
     def held_out(self, samples: Samples, split: Split, seed: int, n_jobs: int | None) -> Held:
         train, test = samples.take(split.train).measures, samples.take(split.test).measures
         scale, constant = feature_scale(train, samples.scale)
+        if constant.all():
+            msg = f"no feature varies between the training cells: there is nothing to learn {self.kind!r} from"
+            raise ValueError(msg)
         keep = ~constant
         codes = np.repeat(samples.codes[split.train], train.sizes)
-        projection = self._fit(_dense(train.points)[:, keep] / scale[keep], codes, seed)
+        x, rows = _dense(train.points)[:, keep] / scale[keep], np.arange(len(codes))
+        if not np.allclose(
+            train.weights * np.repeat(train.sizes, train.sizes), 1.0
+        ):  # points of a sketch stand for many cells
+            rows = np.random.default_rng(seed).choice(rows, len(rows), p=train.weights / train.weights.sum())
+        projection = self._fit(x[rows], codes[rows], seed)
 
         def project(measures: Measures) -> Measures:
             return measures.with_points(
@@ -219,7 +235,16 @@ def _method(
     name: str, what: Any, samples: Samples, stored: Mapping[str, NDArray[np.float64]], has_cell_types: bool
 ) -> Method:
     if isinstance(what, str):
+        if what in stored and what in METHODS:
+            msg = f"methods holds {what!r}, which is both a method and a key of sdata.obsp. Rename the key."
+            raise ValueError(msg)
         if what in stored:
+            if stored[what] is None:
+                msg = (
+                    f"methods holds {what!r}: these distances were learned with the labels of all samples, held-out ones "
+                    "included. Pass 'ggml', which is learned anew in each fold."
+                )
+                raise ValueError(msg)
             return Precomputed(check_distances(f"obsp[{what!r}]", stored[what], len(samples)))
         if what not in METHODS:
             known = check.listed([*METHODS, *stored], limit=None)
@@ -236,8 +261,22 @@ def _method(
         if isinstance(what, type) or not hasattr(what, "pairwise_distances"):
             msg = f"methods[{name!r}] must be an estimator, made, with fit and pairwise_distances, found {what!r}"
             raise TypeError(msg)
-        return Learned(what)
+        if isinstance(what, GroundMetricLearner):
+            check_parameters(what.get_params(deep=False), samples.measures.n_features)
+            return Learned(name, what)
+        try:
+            clone(what)
+            inspect.signature(what.pairwise_distances).bind([], [])
+        except TypeError as error:
+            msg = (
+                f"methods[{name!r}] must be an estimator of scikit-learn's kind, with get_params and "
+                f"pairwise_distances(X, Y), found {what!r}: {error}"
+            )
+            raise TypeError(msg) from error
+        _check_unweighted(name, samples)
+        return Learned(name, what)
     if callable(what):
+        _check_unweighted(name, samples)
         try:
             inspect.signature(what).bind([], [], [])
         except (TypeError, ValueError) as error:
@@ -250,6 +289,10 @@ def _method(
 
 def check_distances(text: str, found: Any, n: int) -> NDArray[np.float64]:
     """Return a distance matrix, or say what is wrong with it."""
+    n_missing = n * (n - 1) - found.nnz if hasattr(found, "nnz") and found.shape == (n, n) else 0
+    if n_missing > 0:
+        msg = f"{text} is sparse and lacks {n_missing} distances, such as a graph of neighbours does. Pass all distances, dense."
+        raise ValueError(msg)
     matrix = found.toarray() if hasattr(found, "toarray") else np.asarray(found)
     if matrix.shape != (n, n):
         msg = f"{text} must be distances between {n} samples, found shape {matrix.shape}"
@@ -276,6 +319,13 @@ def check_distances(text: str, found: Any, n: int) -> NDArray[np.float64]:
     return (matrix + matrix.T) / 2
 
 
+def _check_unweighted(name: str, samples: Samples) -> None:
+    sizes = samples.measures.sizes
+    if not np.allclose(samples.measures.weights * np.repeat(sizes, sizes), 1.0):
+        msg = f"sketch_key gives weighted points, which methods[{name!r}] would not see. Leave one of them out."
+        raise ValueError(msg)
+
+
 def _from_matrix(distances: NDArray[np.float64], split: Split) -> Held:
     return Held(distances[np.ix_(split.test, split.train)], distances[np.ix_(split.test, split.test)])
 
@@ -290,7 +340,7 @@ def _dense(points: Any) -> NDArray[np.float64]:
 
 
 METHODS: dict[str, Any] = {
-    "ggml": lambda: Learned(GroundMetricLearner()),
+    "ggml": lambda: Learned("ggml", GroundMetricLearner()),
     **{cost: (lambda cost=cost: FixedTransport(cost)) for cost in COSTS},
     **{kind: (lambda kind=kind: CellMetric(kind)) for kind in ("pca", "lda", "nca")},
     **{kind: (lambda kind=kind: Profile(kind)) for kind in ("pseudobulk", "composition")},

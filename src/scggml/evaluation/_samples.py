@@ -29,6 +29,8 @@ class Samples:
         How features are scaled where a method scales them: "feature" or "global", as in `GroundMetricLearner`.
     composition
         Fraction of each cell type in each sample, (n_samples, n_cell_types), or None.
+    groups
+        Samples that are held out together, such as those of one donor, (n_samples,); None for each on its own.
     """
 
     measures: Measures
@@ -36,6 +38,7 @@ class Samples:
     labels: NDArray[np.object_]
     scale: Literal["feature", "global"] = "feature"
     composition: NDArray[np.float64] | None = None
+    groups: NDArray[np.object_] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -58,4 +61,5 @@ class Samples:
             self.labels[indices],
             self.scale,
             None if self.composition is None else self.composition[indices],
+            None if self.groups is None else self.groups[indices],
         )

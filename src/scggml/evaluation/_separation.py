@@ -9,7 +9,7 @@ import joblib
 import numpy as np
 from tqdm.auto import tqdm
 
-from scggml.core import single_threaded_blas
+from scggml.core import class_neighbors, mean_of_nearest, n_threads, single_threaded_blas
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,9 +82,7 @@ def permutation_tests(
     found = []
     with single_threaded_blas, tqdm(total=len(relabelings), desc="permutations", delay=2, disable=None) as bar:
         observed = of_part(exchange.codes[None])[0]
-        threads = joblib.Parallel(
-            n_jobs=joblib.cpu_count() if n_jobs is None else n_jobs, prefer="threads", return_as="generator"
-        )
+        threads = joblib.Parallel(n_jobs=n_threads(n_jobs), backend="threading", return_as="generator")
         for values in threads(joblib.delayed(of_part)(part) for part in parts):
             found.append(values)
             bar.update(len(values))
@@ -109,15 +107,18 @@ def mean_margin(distances: NDArray[np.float64], codes: NDArray[np.int64], n_neig
     codes
         Class of each sample, (n,).
     n_neighbors
-        Nearest samples of a class whose mean distance counts.
+        Nearest samples of the largest class whose mean distance counts, as in `class_scores`.
     """
     n, n_classes = len(codes), int(codes.max()) + 1
     to_others = np.where(np.eye(n, dtype=bool), np.inf, distances)
+    counts = np.bincount(codes, minlength=n_classes)
     near = np.empty((n, n_classes))
     for c in range(n_classes):
-        nearest = np.sort(to_others[:, codes == c], axis=1)[:, :n_neighbors]
-        known = np.isfinite(nearest)  # not the sample itself
-        near[:, c] = np.where(known, nearest, 0.0).sum(axis=1) / known.sum(axis=1)
+        nearest = np.sort(to_others[:, codes == c], axis=1)
+        for own_class in range(n_classes):
+            left = counts - (np.arange(n_classes) == own_class)  # the sample itself is not there
+            rows = codes == own_class
+            near[rows, c] = mean_of_nearest(nearest[rows], class_neighbors(left, n_neighbors)[c])
     is_own = codes[:, None] == np.arange(n_classes)
     own, other = near[is_own], np.where(is_own, np.inf, near).min(axis=1)
     lead = (other - own) / np.maximum(other + own, np.finfo(float).tiny)

@@ -90,13 +90,21 @@ def make_splits(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The groups parameter is ignored")  # checked below
         splits = [
-            Split(repeat, fold, np.asarray(train), np.asarray(test))
+            Split(repeat, fold, _positions(train), _positions(test))
             for repeat, splitter in enumerate(splitters)
             for fold, (train, test) in enumerate(splitter.split(placeholder, labels, units))
         ]
+    if not splits:
+        msg = f"cv={cv!r} makes no folds"
+        raise ValueError(msg)
     for split in splits:
         _check_split(split, labels, units, groups)
     return splits
+
+
+def _positions(chosen: Any) -> NDArray[np.int64]:
+    chosen = np.asarray(chosen)
+    return np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(np.int64)
 
 
 def _check_once(n_repeats: int, what: str) -> None:
@@ -113,21 +121,28 @@ def _check_folds(
     counts = {name: len(np.unique(units[labels == name])) for name in np.unique(labels)}
     few = [f"{name} ({count})" for name, count in counts.items() if count < n_folds]
     if few:
-        msg = (
-            f"cv={n_folds} folds need at least {n_folds} {what} of every class, found fewer in {check.listed(few)}. "
-            f"Pass cv={max(min(counts.values()), 2)} or cv='leave_one_out', or merge classes."
-        )
+        fewest = min(counts.values())
+        remedy = f"Pass cv={fewest} or cv='leave_one_out', or merge classes."
+        if fewest <= _MIN_TRAINING:
+            remedy = (
+                f"Drop such classes with sg.pp.filter_samples(..., min_samples={_MIN_TRAINING + 1}), or merge them."
+            )
+        msg = f"cv={n_folds} folds need at least {n_folds} {what} of every class, found fewer in {check.listed(few)}. {remedy}"
         raise ValueError(msg)
 
 
 def _check_split(
     split: Split, labels: NDArray[np.object_], units: NDArray[np.int64], groups: NDArray[np.object_] | None
 ) -> None:
-    if groups is not None and np.intersect1d(units[split.train], units[split.test]).size:
-        shared = np.intersect1d(units[split.train], units[split.test])[0]
+    if not len(split.test):
+        msg = f"fold {split.fold} of cv holds out nothing"
+        raise ValueError(msg)
+    shared = np.intersect1d(units[split.train], units[split.test])
+    if len(shared):
+        what = f"sample {shared[0]}" if groups is None else f"samples of group {groups[units == shared[0]][0]!r}"
         msg = (
-            f"cv puts samples of group {groups[units == shared][0]!r} into training and test at once. "
-            "Pass a splitter that keeps groups together, such as GroupKFold."
+            f"cv puts {what} into training and test at once. Pass a splitter that keeps them apart, such as "
+            f"{'KFold' if groups is None else 'GroupKFold'}."
         )
         raise ValueError(msg)
     left = {name: int((labels[split.train] == name).sum()) for name in np.unique(labels)}

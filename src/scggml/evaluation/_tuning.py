@@ -86,7 +86,6 @@ def tune(
     settings: list[dict[str, Any]],
     splits: Sequence[Split],
     *,
-    groups: NDArray[np.object_] | None,
     inner_cv: Any,
     score: str,
     rng: np.random.Generator,
@@ -97,13 +96,11 @@ def tune(
     Parameters
     ----------
     samples
-        The samples.
+        The samples; those of one group are held out together, in inner splits too.
     settings
         What to choose from: parameters of `GroundMetricLearner`.
     splits
         Outer splits.
-    groups
-        Samples of one group are held out together, in inner splits too.
     inner_cv
         Inner splits, as in `make_splits`.
     score
@@ -118,7 +115,9 @@ def tune(
     rngs = rng.spawn(2 * len(all_splits))
     # inner folds are made before any work, so that those that cannot be made stop it
     inner_splits = [
-        make_splits(samples.labels[s.train], None if groups is None else groups[s.train], cv=inner_cv, rng=child)
+        make_splits(
+            samples.labels[s.train], None if samples.groups is None else samples.groups[s.train], cv=inner_cv, rng=child
+        )
         for s, child in zip(all_splits, rngs[::2], strict=True)
     ]
     outer: list[list[Any]] = []
@@ -167,7 +166,7 @@ def _inner_score(
 
 
 def _method(setting: dict[str, Any]) -> Learned:
-    return Learned(GroundMetricLearner(**setting))
+    return Learned("tuned", GroundMetricLearner(**setting))
 
 
 def _score(table: pd.DataFrame, classes: NDArray[np.object_], score: str) -> float:

@@ -31,14 +31,16 @@ def scores(adata: AnnData, *, key: str = "ggml", baseline: str | None = None) ->
     `value`
         The score of all held-out samples of a repeat, averaged over repeats; for clusterings the mean over folds.
     `ci_low`, `ci_high`
-        95 % interval that respects how few samples there are: for accuracies and F1 from Jeffreys' prior on the
-        predictions of each class :cite:p:`brodersen2010`, for areas under the curve the score interval
-        :cite:p:`newcombe2006`; with `group_key`, as if each group counted once per class. None (NaN) for clusterings.
+        95 % interval that respects how few samples there are: of accuracies from Jeffreys' intervals of the classes, put
+        together :cite:p:`zou2008`; of F1 from draws of the confusion matrix :cite:p:`brodersen2010`; of areas under the curve the
+        score interval :cite:p:`newcombe2006`. With `group_key`, as if each group counted once per class. None (NaN) for
+        clusterings.
     `n`
         Samples, or folds for clusterings.
     `gained`, `lost`, `p_value`
-        Samples that were right more often than with the baseline, and less often, by the same classifier (its
-        `"class_mean"` where it has not got that one); and the two-sided sign test.
+        Samples (with `group_key` groups) that were predicted rightly more often than with the baseline, and less often, by the
+        same classifier (its `"class_mean"` where it has not got that one); and the two-sided sign test. They are about
+        predictions, whatever the score in the row.
 
     Raises
     ------
@@ -63,8 +65,7 @@ def scores(adata: AnnData, *, key: str = "ggml", baseline: str | None = None) ->
     from scggml.evaluation import summary
 
     classes = [str(name) for name in entry["classes"]]
-    n_units = {name: int(count) for name, count in zip(classes, entry["n_units"], strict=True)}
-    return summary(entry["predictions"], entry["scores"], classes=classes, n_units=n_units, baseline=baseline)
+    return summary(entry["predictions"], entry["scores"], classes=classes, baseline=baseline)
 
 
 def stored_scores(adata: AnnData, key: str) -> dict[str, Any]:

@@ -107,7 +107,7 @@ def cross_validation(
         )
     if title is None:
         unit = "group" if "group_key" in params else "sample"
-        held = f"one {unit} held out" if params["n_splits"] == params["n_groups"] else f"{params['n_splits']} splits"
-        title = f"{int(table['n'].max())} samples, {held}"
+        held = f"one {unit} held out" if params["leave_one_out"] else f"{params['n_splits']} splits"
+        title = f"{entry['predictions']['sample'].nunique()} samples, {held}"
     ax.set_title(title)
     return ax

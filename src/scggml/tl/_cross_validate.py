@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from scggml import _validation as check
@@ -11,11 +14,13 @@ from scggml._cohort import check_batches, read_cohort, read_representation, read
 from scggml._keys import Keys
 from scggml._stored import check_writable, writable
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+_LEVEL = 0.05
 
-    import numpy as np
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anndata import AnnData
+    from numpy.typing import NDArray
 
     from scggml._cohort import Cohort, Representation
     from scggml.core import Measures
@@ -45,8 +50,9 @@ def cross_validate(
 
     All methods see the same splits. Whatever sees labels or scales features is fitted to the training samples of each split
     anew. Held-out samples are classified by their distances to the training samples, with two rules: `"class_mean"`, the
-    class with the smallest mean distance to its 3 nearest samples, which does not favour large classes; and `"knn"`, the
-    majority of the 5 nearest.
+    class with the smallest mean distance to its nearest samples, 3 of the largest class and the same fraction of the others; and
+    `"knn"`, the majority of the 5 nearest, which favours large classes and, when samples are left out one at a time, all others
+    over the sample's own.
 
     Parameters
     ----------
@@ -64,7 +70,8 @@ def cross_validate(
           (10 components; `"nca"` on 1,000 cells drawn at random);
         - `"pseudobulk"`: means of the features, and `"composition"`: fractions of the cell types; standardised, with Euclidean
           distances, and with logistic regression besides;
-        - a key of `sdata.obsp`: distances from elsewhere, which must not have seen labels;
+        - a key of `sdata.obsp`: distances from elsewhere, which must not have seen labels (those of a metric learned on all
+          samples are refused);
         - a function `f(train, labels, test)` of two lists of arrays, one (n_cells, n_features) array per sample, that returns
           the distances between all of them, (n_train + n_test, n_train + n_test).
     cv
@@ -98,13 +105,18 @@ def cross_validate(
     and losses against a baseline. Sets the following field of `adata`:
 
     `.uns[key_added + "_cross_validation"]` : `dict`
-        `params`, `classes`, `n_units` (samples or groups of each class), `predictions` (one row per method, classifier, split
-        and held-out sample) and `scores`, the table that is returned.
+        `params`, `classes`, `predictions` (one row per method, classifier, split and held-out sample; `score_0` and so on say how
+        well the classes fit, in the order of `classes`) and `scores`, the table that is returned.
 
     Raises
     ------
     KeyError, ValueError, TypeError
         If a column, a method or the folds do not allow it, such as a class with fewer samples than folds; before any work.
+
+    Warns
+    -----
+    UserWarning
+        If the number of cells goes with the class (Kruskal-Wallis test, p < 0.05), or some batch holds one class only.
 
     Examples
     --------
@@ -125,6 +137,7 @@ def cross_validate(
     groups = sample_column(adata.obs, "group_key", group_key, cohort)
     check_batches(adata.obs, label_key, batch_key, cohort)
     stored = stored_distances(sdata, cohort)
+    warn_about_sizes(cohort)
 
     from scggml.evaluation import cross_validate as evaluate
     from scggml.evaluation import make_splits, named_methods
@@ -133,23 +146,21 @@ def cross_validate(
     splits = make_splits(cohort.known_labels, groups, cv=cv, n_repeats=n_repeats, rng=fold_rng)
     representation = read_representation(adata, use_rep, layer)
     sketch = None if sketch_key is None else read_sketch(adata, sketch_key, sample_key, cohort)
-    samples = as_samples(adata, cohort, cohort.measures(representation, sketch), representation, cell_type_key)
+    samples = as_samples(adata, cohort, cohort.measures(representation, sketch), representation, cell_type_key, groups)
     known = named_methods(methods, samples=samples, stored=stored, has_cell_types=cell_type_key is not None)
     predictions, scores = evaluate(samples, known, splits, rng=method_rng, n_jobs=n_jobs)
 
     adata = writable(adata, copy=False)
-    units = pd.DataFrame({"label": cohort.known_labels, "unit": cohort.names if groups is None else groups})
-    n_units = units.groupby("label")["unit"].nunique()
     params = {
         "sample_key": sample_key, "label_key": label_key, "group_key": group_key, "batch_key": batch_key,
         "cell_type_key": cell_type_key, "use_rep": representation.use_rep, "layer": representation.layer,
         "sketch_key": sketch_key, "cv": str(cv), "n_repeats": n_repeats,
-        "n_splits": len(splits), "n_groups": len(cohort.names) if groups is None else len(set(groups)), "rng": rng if isinstance(rng, int) else None,
+        "n_splits": len(splits),
+        "leave_one_out": n_repeats == 1 and all(len(np.unique((cohort.names if groups is None else groups)[s.test])) == 1 for s in splits), "rng": rng if isinstance(rng, int) else None,
     }  # fmt: skip
     adata.uns[Keys(key_added).cross_validation] = {
         "params": {name: value for name, value in params.items() if value is not None},
-        "classes": n_units.index.to_numpy(dtype=object),
-        "n_units": n_units.to_numpy(),
+        "classes": samples.classes,
         "predictions": predictions,
         "scores": scores.copy(),
     }
@@ -162,6 +173,7 @@ def as_samples(
     measures: Measures,
     representation: Representation,
     cell_type_key: str | None = None,
+    groups: NDArray[np.object_] | None = None,
 ) -> Samples:
     """Return what evaluation needs of a cohort."""
     from scggml.evaluation import Samples
@@ -177,6 +189,7 @@ def as_samples(
         cohort.known_labels,
         "feature" if representation.use_rep == "X" else "global",
         composition,
+        groups,
     )
 
 
@@ -194,4 +207,26 @@ def stored_distances(sdata: AnnData | None, cohort: Cohort) -> dict[str, Any]:
             "Pass distances of the same cohort, with sample names as obs_names."
         )
         raise ValueError(msg)
-    return {key: matrix[place][:, place] for key, matrix in sdata.obsp.items()}
+    learned = {
+        entry.get("distances_key")
+        for entry in sdata.uns.values()
+        if isinstance(entry, Mapping) and entry.get("metric") == "learned"
+    }
+    return {key: None if key in learned else matrix[place][:, place] for key, matrix in sdata.obsp.items()}
+
+
+def warn_about_sizes(cohort: Cohort) -> None:
+    """Warn where samples of some classes have more cells than others: transport between few cells is longer."""
+    from scipy.stats import kruskal
+
+    labels, sizes = cohort.known_labels, cohort.sizes
+    classes = np.unique(labels)
+    if len(np.unique(sizes)) == 1 or kruskal(*(sizes[labels == c] for c in classes)).pvalue >= _LEVEL:
+        return
+    found = check.listed([f"{c} ({int(np.median(sizes[labels == c]))})" for c in classes], limit=None)
+    msg = (
+        f"the number of cells goes with the class; cells of the median sample: {found}. Distances between small samples are longer "
+        "by chance, which can pass for a difference between classes. Draw as many cells of each sample, for example with "
+        "scanpy.pp.sample, and compare."
+    )
+    warnings.warn(msg, UserWarning, stacklevel=3)

@@ -43,7 +43,7 @@ def fit_metric(
     n_sweeps: int = 1,
     ridge: Literal["auto"] | float = "auto",
     power: float = 1.0,
-    whitening: float = 0.75,
+    whitening: float = 1.0,
     margin: float = 1.0,
     reg: float = 0.1,
     regularizer: Regularizer = "frobenius",
@@ -229,9 +229,7 @@ def _validation(
         {"learned": learner, "euclidean": "euclidean"}, samples=samples, stored={}, has_cell_types=False
     )
     predictions, scores = cross_validate(samples, methods, splits, rng=method_rng, n_jobs=n_jobs)
-    classes, counts = np.unique(samples.labels, return_counts=True)
-    n_units = dict(zip(classes, map(int, counts), strict=True))
-    table = summary(predictions, scores, classes=list(classes), n_units=n_units, baseline="euclidean")
+    table = summary(predictions, scores, classes=list(samples.classes), baseline="euclidean")
     table = table[(table["classifier"] == "class_mean") & (table["score"] == "balanced_accuracy")].set_index("method")
     columns = {"value": "balanced_accuracy", "ci_low": "ci_low", "ci_high": "ci_high", "p_value": "p_value"}
     found: dict[str, Any] = {new: float(table[old]["learned"]) for old, new in columns.items()}

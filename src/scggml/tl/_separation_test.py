@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,8 @@ from scggml import _validation as check
 from scggml._cohort import check_batches, read_cohort, read_representation, read_sketch, sample_column
 from scggml._keys import Keys
 from scggml._stored import check_writable, writable
+
+from ._cross_validate import warn_about_sizes
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -27,6 +29,7 @@ def separation_test(
     label_key: str,
     *,
     n_permutations: int = 999,
+    n_cells: Literal["equal"] | int | None = "equal",
     group_key: str | None = None,
     batch_key: str | None = None,
     use_rep: str | None = None,
@@ -57,6 +60,10 @@ def separation_test(
         Columns of `.obs`: the sample of each cell, and the class of each sample, three samples at least of each.
     n_permutations
         Number of random relabelings. Where no more than these are possible, each is taken once and the test is exact.
+    n_cells
+        Cells drawn at random of each sample, at most; "equal" draws as many as the smallest sample has. Transport between few
+        cells is longer by chance: with all cells (None) the test also finds classes that differ in nothing but the number of
+        cells. Of a sketch, points are taken as they are.
     group_key
         Column of `.obs` with groups of samples, such as donors. Labels are exchanged within groups of several classes (paired
         designs); groups of one class each keep together, and exchange labels with groups of as many samples.
@@ -88,7 +95,8 @@ def separation_test(
     Warns
     -----
     UserWarning
-        If so few relabelings are possible that no p-value could be below 0.05.
+        If so few relabelings are possible that no p-value could be below 0.05; if all cells are compared and their number goes
+        with the class; or if some batch holds one class only.
 
     Examples
     --------
@@ -102,6 +110,10 @@ def separation_test(
     check.check_name("key_added", key_added)
     check_writable(adata, copy=False)
     check.check_integer("n_permutations", n_permutations, minimum=19)
+    if isinstance(n_cells, str):
+        check.check_choice("n_cells", n_cells, ("equal",))
+    elif n_cells is not None:
+        check.check_integer("n_cells", n_cells, minimum=2)
     check.check_jobs(n_jobs)
     generator = check.check_random_generator(rng)
     cohort = read_cohort(adata, sample_key, label_key)
@@ -125,10 +137,23 @@ def separation_test(
     representation = read_representation(adata, use_rep, layer)
     sketch = None if sketch_key is None else read_sketch(adata, sketch_key, sample_key, cohort)
     measures = cohort.measures(representation, sketch)
+    permutation_rng, cell_rng = generator.spawn(2)
+    if sketch is None and n_cells is not None:
+        measures = measures.drawn(int(cohort.sizes.min()) if n_cells == "equal" else n_cells, cell_rng)
+    else:
+        warn_about_sizes(cohort)
     scale, constant = feature_scale(measures, "feature" if representation.use_rep == "X" else "global")
+    if constant.all():
+        msg = (
+            f"no feature of {representation.text} varies between cells: there is no difference between classes to test"
+        )
+        raise ValueError(msg)
     measures = measures.scaled(~constant / scale)
     pairs = square_pairs(len(measures))
     solved = solve_pairs(measures, pairs, keep_plans=True, n_jobs=n_jobs, progress="transport")
+    if not solved.distances.any():
+        msg = "all samples hold the same cells: there is no difference between classes to test"
+        raise ValueError(msg)
     distances = np.zeros((len(measures),) * 2)
     distances[pairs[:, 0], pairs[:, 1]] = distances[pairs[:, 1], pairs[:, 0]] = solved.distances
     defaults = GroundMetricLearner().get_params()
@@ -143,7 +168,7 @@ def separation_test(
         {"learned": learned, "euclidean": partial(mean_margin, distances), "permanova": partial(pseudo_f, distances)},
         exchange,
         n_permutations=n_permutations,
-        rng=generator,
+        rng=permutation_rng,
         n_jobs=n_jobs,
     )
     table = pd.DataFrame(
@@ -154,7 +179,7 @@ def separation_test(
     params = {
         "sample_key": sample_key, "label_key": label_key, "group_key": group_key, "batch_key": batch_key,
         "use_rep": representation.use_rep, "layer": representation.layer, "sketch_key": sketch_key,
-        "n_permutations": n_permutations, "rng": rng if isinstance(rng, int) else None,
+        "n_permutations": n_permutations, "n_cells": n_cells, "rng": rng if isinstance(rng, int) else None,
     }  # fmt: skip
     writable(adata, copy=False).uns[Keys(key_added).separation] = {
         "params": {name: value for name, value in params.items() if value is not None},

@@ -62,7 +62,7 @@ def tune(
         Number of settings to draw from the grid; None takes all of them.
     score
         What settings are chosen by, and scored: "balanced_accuracy", "accuracy", "macro_f1" or "roc_auc" of the class with the
-        smallest mean distance to its 3 nearest samples.
+        smallest mean distance to its nearest samples, as in :func:`scggml.tl.cross_validate`.
     cv, n_repeats
         Outer splits, as in :func:`scggml.tl.cross_validate`.
     inner_cv
@@ -121,10 +121,8 @@ def tune(
     sketch = None if sketch_key is None else read_sketch(adata, sketch_key, sample_key, cohort)
     measures = cohort.measures(representation, sketch)
     check_settings(settings, measures.n_features)
-    samples = as_samples(adata, cohort, measures, representation)
-    found = nested(
-        samples, settings, splits, groups=groups, inner_cv=inner_cv, score=score, rng=inner_rng, n_jobs=n_jobs
-    )
+    samples = as_samples(adata, cohort, measures, representation, groups=groups)
+    found = nested(samples, settings, splits, inner_cv=inner_cv, score=score, rng=inner_rng, n_jobs=n_jobs)
     names = list(settings[0])
     outer = found.outer.drop(columns="setting").assign(
         **{name: [str(settings[i][name]) for i in found.outer["setting"]] for name in names}
