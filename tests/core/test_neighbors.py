@@ -47,7 +47,7 @@ def test_class_mean_does_not_favour_large_classes():
     assert class_scores(distances, codes, rule="knn", n_neighbors=5).argmax() == 0
 
 
-@pytest.mark.parametrize(("sizes", "left_out"), [((8, 8), 1), ((24, 8), 0), ((12, 6, 4), 1)])
+@pytest.mark.parametrize(("sizes", "left_out"), [((8, 8), 1), ((24, 8), 0), ((12, 10, 8), 1)])
 def test_class_mean_is_no_better_and_no_worse_than_chance_where_classes_do_not_differ(sizes, left_out):
     """Also when each sample is left out of its own class, which is then smaller than it was."""
     rng = np.random.default_rng(0)
@@ -68,7 +68,7 @@ def test_class_mean_is_no_better_and_no_worse_than_chance_where_classes_do_not_d
 
 
 def test_class_neighbors_lie_at_one_quantile():
-    counts = np.array([40, 19, 12])
+    counts = np.array([40, 19, 13])
     k = class_neighbors(counts, 5)
     np.testing.assert_allclose((k + 1) / (counts + 1), 6 / 41)
     assert class_neighbors(np.array([40, 3]), 3).tolist() == [3, 1]
