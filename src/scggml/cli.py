@@ -209,8 +209,8 @@ def _summary(
     ]
     if held_out:
         lines += [
-            f"Held-out accuracy ({held_out['n_folds']} folds of samples; metric learned anew in each; nearest class by the mean of its 3",
-            "nearest samples):",
+            f"Held-out accuracy ({held_out['n_folds']} folds of samples; metric learned anew in each; nearest class by mean",
+            "distance to its nearest samples, 3 of the largest class):",
         ]
         for name in ("learned metric", "Euclidean OT"):
             score = held_out[name]
