@@ -285,11 +285,11 @@ def test_refinement_sees_a_part_of_the_cells_and_the_closed_form_all(labelled):
 
 def test_auto_triplets_are_sampled_in_large_cohorts(monkeypatch):
     codes, rng = np.tile([0, 1], 15), np.random.default_rng(0)
-    assert len(module._choose_triplets(codes, "auto", rng)) == n_all_triplets(codes) == 30 * 14 * 15
+    assert len(module.choose_triplets(codes, "auto", rng)) == n_all_triplets(codes) == 30 * 14 * 15
     monkeypatch.setattr(module, "_MAX_TRIPLETS", 1000)
-    assert len(module._choose_triplets(codes, "auto", rng)) == 30 * 10 * 10
-    assert len(module._choose_triplets(codes, "all", rng)) == 30 * 14 * 15
-    assert len(module._choose_triplets(codes, 2, rng)) == 30 * 2 * 2
+    assert len(module.choose_triplets(codes, "auto", rng)) == 30 * 10 * 10
+    assert len(module.choose_triplets(codes, "all", rng)) == 30 * 14 * 15
+    assert len(module.choose_triplets(codes, 2, rng)) == 30 * 2 * 2
 
 
 def test_change_ignores_rotation_and_unit():
@@ -378,7 +378,7 @@ def test_only_as_many_cells_as_asked_for_take_part_in_the_closed_form(labelled, 
     by_limit = fit((measures, codes), scale=None, max_cells=4, refine_cells=4)
     np.testing.assert_array_equal(by_limit.metric.components, few.metric.components)
     pairs = all_triplets(codes).pairs
-    limit = module._cells_per_sample
+    limit = module.cells_per_sample
     assert limit(measures, pairs, "auto") == limit(measures, pairs, None) == measures.sizes.max()
     monkeypatch.setattr(module, "_MIN_CELLS", 2)
     monkeypatch.setattr(module, "_MAX_COSTS", 16 * len(pairs))

@@ -188,8 +188,8 @@ def test_blocks_cover_every_pair_once(monkeypatch):
 
 def test_threads_follow_the_active_joblib_configuration():
     with joblib.parallel_config(n_jobs=2):
-        assert module._n_threads(None) == 2
-        assert module._n_threads(3) == 3
+        assert module.n_threads(None) == 2
+        assert module.n_threads(3) == 3
 
 
 def test_plans_are_kept_on_request_only():

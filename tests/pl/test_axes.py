@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import matplotlib as mpl
 import pytest
 from matplotlib.axes import Axes
@@ -14,7 +16,18 @@ PLOTS = {
     "distance_heatmap": lambda cells, samples, ax: sg.pl.distance_heatmap(samples, color="label", ax=ax),
     "gene_weights": lambda cells, samples, ax: sg.pl.gene_weights(cells, ax=ax),
     "training_history": lambda cells, samples, ax: sg.pl.training_history(cells, ax=ax),
+    "cross_validation": lambda cells, samples, ax: sg.pl.cross_validation(cells, baseline="euclidean", ax=ax),
+    "tuning": lambda cells, samples, ax: sg.pl.tuning(cells, ax=ax),
 }
+
+
+@pytest.fixture(scope="module")
+def evaluated():
+    """What evaluation leaves in `.uns`."""
+    adata = sg.datasets.synthetic_cohort(n_points_per_mode=3, rng=0)
+    sg.tl.cross_validate(adata, "sample", "label", methods=["ggml", "euclidean"], cv=3, rng=0)
+    sg.tl.tune(adata, "sample", "label", grid={"ridge": [0.1, 1.0]}, cv=3, inner_cv=2, rng=0)
+    return {key: adata.uns[key] for key in ("ggml_cross_validation", "ggml_tuning")}
 
 
 def test_every_plot_is_tested():
@@ -22,11 +35,12 @@ def test_every_plot_is_tested():
 
 
 @pytest.fixture(params=PLOTS)
-def draw(request, fitted, sdata, monkeypatch, assert_same_anndata, pyplot):
+def draw(request, fitted, sdata, evaluated, monkeypatch, assert_same_anndata, pyplot):
     def shown(*args, **kwargs):
         raise AssertionError("plt.show was called")
 
     monkeypatch.setattr(pyplot, "show", shown)
+    fitted.uns.update(deepcopy(evaluated))
     cells, samples, params = fitted.copy(), sdata.copy(), dict(mpl.rcParams)
     yield lambda ax: PLOTS[request.param](fitted, sdata, ax)
     assert dict(mpl.rcParams) == params
