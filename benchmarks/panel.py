@@ -45,7 +45,8 @@ class Peer(BaseEstimator):
         labels = np.unique(y, return_inverse=True)[1]
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "samples.npz"
-            write_samples(path, [np.asarray(x, dtype=np.float32) for x in X], labels)
+            size = max(map(len, X))  # the peer takes samples of one size: small ones repeat their cells
+            write_samples(path, [np.asarray(x, dtype=np.float32)[np.arange(size) % len(x)] for x in X], labels)
             numbers, arrays = run_job(self.python, "_run_peer.py", "train", path, timeout=3600, max_iter=self.epochs)
         if numbers["status"] != "ok":
             raise RuntimeError(numbers["status"])
