@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -41,6 +41,11 @@ class Representation:
     use_rep: str
     layer: str | None
     names: NDArray[np.object_] | None
+
+    @property
+    def scale(self) -> Literal["feature", "global"]:
+        """How features are scaled by default: those of X have units of their own, while the spreads of PCs mean something."""
+        return "feature" if self.use_rep == "X" else "global"
 
     @property
     def text(self) -> str:

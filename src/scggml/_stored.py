@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,6 +50,13 @@ def writable(adata: AnnData, *, copy: bool) -> AnnData:
     if adata.is_view:
         adata._init_as_actual(adata.copy())
     return adata
+
+
+def stored_params(**params: Any) -> dict[str, Any]:
+    """Return parameters as files can hold them: without None, which stands for absent, and of `rng` a seed only."""
+    if "rng" in params:
+        params["rng"] = int(params["rng"]) if isinstance(params["rng"], Integral) else None
+    return {name: value for name, value in params.items() if value is not None}
 
 
 def stored_entry(adata: AnnData, key: str) -> dict[str, Any]:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm.auto import tqdm
 
-from ._blas import single_threaded_blas
 from ._discriminant import default_ridge, transport_discriminant
 from ._metric import GroundMetric, feature_scale
+from ._threads import single_threaded_blas
 from ._training import MAX_COMPS, cells_per_sample, choose_triplets
 from ._transport import solve_pairs
 

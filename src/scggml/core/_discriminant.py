@@ -8,10 +8,10 @@ import joblib
 import numpy as np
 import scipy.linalg
 
-from ._blas import single_threaded_blas
 from ._entropic import EntropicTransport
 from ._metric import column_blocks
 from ._sparse import times
+from ._threads import n_threads, single_threaded_blas
 from ._wide import wide_discriminant
 
 if TYPE_CHECKING:
@@ -89,9 +89,8 @@ def transport_discriminant(
                 unit=active / scale, n_comps=n_comps, ridge=ridge, whitening=whitening, n_jobs=n_jobs,
             )  # fmt: skip
             return _as_components(vectors)
-        n_threads = joblib.cpu_count() if n_jobs is None else n_jobs
         with single_threaded_blas:
-            moments = joblib.Parallel(n_jobs=n_threads, backend="threading")(
+            moments = joblib.Parallel(n_jobs=n_threads(n_jobs), backend="threading")(
                 joblib.delayed(second_moment)(measures.points, plans.half_laplacian(weights, n_points))
                 for weights in entry_weights
             )

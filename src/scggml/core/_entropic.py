@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from ._metric import column_blocks
 from ._sinkhorn import Backend, Sinkhorn, backend_of
-from ._transport import n_threads
+from ._threads import n_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -59,6 +59,12 @@ class GroundMetric:
         return self.linear_map.T @ self.linear_map
 
 
+def alignment(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Return the cosine between the Mahalanobis matrices `a^T a` and `b^T b` of components (k, d); 1 where one is zero."""
+    ab, aa, bb = (float(np.linalg.norm(x @ y.T)) for x, y in ((a, b), (a, a), (b, b)))
+    return ab**2 / (aa * bb) if aa > 0 and bb > 0 else 1.0
+
+
 def feature_moments(measures: Measures) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return mean and variance of each feature, every sample counting alike whatever its number of cells."""
     return weighted_moments(measures.points, measures.weights / len(measures))

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.sparse.linalg
 
-from ._blas import single_threaded_blas
 from ._discriminant import WIDE, metric_matrix, second_moment
+from ._threads import single_threaded_blas
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,13 +9,12 @@ import joblib
 import numpy as np
 import scipy.sparse as sp
 from sklearn.cluster import kmeans_plusplus
-from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
 from ._costs import cost_matrix
 from ._measures import Measures, as_points
 from ._stored_points import StoredPoints, clouds, stacked
-from ._transport import n_threads
+from ._threads import n_threads, single_threaded_blas
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -174,7 +173,7 @@ def coresets(
     )
     bar = tqdm(total=n_measures, desc=progress, unit="sample", delay=2, leave=False, disable=progress is None or None)
     # thousands of small products, which the threads of BLAS slow down by a factor of three
-    with bar, threadpool_limits(1, "blas"):
+    with bar, single_threaded_blas:
         for own, (group, support) in zip(rows, parallel(tasks), strict=True):
             groups[own] = group
             is_support[own[support]] = True

@@ -8,6 +8,8 @@ import joblib
 import numpy as np
 import scipy.sparse as sp
 
+from ._threads import n_threads
+
 try:
     from numba import njit
 except ImportError:  # no numba for this Python: the same functions by scipy
@@ -49,7 +51,7 @@ def times(x: sp.csr_array, block: NDArray[np.floating], n_jobs: int | None = Non
     # blocks of equal work, whatever n_jobs
     bounds = np.searchsorted(x.indptr, np.linspace(0, x.nnz, _N_ROW_BLOCKS + 1)[1:-1])
     bounds = np.unique(np.concatenate([[0], bounds, [x.shape[0]]]))
-    joblib.Parallel(n_jobs=joblib.cpu_count() if n_jobs is None else n_jobs, backend="threading")(
+    joblib.Parallel(n_jobs=n_threads(n_jobs), backend="threading")(
         joblib.delayed(_times)(x.data, x.indices, x.indptr, block, result, start, stop)
         for start, stop in zip(bounds[:-1], bounds[1:], strict=True)
     )

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from ._blas import single_threaded_blas
 from ._discriminant import WIDE, default_ridge, transport_discriminant
 from ._entropic import EntropicTransport
-from ._metric import GroundMetric, feature_scale
+from ._metric import GroundMetric, alignment, feature_scale
 from ._objective import REGULARIZERS, Objective
 from ._plans import Plans, Transport
 from ._problem import Problem, TrainingOptions, gap_of
+from ._threads import single_threaded_blas
 from ._triplets import Triplets, all_triplets, n_all_triplets, sample_triplets
 
 if TYPE_CHECKING:
@@ -353,5 +353,4 @@ def _change(old: NDArray[np.float64], new: NDArray[np.float64]) -> float:
 
     Neither rotation of the components nor the metric's unit matters.
     """
-    oo, nn, on = (float(np.linalg.norm(a @ b.T)) ** 2 for a, b in ((old, old), (new, new), (old, new)))
-    return float(np.sqrt(max(2 - 2 * on / np.sqrt(oo * nn), 0.0))) if oo > 0 and nn > 0 else 0.0
+    return float(np.sqrt(max(2 - 2 * alignment(old, new), 0.0)))

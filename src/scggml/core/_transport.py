@@ -13,10 +13,10 @@ import ot
 import scipy.sparse as sp
 from tqdm.auto import tqdm
 
-from ._blas import single_threaded_blas
 from ._cluster import dask_backend, on_cluster
 from ._costs import cost_matrix
 from ._plans import Plans, Transport
+from ._threads import n_threads, single_threaded_blas
 
 try:
     from . import _simplex as simplex
@@ -257,11 +257,3 @@ def _cancelled_on_error(tasks: Generator[_Results]) -> Iterator[None]:
             warnings.simplefilter("ignore")
             tasks.close()
         raise
-
-
-def n_threads(n_jobs: int | None) -> int:
-    """Return the number of threads: what was asked for, else that of an active joblib configuration, else all cores."""
-    if n_jobs is not None:
-        return n_jobs
-    configured: int = joblib.effective_n_jobs(None)
-    return configured if configured > 1 else joblib.cpu_count()

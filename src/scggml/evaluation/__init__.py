@@ -5,14 +5,13 @@ from ._intervals import auc_interval, label_intervals, sign_test
 from ._methods import METHODS, check_distances, named_methods
 from ._permutations import Exchange
 from ._samples import Samples
-from ._scores import CLUSTER_SCORES, LABEL_SCORES, cluster_scores, label_scores, variation_of_information
+from ._scores import LABEL_SCORES, cluster_scores, label_scores, variation_of_information
 from ._separation import PermutationTest, learned_margin, mean_margin, permutation_tests, pseudo_f
 from ._splits import Split, make_splits
 from ._tuning import Tuned, candidate_settings, tune
 
 __all__ = [
     "CLASSIFIERS",
-    "CLUSTER_SCORES",
     "LABEL_SCORES",
     "METHODS",
     "Exchange",

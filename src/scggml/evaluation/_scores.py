@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LABEL_SCORES = ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc")
-CLUSTER_SCORES = ("ari", "nmi", "mutual_information", "variation_of_information", "silhouette")
 
 
 def label_scores(

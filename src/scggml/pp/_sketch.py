@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -12,7 +11,7 @@ import pandas as pd
 from scggml import _validation as check
 from scggml._cohort import read_cohort, read_representation
 from scggml._keys import N_CELLS, N_POINTS, SketchKeys
-from scggml._stored import check_writable, writable
+from scggml._stored import check_writable, stored_params, writable
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -134,12 +133,12 @@ def sketch(
     params: dict[str, Any] = {
         "sample_key": sample_key, "method": method, "use_rep": representation.use_rep, "layer": layer,
         "n_points": n_points if method == "coreset" else None, "cell_type_key": cell_type_key,
-        "rng": int(rng) if isinstance(rng, Integral) else None,
+        "rng": rng,
     }  # fmt: skip
 
     adata = writable(adata, copy=copy)
     adata.obs[keys.groups] = groups.astype(np.int32)
-    entry = {"params": {name: value for name, value in params.items() if value is not None}, "samples": samples}
+    entry = {"params": stored_params(**params), "samples": samples}
     if found.support is not None:
         is_support = np.zeros(adata.n_obs, dtype=bool)
         is_support[found.support] = True

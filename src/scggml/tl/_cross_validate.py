@@ -12,7 +12,7 @@ import pandas as pd
 from scggml import _validation as check
 from scggml._cohort import check_batches, read_cohort, read_representation, read_sketch, sample_column
 from scggml._keys import Keys
-from scggml._stored import check_writable, writable
+from scggml._stored import check_writable, stored_params, writable
 
 _LEVEL = 0.05
 
@@ -156,10 +156,10 @@ def cross_validate(
         "cell_type_key": cell_type_key, "use_rep": representation.use_rep, "layer": representation.layer,
         "sketch_key": sketch_key, "cv": str(cv), "n_repeats": n_repeats,
         "n_splits": len(splits),
-        "leave_one_out": n_repeats == 1 and all(len(np.unique((cohort.names if groups is None else groups)[s.test])) == 1 for s in splits), "rng": rng if isinstance(rng, int) else None,
+        "leave_one_out": n_repeats == 1 and all(len(np.unique((cohort.names if groups is None else groups)[s.test])) == 1 for s in splits), "rng": rng,
     }  # fmt: skip
     adata.uns[Keys(key_added).cross_validation] = {
-        "params": {name: value for name, value in params.items() if value is not None},
+        "params": stored_params(**params),
         "classes": samples.classes,
         "predictions": predictions,
         "scores": scores.copy(),
@@ -187,7 +187,7 @@ def as_samples(
         measures,
         cohort.names,
         cohort.known_labels,
-        "feature" if representation.use_rep == "X" else "global",
+        representation.scale,
         composition,
         groups,
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import warnings
 from copy import deepcopy
-from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -15,7 +14,7 @@ from scggml import _validation as check
 from scggml._cohort import Representation, read_cohort, read_representation, read_sketch, standard_deviation
 from scggml._keys import PCA, PCA_LOADINGS, Keys
 from scggml._storage import unreadable
-from scggml._stored import check_writable, writable
+from scggml._stored import check_writable, stored_params, writable
 
 from ._cross_validate import as_samples
 
@@ -157,7 +156,7 @@ def fit_metric(
     sketch = None if sketch_key is None else read_sketch(adata, sketch_key, sample_key, cohort)
     check.check_choice("scale", scale, ("auto", "feature", "global", None))
     if scale == "auto":
-        params["scale"] = "feature" if representation.use_rep == "X" else "global"
+        params["scale"] = representation.scale
 
     way = way_to_genes(adata, representation)
     check.check_choice("validate", validate, (True, False))
@@ -183,15 +182,10 @@ def fit_metric(
     keys = Keys(key_added)
     adata = writable(adata, copy=copy)
     entry = {
-        "params": {
-            name: value
-            for name, value in {
-                "sample_key": sample_key, "label_key": label_key, "use_rep": representation.use_rep, "layer": layer,
-                "sketch_key": sketch_key, **params,
-                "rng": int(rng) if isinstance(rng, Integral) else None,
-            }.items()
-            if value is not None  # files cannot hold None: an absent parameter is None
-        },
+        "params": stored_params(
+            sample_key=sample_key, label_key=label_key, use_rep=representation.use_rep, layer=layer, sketch_key=sketch_key,
+            rng=rng, **params,
+        ),
         "components": learner.metric_.components,
         "scale": learner.metric_.scale,
         "loss_history": learner.loss_history_,

@@ -46,7 +46,7 @@ def rank_genes(
     n_boot
         Number of bootstraps: how stable weights are when other patients of the same classes had been there. Samples are drawn
         with replacement within each class and the closed form is computed anew, on plans that are solved once. A
-        bootstrap takes some 10 ms for 50 principal components, and seconds for 2,000 genes. 0 for none.
+        bootstrap takes hundredths of a second for 50 principal components, and seconds for 2,000 genes. 0 for none.
     n_top
         A gene is selected in a bootstrap if its weight is among this many largest.
     rng
@@ -131,7 +131,7 @@ def _bootstrapped(
 
     from scipy.linalg import subspace_angles
 
-    from scggml.core import TrainingOptions, bootstrap_metrics
+    from scggml.core import TrainingOptions, alignment, bootstrap_metrics
 
     settings: dict[str, Any] = {name: params.get(name) for name in TrainingOptions.__dataclass_fields__}
     codes = np.unique(cohort.known_labels, return_inverse=True)[1]
@@ -139,7 +139,7 @@ def _bootstrapped(
     metric = stored_metric(entry)
     n_comps = _leading(metric.components)
     unit = float(np.sqrt((table["weight"] ** 2).sum()))
-    weights, alignment, angles = [], [], []
+    weights, cosines, angles = [], [], []
     for other in bootstrap_metrics(
         cohort.measures(representation, sketch),
         codes,
@@ -150,7 +150,7 @@ def _bootstrapped(
     ):
         weight = np.linalg.norm((to_features @ other.linear_map.T) * spread[:, None], axis=1)
         weights.append(weight * unit / np.linalg.norm(weight))
-        alignment.append(_cosine(metric.components, other.components))
+        cosines.append(alignment(metric.components, other.components))
         angles.append(np.rad2deg(subspace_angles(metric.components[:n_comps].T, other.components[:n_comps].T)))
     drawn = np.array(weights)
     top = np.argsort(-drawn, axis=1, kind="stable")[:, :n_top]
@@ -162,7 +162,7 @@ def _bootstrapped(
         {
             "n_boot": n_boot,
             "n_comps": n_comps,
-            "alignment": np.array(alignment),
+            "alignment": np.array(cosines),
             "principal_angles": np.array([angle[:n_angles] for angle in angles]),
         },
     )
@@ -186,9 +186,3 @@ def _leading(components: NDArray[np.float64]) -> int:
     """Return how many components hold half of the metric."""
     share = np.cumsum((components**2).sum(axis=1))
     return int(np.searchsorted(share, 0.5 * share[-1])) + 1
-
-
-def _cosine(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """Return the cosine between `a^T a` and `b^T b`."""
-    ab, aa, bb = (np.linalg.norm(x @ y.T) for x, y in ((a, b), (a, a), (b, b)))
-    return float(ab**2 / (aa * bb))

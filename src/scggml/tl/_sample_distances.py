@@ -10,7 +10,7 @@ import numpy as np
 from scggml import _validation as check
 from scggml._cohort import kept_colors, read_cohort, read_representation, read_sketch
 from scggml._keys import N_POINTS, SKETCH_ERROR, Keys, SketchKeys, colors
-from scggml._stored import select_features, stored_entry, stored_metric
+from scggml._stored import select_features, stored_entry, stored_metric, stored_params
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -169,7 +169,7 @@ def sample_distances(
             keys.metric: {
                 "params": {
                     **{name: value for name, value in params.items() if name not in used},
-                    **{name: value for name, value in used.items() if value is not None},
+                    **stored_params(**used),
                 },
                 "distances_key": keys.distances,
                 "metric": metric,

@@ -12,7 +12,7 @@ import pandas as pd
 from scggml import _validation as check
 from scggml._cohort import check_batches, read_cohort, read_representation, read_sketch, sample_column
 from scggml._keys import Keys
-from scggml._stored import check_writable, writable
+from scggml._stored import check_writable, stored_params, writable
 
 from ._cross_validate import warn_about_sizes
 
@@ -142,7 +142,7 @@ def separation_test(
         measures = measures.drawn(int(cohort.sizes.min()) if n_cells == "equal" else n_cells, cell_rng)
     else:
         warn_about_sizes(cohort)
-    scale, constant = feature_scale(measures, "feature" if representation.use_rep == "X" else "global")
+    scale, constant = feature_scale(measures, representation.scale)
     if constant.all():
         msg = (
             f"no feature of {representation.text} varies between cells: there is no difference between classes to test"
@@ -179,10 +179,10 @@ def separation_test(
     params = {
         "sample_key": sample_key, "label_key": label_key, "group_key": group_key, "batch_key": batch_key,
         "use_rep": representation.use_rep, "layer": representation.layer, "sketch_key": sketch_key,
-        "n_permutations": n_permutations, "n_cells": n_cells, "rng": rng if isinstance(rng, int) else None,
+        "n_permutations": n_permutations, "n_cells": n_cells, "rng": rng,
     }  # fmt: skip
     writable(adata, copy=False).uns[Keys(key_added).separation] = {
-        "params": {name: value for name, value in params.items() if value is not None},
+        "params": stored_params(**params),
         "table": table.copy(),
         "null": np.stack([t.null for t in tests.values()], axis=1),
     }

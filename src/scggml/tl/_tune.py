@@ -9,7 +9,7 @@ import numpy as np
 from scggml import _validation as check
 from scggml._cohort import read_cohort, read_representation, read_sketch, sample_column
 from scggml._keys import Keys
-from scggml._stored import check_writable, writable
+from scggml._stored import check_writable, stored_params, writable
 
 from ._cross_validate import as_samples
 
@@ -131,14 +131,14 @@ def tune(
     params = {
         "sample_key": sample_key, "label_key": label_key, "group_key": group_key, "score": score, "cv": str(cv),
         "inner_cv": str(inner_cv), "n_repeats": n_repeats, "use_rep": representation.use_rep, "layer": representation.layer,
-        "sketch_key": sketch_key, "rng": rng if isinstance(rng, int) else None, "names": np.array(names, dtype=object),
+        "sketch_key": sketch_key, "rng": rng, "names": np.array(names, dtype=object),
     }  # fmt: skip
     writable(adata, copy=False).uns[Keys(key_added).tuning] = {
-        "params": {name: value for name, value in params.items() if value is not None},
+        "params": stored_params(**params),
         "outer": outer.copy(),
         "inner": inner,
         "score": found.score,
-        "best": {name: value for name, value in settings[found.best].items() if value is not None},
+        "best": stored_params(**settings[found.best]),
     }
     return outer
 

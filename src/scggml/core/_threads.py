@@ -1,4 +1,4 @@
-"""BLAS on one thread while tasks run side by side."""
+"""How many threads there are to be, and BLAS on one of them while tasks run side by side."""
 
 from __future__ import annotations
 
@@ -6,10 +6,19 @@ import threading
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import joblib
 from threadpoolctl import ThreadpoolController
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+
+def n_threads(n_jobs: int | None) -> int:
+    """Return the number of threads: what was asked for, else that of an active joblib configuration, else all cores."""
+    if n_jobs is not None:
+        return n_jobs
+    configured: int = joblib.effective_n_jobs(None)
+    return configured if configured > 1 else joblib.cpu_count()
 
 
 class SingleThreadedBlas:
