@@ -11,7 +11,7 @@ import torch
 from _jobs import NotAvailable, few, fixed_map, main, measured, read_samples
 
 import scggml as sg
-from scggml.core import GroundMetric, Measures, Objective, all_triplets, pairwise_distances
+from scggml.core import GroundMetric, Measures, Objective, Targets, all_triplets, pairwise_distances
 
 
 def fit(arrays, labels):
@@ -97,7 +97,7 @@ def entropic(arrays, labels, *, reg, epochs):
     value_and_gradient = entropic_value_and_gradient(reg)
 
     def descend(arrays, labels, epochs):
-        measures, triplets = Measures.from_arrays(arrays), all_triplets(labels)
+        measures, triplets = Measures.from_arrays(arrays), all_triplets(Targets.of_classes(labels))
         start = np.linalg.qr(np.random.default_rng(0).normal(size=(measures.n_features, 5)))[0].T
         weight = torch.from_numpy(np.ascontiguousarray(start))
         # the peer's margin, regulariser and step size

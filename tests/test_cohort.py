@@ -16,16 +16,10 @@ from scggml.core import StoredPoints
 
 
 def test_samples_are_sorted_by_name(cohort):
-    found = read_cohort(cohort, "sample", "label")
+    found = read_cohort(cohort, "sample")
     assert list(found.names) == [f"p{i}" for i in range(1, 9)]
     assert list(found.names[found.codes]) == list(cohort.obs["sample"])
-    assert list(found.known_labels[found.codes]) == list(cohort.obs["label"])
     assert list(found.sizes) == list(cohort.obs["sample"].value_counts().reindex(found.names))
-
-
-def test_without_labels(cohort):
-    del cohort.obs["label"]
-    assert read_cohort(cohort, "sample").labels is None
 
 
 @pytest.mark.parametrize("use_rep", ["X", "X_pca"])

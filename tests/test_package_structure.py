@@ -16,7 +16,7 @@ from scggml.core import TrainingOptions
 ROOT = Path(sg.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 IDS = [str(path.relative_to(ROOT)) for path in FILES]
-HELPERS = {"_cohort", "_keys", "_storage", "_stored", "_validation"}
+HELPERS = {"_cohort", "_keys", "_labels", "_reference", "_samples", "_storage", "_stored", "_validation"}
 # part: what it may import of this package
 ALLOWED = {
     "core": {"core"},
@@ -29,8 +29,11 @@ ALLOWED = {
     "pl": {"pl", "get", "tl", "evaluation", "core", "estimators"} | HELPERS,
     "_keys": set(),
     "_validation": set(),
+    "_reference": {"_cohort", "_keys", "_storage", "_stored", "_validation", "core"},
     "_storage": {"core"},
     "_stored": {"_keys", "_storage", "_validation", "_cohort", "core"},
+    "_labels": {"_cohort", "_validation", "core"},
+    "_samples": {"_cohort", "_labels", "_validation", "core", "evaluation"},
     "_cohort": {"_keys", "_storage", "_validation", "core"},
 }
 VERBS = [(part, name) for part in ("pp", "tl", "pl", "get", "datasets") for name in getattr(sg, part).__all__]
@@ -151,7 +154,7 @@ def test_every_verb_has_tests(part):
 @pytest.mark.parametrize("part", ["pp", "tl", "pl", "get", "datasets"])
 def test_every_public_file_is_exported(part):
     module = getattr(sg, part)
-    shared = {"_axes", "_download", "_simulation"}  # helpers of several verbs
+    shared = {"_axes", "_download", "_gene_sets", "_sample_graph", "_simulation"}  # helpers of several verbs
     files = {path.stem for path in (ROOT / part).glob("_*.py")} - {"__init__"} - shared
     assert files == {f"_{name}" for name in module.__all__}
 
@@ -195,7 +198,7 @@ def test_defaults_agree():
     verb = {name: p.default for name, p in inspect.signature(sg.tl.fit_metric).parameters.items()}
     learner = {name: p.default for name, p in inspect.signature(sg.GroundMetricLearner).parameters.items()}
     core = {field.name: field.default for field in dataclasses.fields(TrainingOptions)}
-    assert set(core) | {"rng", "n_jobs"} == set(learner) <= set(verb)
+    assert set(core) | {"label_kind", "rng", "n_jobs"} == set(learner) <= set(verb)
     for name in learner:
         assert verb[name] == learner[name]
         assert name in ("rng", "n_jobs", "scale") or core[name] == learner[name]

@@ -92,6 +92,15 @@ def test_samples(fitted, again, assert_same_anndata, metric):
     np.testing.assert_array_equal(found.obsm["X_again"], sdata.obsm["X_mds"])
 
 
+def test_explanations(fitted, sdata, again, assert_same_anndata):
+    sg.tl.explain_distances(fitted, sdata, cell_type_key="cell_type", key_added="mine")
+    found = again(sdata)
+    assert_same_anndata(sdata, found)
+    for table in ("summary", "cell_types", "flows", "genes", "pairs"):
+        expected = sg.get.explanation(sdata, table, key="mine")
+        assert sg.get.explanation(found, table, key="mine").equals(expected)
+
+
 def test_plots_of_what_was_read(fitted, sdata, again, pyplot):
     sg.tl.rank_genes(fitted)
     found = again(fitted)

@@ -1,8 +1,7 @@
-"""From an AnnData to a cohort: which cell belongs to which sample, each sample's label, and the cells' features."""
+"""From an AnnData to a cohort: which cell belongs to which sample, and the cells' features."""
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -65,24 +64,15 @@ class Cohort:
         Sample names, (n_samples,).
     codes
         Sample of each cell, (n_obs,).
-    labels
-        Class of each sample as text, (n_samples,), or None.
     """
 
     names: NDArray[np.object_]
     codes: NDArray[np.int64]
-    labels: NDArray[np.object_] | None
 
     @property
     def sizes(self) -> NDArray[np.int64]:
         """Number of cells of each sample, (n_samples,)."""
         return np.bincount(self.codes, minlength=len(self.names))
-
-    @property
-    def known_labels(self) -> NDArray[np.object_]:
-        """The labels of a cohort that was read with a label key, (n_samples,)."""
-        assert self.labels is not None
-        return self.labels
 
     def measures(self, representation: Representation, sketch: Sketch | None = None) -> Measures:
         """Return one measure per sample: of all its cells, weighing alike, or of the points of a sketch."""
@@ -111,19 +101,13 @@ def _factorized(column: pd.Series) -> NDArray[np.int64]:
     return pd.factorize(column)[0]  # missing values count as one value of their own
 
 
-def read_cohort(adata: AnnData, sample_key: str, label_key: str | None = None) -> Cohort:
-    """Return the samples of an AnnData, checked; with `label_key` also their classes."""
+def read_cohort(adata: AnnData, sample_key: str) -> Cohort:
+    """Return the samples of an AnnData, checked."""
     names, codes = sample_codes(adata.obs, sample_key)
-    if label_key is not None:
-        check.check_column("label_key", label_key, adata.obs)
     check.check_declared_samples(sample_key, adata.obs[sample_key])
-    cohort = Cohort(names, codes, None)
+    cohort = Cohort(names, codes)
     check.check_sizes(names, cohort.sizes)
-    if label_key is None:
-        return cohort
-    labels = sample_labels(adata.obs, label_key, names, codes)
-    check.check_classes(labels, name=f"label_key={label_key!r}")
-    return Cohort(names, codes, labels)
+    return cohort
 
 
 def sample_codes(obs: pd.DataFrame, sample_key: str) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
@@ -153,18 +137,6 @@ def sample_values(
 def sample_column(obs: pd.DataFrame, name: str, key: str | None, cohort: Cohort) -> NDArray[np.object_] | None:
     """Return the value of each sample in an optional column, (n_samples,)."""
     return None if key is None else sample_values(obs, name, key, cohort.names, cohort.codes)
-
-
-def check_batches(
-    obs: pd.DataFrame, label_key: str, batch_key: str | None, cohort: Cohort
-) -> NDArray[np.object_] | None:
-    """Return the batch of each sample; refuse or warn where classes cannot be told from batches."""
-    batches = sample_column(obs, "batch_key", batch_key, cohort)
-    if batches is not None and batch_key is not None:
-        text = check.check_not_confounded(label_key, cohort.known_labels, batch_key, batches)
-        if text is not None:
-            warnings.warn(text, UserWarning, stacklevel=3)
-    return batches
 
 
 def read_sketch(adata: AnnData, sketch_key: str, sample_key: str, cohort: Cohort) -> Sketch:

@@ -52,6 +52,51 @@ class Keys:
         return f"{self.key}_separation"
 
     @property
+    def barycenters(self) -> str:
+        """`.uns` of barycenter points: how they were computed."""
+        return f"{self.key}_barycenters"
+
+    @property
+    def enrichment(self) -> str:
+        """`.uns` of cells: the table of gene sets."""
+        return f"{self.key}_enrichment"
+
+    @property
+    def pseudotime(self) -> str:
+        """`.obs` of samples: the place of each sample along a trajectory."""
+        return f"{self.key}_pseudotime"
+
+    @property
+    def trajectory(self) -> str:
+        """`.uns` of samples: how the trajectory was computed."""
+        return f"{self.key}_trajectory"
+
+    @property
+    def explanation(self) -> str:
+        """`.uns` of samples: what the distances consist of."""
+        return f"{self.key}_explanation"
+
+    @property
+    def reference(self) -> str:
+        """`.uns` of samples: what new samples are compared with; `.uns` of mapped samples: its calibration."""
+        return f"{self.key}_reference"
+
+    @property
+    def outside(self) -> str:
+        """`.obs` of mapped samples: how far a new sample lies outside of the principal components."""
+        return f"{self.key}_outside"
+
+    @property
+    def prediction(self) -> str:
+        """`.uns` of mapped samples: how predictions were made."""
+        return f"{self.key}_prediction"
+
+    @property
+    def probabilities(self) -> str:
+        """`.obsm` of mapped samples: the probability of each class."""
+        return f"{self.key}_probabilities"
+
+    @property
     def distances(self) -> str:
         """`.obsp` of samples: the distance matrix."""
         return f"{self.key}_distances"
@@ -79,9 +124,12 @@ class SketchKeys:
         return f"{self.key}_support"
 
 
+IS_REFERENCE = "is_reference"  # .obs of mapped samples: whether they are those of the reference
 N_CELLS = "n_cells"  # .obs of samples
 N_POINTS = "n_points"  # .obs of samples: points of the sketch
 SKETCH_ERROR = "sketch_error"  # .obs of samples
+POINT_WEIGHT = "weight"  # .obs of barycenter points
+CELL_TYPES = "cell_types"  # .obsm of barycenter points: shares of the cell types
 PCA = "X_pca"  # .obsm of cells, written by scanpy
 PCA_LOADINGS = "PCs"  # .varm of cells, written by scanpy
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _MAX_LISTED = 5
 _MIN_CELLS = 2  # one cell is a point, not a distribution
 _MIN_SAMPLES = 2  # per class: a triplet needs an anchor and a positive
+_MIN_ORDERED = 4
 
 
 def check_integer(name: str, value: Any, *, minimum: int, maximum: int | None = None, unit: str = "") -> int:
@@ -214,6 +215,36 @@ def check_not_confounded(
         f"{len(single)} of {len(table)} batches of batch_key={batch_key!r} hold one class of label_key={label_key!r} only "
         f"({listed(single)}), where classes and batches cannot be told apart. Samples by batch and class:\n{table.to_string()}"
     )
+
+
+def check_blocks(codes: NDArray[np.integer], blocks: NDArray[np.integer] | None, *, name: str = "batches") -> None:
+    """Refuse blocks of samples within which there is nothing to compare."""
+    if blocks is None:
+        return
+    table = pd.DataFrame({"block": blocks, "code": codes}).drop_duplicates()
+    if not table["block"].duplicated().any():
+        msg = (
+            f"{name} has no batch that holds samples with different labels, so that nothing tells a difference between labels from one "
+            "between batches. Leave it out, knowing that batches may be what is learned, or add samples."
+        )
+        raise ValueError(msg)
+
+
+def check_ordered(values: NDArray[np.float64], label_kind: str, *, name: str) -> None:
+    """Refuse grades or numbers from which no order can be learned."""
+    if not np.isfinite(values).all():
+        msg = f"{name} has {int((~np.isfinite(values)).sum())} values that are NaN or infinite"
+        raise ValueError(msg)
+    counts = np.unique(values, return_counts=True)[1]
+    if len(counts) < 2:
+        msg = f"{name} has only the value {values[0]:g}: there is no order to learn"
+        raise ValueError(msg)
+    if label_kind == "ordinal" and (counts < _MIN_SAMPLES).all():
+        msg = f"no grade of {name} has {_MIN_SAMPLES} samples to compare with one another. Pass label_kind='continuous', or fewer grades."
+        raise ValueError(msg)
+    if len(values) < _MIN_ORDERED:
+        msg = f"{name} has {len(values)} samples, too few to learn an order from (at least {_MIN_ORDERED})"
+        raise ValueError(msg)
 
 
 def check_classes(labels: Sequence[Any] | NDArray[Any], *, name: str, minimum: int = _MIN_SAMPLES) -> None:

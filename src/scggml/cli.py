@@ -146,10 +146,11 @@ def _held_out(adata: AnnData, sample_key: str, label_key: str, args: argparse.Na
 
     from scggml import GroundMetricLearner, OTNeighborsClassifier
     from scggml._cohort import read_cohort, read_representation
+    from scggml._labels import read_labels
 
     params = adata.uns["ggml"]["params"]
-    cohort = read_cohort(adata, sample_key, label_key)
-    labels = cohort.known_labels
+    cohort = read_cohort(adata, sample_key)
+    labels = read_labels(adata, cohort, label_key).text
     smallest = int(np.unique(labels, return_counts=True)[1].min())
     if smallest < 3:  # training folds would be left with one sample of a class
         return {}

@@ -5,6 +5,7 @@ import pytest
 
 from scggml.core import (
     Measures,
+    Targets,
     TrainingOptions,
     bootstrap_metrics,
     feature_scale,
@@ -14,9 +15,9 @@ from scggml.core import (
     transport_discriminant,
 )
 from scggml.core import _bootstrap as module
-from scggml.core._discriminant import class_balanced_weights
 
 CODES = np.array([0, 0, 0, 1, 1, 1, 1])
+TARGETS = Targets.of_classes(CODES)
 
 
 @pytest.fixture
@@ -30,10 +31,10 @@ def test_a_sample_drawn_twice_is_two_samples(measures):
     times = np.array([2, 1, 0, 1, 0, 3, 0])
     drawn = np.repeat(np.arange(len(CODES)), times)
     pairs = square_pairs(len(CODES))
-    found = class_balanced_weights(pairs, CODES, times.astype(float))
+    found = TARGETS.pair_weights(pairs, times.astype(float))
     copies = square_pairs(len(drawn))
     copies = copies[drawn[copies[:, 0]] != drawn[copies[:, 1]]]
-    expected = class_balanced_weights(copies, CODES[drawn])
+    expected = Targets.of_classes(CODES[drawn]).pair_weights(copies)
     for weights, of_copies in zip(found, expected, strict=True):
         total = np.zeros((len(CODES), len(CODES)))
         np.add.at(total, tuple(np.sort(drawn[copies], axis=1).T), of_copies)
@@ -44,8 +45,8 @@ def test_a_sample_drawn_twice_is_two_samples(measures):
 def test_weights_of_one_change_nothing():
     pairs = square_pairs(len(CODES))
     for one, other in zip(
-        class_balanced_weights(pairs, CODES),
-        class_balanced_weights(pairs, CODES, np.full(len(CODES), 3.0)),
+        TARGETS.pair_weights(pairs),
+        TARGETS.pair_weights(pairs, np.full(len(CODES), 3.0)),
         strict=True,
     ):
         np.testing.assert_allclose(one, other)
@@ -54,8 +55,8 @@ def test_weights_of_one_change_nothing():
 def test_each_draw_once_is_the_fit(measures, monkeypatch):
     monkeypatch.setattr(module, "_draw", lambda codes, pairs, rng: np.ones(len(codes)))
     options = TrainingOptions()
-    (metric,) = bootstrap_metrics(measures, CODES, options, n_boot=1, rng=np.random.default_rng(0))
-    fit = train(measures, CODES, options, rng=np.random.default_rng(0)).metric
+    (metric,) = bootstrap_metrics(measures, TARGETS, options, n_boot=1, rng=np.random.default_rng(0))
+    fit = train(measures, TARGETS, options, rng=np.random.default_rng(0)).metric
     np.testing.assert_allclose(metric.scale, fit.scale)
     unit = np.linalg.norm(fit.components) / np.linalg.norm(metric.components)
     np.testing.assert_allclose(metric.components * unit, fit.components, rtol=1e-9)
@@ -64,7 +65,7 @@ def test_each_draw_once_is_the_fit(measures, monkeypatch):
 def test_draws_leave_two_samples_of_each_class():
     rng = np.random.default_rng(1)
     pairs = square_pairs(len(CODES))
-    drawn = np.array([module._draw(CODES, pairs, rng) for _ in range(300)])
+    drawn = np.array([module._draw(TARGETS, pairs, rng) for _ in range(300)])
     for c, size in ((0, 3), (1, 4)):
         assert (drawn[:, CODES == c].sum(axis=1) == size).all()
         assert ((drawn[:, CODES == c] > 0).sum(axis=1) >= 2).all()
@@ -73,15 +74,15 @@ def test_draws_leave_two_samples_of_each_class():
 
 def test_a_draw_is_the_closed_form_with_its_weights(measures):
     options = TrainingOptions(ridge=0.2)
-    metrics = list(bootstrap_metrics(measures, CODES, options, n_boot=3, rng=np.random.default_rng(5)))
+    metrics = list(bootstrap_metrics(measures, TARGETS, options, n_boot=3, rng=np.random.default_rng(5)))
     rng = np.random.default_rng(5).spawn(2)[1]
     scale, constant = feature_scale(measures, "feature")
     pairs = square_pairs(len(CODES))
     plans = solve_pairs(measures.scaled(1 / scale), pairs, keep_plans=True).plans
     for metric in metrics:
         expected = transport_discriminant(
-            measures, plans, pairs, CODES, scale=scale, active=~constant, n_comps=50, ridge=0.2, power=1.0,
-            whitening=1.0, sample_weights=module._draw(CODES, pairs, rng),
+            measures, plans, pairs, TARGETS, scale=scale, active=~constant, n_comps=50, ridge=0.2, power=1.0,
+            whitening=1.0, sample_weights=module._draw(TARGETS, pairs, rng),
         )  # fmt: skip
         np.testing.assert_allclose(metric.components, expected)
 
@@ -89,4 +90,4 @@ def test_a_draw_is_the_closed_form_with_its_weights(measures):
 def test_classes_of_one_sample_cannot_be_drawn(monkeypatch):
     monkeypatch.setattr(module, "_MAX_DRAWS", 5)
     with pytest.raises(ValueError, match="too few to tell how stable"):
-        module._draw(np.array([0, 1, 1]), square_pairs(3), np.random.default_rng(0))
+        module._draw(Targets.of_classes(np.array([0, 1, 1])), square_pairs(3), np.random.default_rng(0))

@@ -5,7 +5,7 @@ import pytest
 import scipy.linalg
 import scipy.sparse as sp
 
-from scggml.core import Measures, feature_scale, solve_pairs, square_pairs, transport_discriminant
+from scggml.core import Measures, Targets, feature_scale, solve_pairs, square_pairs, transport_discriminant
 from scggml.core import _discriminant as module
 
 DEFAULTS = {"n_comps": 50, "ridge": 0.1, "power": 1.0, "whitening": 0.5}
@@ -53,7 +53,9 @@ def discriminant(measures, codes, scale=None, **options):
     scale = found if scale is None else scale
     pairs, plans = solved(measures, scale)
     options = DEFAULTS | options
-    return transport_discriminant(measures, plans, pairs, codes, scale=scale, active=~constant, **options)
+    return transport_discriminant(
+        measures, plans, pairs, Targets.of_classes(codes), scale=scale, active=~constant, **options
+    )
 
 
 def power_of(matrix, exponent):
@@ -92,7 +94,7 @@ def test_full_whitening_is_the_generalised_eigenvector_form(ridge):
 
 def test_without_whitening_indifferent_classes_give_the_euclidean_metric(monkeypatch):
     measures, codes = cohort(2)
-    monkeypatch.setattr(module, "class_balanced_weights", lambda pairs, *_: [np.full(len(pairs), 1 / len(pairs))] * 2)
+    monkeypatch.setattr(Targets, "pair_weights", lambda self, pairs, *_: [np.full(len(pairs), 1 / len(pairs))] * 2)
     w = discriminant(measures, codes, whitening=0, ridge=0)
     np.testing.assert_allclose(w.T @ w, np.eye(4), atol=1e-7)
 
@@ -102,20 +104,9 @@ def test_fully_whitened_indifferent_classes_give_the_mahalanobis_metric(monkeypa
     scale, _ = feature_scale(measures, "feature")
     pairs, plans = solved(measures, scale)
     moment = np.mean(pair_moments(measures.points, plans, scale), axis=0)
-    monkeypatch.setattr(module, "class_balanced_weights", lambda pairs, *_: [np.full(len(pairs), 1 / len(pairs))] * 2)
+    monkeypatch.setattr(Targets, "pair_weights", lambda self, pairs, *_: [np.full(len(pairs), 1 / len(pairs))] * 2)
     w = discriminant(measures, codes, whitening=1, ridge=0)
     assert_proportional(w.T @ w, np.linalg.inv(moment), rtol=1e-7)
-
-
-def test_weights_are_balanced_over_classes_and_class_pairs():
-    codes = np.array([0, 0, 0, 1, 1, 2])
-    pairs = square_pairs(6)
-    within, between = module.class_balanced_weights(pairs[:, ::-1], codes)
-    labels = [tuple(sorted(codes[p])) for p in pairs]
-    expected_within = {(0, 0): 1 / 2 / 3, (1, 1): 1 / 2}
-    expected_between = {(0, 1): 1 / 3 / 6, (0, 2): 1 / 3 / 3, (1, 2): 1 / 3 / 2}
-    np.testing.assert_allclose(within, [expected_within.get(label, 0) for label in labels])
-    np.testing.assert_allclose(between, [expected_between.get(label, 0) for label in labels])
 
 
 def test_sparse_equals_dense():

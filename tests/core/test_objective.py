@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from scggml.core import REGULARIZERS, Measures, Objective, all_triplets, solve_pairs
+from scggml.core import REGULARIZERS, Measures, Objective, Targets, all_triplets, solve_pairs
 from scggml.core._objective import hinge, median_and_slope, transport_gradient
 
 NORMS = {
@@ -64,7 +64,7 @@ def test_value_and_gradient_of_the_full_objective(emd2, problem, name, relative,
     clouds, codes, w = problem(codes, seed=3)
     settings = {"margin": 0.5, "reg": 0.7, "relative": relative, "reference": 1.7}
     measures = Measures.from_arrays([kind(x) for x in clouds])
-    triplets = all_triplets(codes)
+    triplets = all_triplets(Targets.of_classes(codes))
     objective = Objective(triplets, regularizer=name, **settings)
     projected = measures.points @ w.T
     solved = solve_pairs(measures.with_points(projected), triplets.pairs, keep_plans=True)
@@ -90,7 +90,7 @@ def test_median_of_an_even_and_an_odd_number(n):
 
 def test_hinge_slope_by_hand():
     # one triplet is violated: anchor 1, positive 0, negative 2
-    triplets = all_triplets(np.array([0, 0, 1]))
+    triplets = all_triplets(Targets.of_classes(np.array([0, 0, 1])))
     np.testing.assert_array_equal(triplets.pairs, [[0, 1], [0, 2], [1, 2]])
     value, slope = hinge(triplets, np.array([1.0, 4.0, 1.5]), 1.0)
     np.testing.assert_allclose(value, 0.25)
@@ -98,7 +98,7 @@ def test_hinge_slope_by_hand():
 
 
 def test_satisfied_means_that_every_triplet_keeps_its_margin():
-    triplets = all_triplets(np.array([0, 0, 1]))
+    triplets = all_triplets(Targets.of_classes(np.array([0, 0, 1])))
     distances = np.array([1.0, 2.0, 3.0])  # slacks -1 and -2, median 2
     for relative, limit in ((False, 1.0), (True, 0.5)):
         for margin, expected in ((limit, True), (1.01 * limit, False)):
@@ -108,7 +108,7 @@ def test_satisfied_means_that_every_triplet_keeps_its_margin():
 @pytest.mark.parametrize("name", NORMS)
 def test_relative_objective_ignores_the_size_of_the_map(problem, name):
     clouds, codes, w = problem([0, 1, 0, 1, 0, 1], seed=4)
-    triplets, measures = all_triplets(codes), Measures.from_arrays(clouds)
+    triplets, measures = all_triplets(Targets.of_classes(codes)), Measures.from_arrays(clouds)
     objective = Objective(triplets, 0.5, 0.3, name, relative=True, reference=2.0)
     values = [
         objective(

@@ -6,6 +6,7 @@ import scipy.sparse as sp
 
 from scggml.core import (
     Measures,
+    Targets,
     TrainingOptions,
     all_triplets,
     feature_scale,
@@ -36,7 +37,9 @@ PAPER = {
 
 def fit(cohort, seed=0, n_jobs=None, **options):
     measures, codes = cohort
-    return train(measures, codes, TrainingOptions(**options), rng=np.random.default_rng(seed), n_jobs=n_jobs)
+    return train(
+        measures, Targets.of_classes(codes), TrainingOptions(**options), rng=np.random.default_rng(seed), n_jobs=n_jobs
+    )
 
 
 def distances_under(result, measures):
@@ -57,7 +60,7 @@ def test_gradient_acts_on_scaled_active_features(labelled, emd2, relative, kind)
     w = np.random.default_rng(2).normal(size=(2, 4)) * active
     options = TrainingOptions(margin=2.0, reg=0.3, regularizer="l21", relative=relative)
     problem = module.Problem(measures, scale, active, options, 1)
-    triplets = all_triplets(codes)
+    triplets = all_triplets(Targets.of_classes(codes))
     objective = problem.objective(triplets, 1.5)
 
     def exact(components):
@@ -83,7 +86,7 @@ def test_one_iteration_is_the_closed_form_in_median_distances(labelled, scale):
     pairs = square_pairs(len(measures))
     plans = solve_pairs(measures.scaled(1 / unit), pairs, keep_plans=True).plans
     start = transport_discriminant(
-        measures, plans, pairs, codes, scale=unit, active=~constant,
+        measures, plans, pairs, Targets.of_classes(codes), scale=unit, active=~constant,
         n_comps=50, ridge=default_ridge(measures), power=1.0, whitening=1.0,
     )  # fmt: skip
     np.testing.assert_array_equal(result.metric.scale, unit)
@@ -121,7 +124,7 @@ def test_second_sweep_solves_under_the_first_metric(labelled):
     pairs = square_pairs(len(measures))
     plans = solve_pairs(measures.with_points(one.project(measures.points)), pairs, keep_plans=True).plans
     expected = transport_discriminant(
-        measures, plans, pairs, codes, scale=one.scale, active=np.ones(4, dtype=bool),
+        measures, plans, pairs, Targets.of_classes(codes), scale=one.scale, active=np.ones(4, dtype=bool),
         n_comps=50, ridge=default_ridge(measures), power=1.0, whitening=1.0,
     )  # fmt: skip
     factor = np.linalg.norm(two.components) / np.linalg.norm(expected)
@@ -185,7 +188,7 @@ def test_refinement_lowers_the_loss_and_returns_the_best(labelled, init, relativ
     assert 1 < len(history) <= 8
     assert history.min() < history[0]
     if not relative:  # absolute: the value at the returned map can be computed without the start
-        triplets = all_triplets(codes)
+        triplets = all_triplets(Targets.of_classes(codes))
         problem = module.Problem(measures, result.metric.scale, np.ones(3, dtype=bool), TrainingOptions(**options), 1)
         solved = problem.solve(problem.project(result.metric.components), triplets.pairs)
         loss = problem.objective(triplets, 1.0)(result.metric.components, solved.distances)[0]
@@ -285,11 +288,15 @@ def test_refinement_sees_a_part_of_the_cells_and_the_closed_form_all(labelled):
 
 def test_auto_triplets_are_sampled_in_large_cohorts(monkeypatch):
     codes, rng = np.tile([0, 1], 15), np.random.default_rng(0)
-    assert len(module.choose_triplets(codes, "auto", rng)) == n_all_triplets(codes) == 30 * 14 * 15
+    assert (
+        len(module.choose_triplets(Targets.of_classes(codes), "auto", rng))
+        == n_all_triplets(Targets.of_classes(codes))
+        == 30 * 14 * 15
+    )
     monkeypatch.setattr(module, "_MAX_TRIPLETS", 1000)
-    assert len(module.choose_triplets(codes, "auto", rng)) == 30 * 10 * 10
-    assert len(module.choose_triplets(codes, "all", rng)) == 30 * 14 * 15
-    assert len(module.choose_triplets(codes, 2, rng)) == 30 * 2 * 2
+    assert len(module.choose_triplets(Targets.of_classes(codes), "auto", rng)) == 30 * 10 * 10
+    assert len(module.choose_triplets(Targets.of_classes(codes), "all", rng)) == 30 * 14 * 15
+    assert len(module.choose_triplets(Targets.of_classes(codes), 2, rng)) == 30 * 2 * 2
 
 
 def test_change_ignores_rotation_and_unit():
@@ -358,7 +365,7 @@ def test_entropic_gradient_is_that_of_the_solved_objective(labelled):
     w = np.random.default_rng(2).normal(size=(2, 3))
     problem = module.Problem(measures, np.ones(3), np.ones(3, dtype=bool), options, 1)
     problem = problem.with_epsilon(problem.project(w))
-    objective = problem.objective(all_triplets(codes), 1.0)
+    objective = problem.objective(all_triplets(Targets.of_classes(codes)), 1.0)
     solved = problem.solve(problem.project(w), objective.triplets.pairs)
 
     def value(components):
@@ -377,7 +384,7 @@ def test_only_as_many_cells_as_asked_for_take_part_in_the_closed_form(labelled, 
     few = fit((measures.thinned(4), codes), scale=None, refine_cells=4)
     by_limit = fit((measures, codes), scale=None, max_cells=4, refine_cells=4)
     np.testing.assert_array_equal(by_limit.metric.components, few.metric.components)
-    pairs = all_triplets(codes).pairs
+    pairs = all_triplets(Targets.of_classes(codes)).pairs
     limit = module.cells_per_sample
     assert limit(measures, pairs, "auto") == limit(measures, pairs, None) == measures.sizes.max()
     monkeypatch.setattr(module, "_MIN_CELLS", 2)

@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from scggml.core import all_triplets, n_all_triplets, sample_triplets
+from scggml.core import Targets, all_triplets, n_all_triplets, sample_triplets
 
 COHORTS = {
     "two classes": [0, 1, 0, 1, 1],
@@ -39,9 +39,9 @@ def share_per_class_pair(triplets, codes):
 @pytest.mark.parametrize("codes", COHORTS.values(), ids=COHORTS)
 def test_all_triplets_are_the_enumerated_ones(codes):
     codes = np.array(codes)
-    triplets = all_triplets(codes)
+    triplets = all_triplets(Targets.of_classes(codes))
     assert as_set(triplets) == enumerated(codes)
-    assert len(triplets) == n_all_triplets(codes)
+    assert len(triplets) == n_all_triplets(Targets.of_classes(codes))
     assert triplets.n_measures == len(codes)
 
 
@@ -50,7 +50,11 @@ def test_all_triplets_are_the_enumerated_ones(codes):
 def test_class_pairs_weigh_alike(codes, n_neighbors):
     codes = np.array(codes)
     rng = np.random.default_rng(0)
-    triplets = all_triplets(codes) if n_neighbors is None else sample_triplets(codes, n_neighbors, rng)
+    triplets = (
+        all_triplets(Targets.of_classes(codes))
+        if n_neighbors is None
+        else sample_triplets(Targets.of_classes(codes), n_neighbors, rng)
+    )
     shares = share_per_class_pair(triplets, codes)
     paired = [c for c in range(codes.max() + 1) if (codes == c).sum() > 1]
     assert set(shares) == {(c, other) for c in paired for other in range(codes.max() + 1) if other != c}
@@ -60,7 +64,7 @@ def test_class_pairs_weigh_alike(codes, n_neighbors):
 
 def test_anchors_of_a_class_weigh_alike():
     codes = np.array(COHORTS["unbalanced"])
-    triplets = all_triplets(codes)
+    triplets = all_triplets(Targets.of_classes(codes))
     per_anchor = np.bincount(triplets.anchor, triplets.weight)
     for code in range(3):
         np.testing.assert_allclose(per_anchor[codes == code], 1 / 3 / (codes == code).sum(), rtol=1e-12)
@@ -69,7 +73,7 @@ def test_anchors_of_a_class_weigh_alike():
 @pytest.mark.parametrize("n_neighbors", [1, 3, 100])
 def test_sampled_triplets_are_legal_and_limited(n_neighbors):
     codes = np.array(COHORTS["unbalanced"])
-    triplets = sample_triplets(codes, n_neighbors, np.random.default_rng(1))
+    triplets = sample_triplets(Targets.of_classes(codes), n_neighbors, np.random.default_rng(1))
     assert as_set(triplets) <= enumerated(codes)
     counts = np.bincount(codes)
     for anchor, code in enumerate(codes):
@@ -84,13 +88,18 @@ def test_sampled_triplets_are_legal_and_limited(n_neighbors):
 
 def test_samples_differ_by_generator_only():
     codes = np.tile([0, 1], 10)
-    one, same, other = (as_set(sample_triplets(codes, 2, np.random.default_rng(seed))) for seed in (0, 0, 1))
+    one, same, other = (
+        as_set(sample_triplets(Targets.of_classes(codes), 2, np.random.default_rng(seed))) for seed in (0, 0, 1)
+    )
     assert one == same != other
 
 
 def test_pairs_and_their_rows():
     codes = np.array(COHORTS["unbalanced"])
-    for triplets in (all_triplets(codes), sample_triplets(codes, 1, np.random.default_rng(2))):
+    for triplets in (
+        all_triplets(Targets.of_classes(codes)),
+        sample_triplets(Targets.of_classes(codes), 1, np.random.default_rng(2)),
+    ):
         pairs = triplets.pairs
         assert (pairs[:, 0] < pairs[:, 1]).all()
         assert len(np.unique(pairs, axis=0)) == len(pairs)
@@ -100,7 +109,7 @@ def test_pairs_and_their_rows():
 
 
 def test_subset_rescales_weights_and_needs_only_its_pairs():
-    triplets = all_triplets(np.array(COHORTS["unbalanced"]))
+    triplets = all_triplets(Targets.of_classes(np.array(COHORTS["unbalanced"])))
     index = np.array([3, 0, 40])
     part = triplets.subset(index)
     np.testing.assert_array_equal(part.anchor, triplets.anchor[index])
@@ -113,4 +122,4 @@ def test_subset_rescales_weights_and_needs_only_its_pairs():
 def test_number_of_triplets_does_not_overflow():
     codes = np.repeat([0, 1], 3_000_000)
     n = 3_000_000
-    assert n_all_triplets(codes) == 2 * n * (n - 1) * n
+    assert n_all_triplets(Targets.of_classes(codes)) == 2 * n * (n - 1) * n

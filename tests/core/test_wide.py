@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from scggml.core import Measures, feature_scale, solve_pairs, square_pairs, transport_discriminant
+from scggml.core import Measures, Targets, feature_scale, solve_pairs, square_pairs, transport_discriminant
 from scggml.core import _discriminant as discriminant
 from scggml.core import _wide as module
 
@@ -84,9 +84,9 @@ def test_wide_metric_is_that_of_the_matrices(monkeypatch, kind, whitening, ridge
     pairs = square_pairs(len(measures))
     plans = solve_pairs(measures.scaled(~constant / scale), pairs, keep_plans=True).plans
     options = {"scale": scale, "active": ~constant, "n_comps": 6, "ridge": ridge, "power": 1.0, "whitening": whitening}
-    full = transport_discriminant(measures, plans, pairs, codes, **options)
+    full = transport_discriminant(measures, plans, pairs, Targets.of_classes(codes), **options)
     monkeypatch.setattr(discriminant, "WIDE", 10)
-    wide = transport_discriminant(measures, plans, pairs, codes, **options)
+    wide = transport_discriminant(measures, plans, pairs, Targets.of_classes(codes), **options)
     assert wide.shape == full.shape
     np.testing.assert_array_equal(wide[:, 5], 0)
     expected = full.T @ full
@@ -106,7 +106,16 @@ def test_single_precision_stays_and_is_enough(monkeypatch):
         pairs = square_pairs(len(measures))
         plans = solve_pairs(measures.scaled(~constant / scale), pairs, keep_plans=True).plans
         w = transport_discriminant(
-            measures, plans, pairs, codes, scale=scale, active=~constant, n_comps=6, ridge=0.3, power=1.0, whitening=0.5
+            measures,
+            plans,
+            pairs,
+            Targets.of_classes(codes),
+            scale=scale,
+            active=~constant,
+            n_comps=6,
+            ridge=0.3,
+            power=1.0,
+            whitening=0.5,
         )
         metrics.append(w.T @ w)
         assert {product.dtype for product in seen} == {np.dtype(dtype)}
@@ -122,7 +131,7 @@ def test_threads_do_not_change_a_bit(monkeypatch):
     plans = solve_pairs(measures.scaled(~constant / scale), pairs, keep_plans=True).plans
     one, two = (
         transport_discriminant(
-            measures, plans, pairs, codes, scale=scale, active=~constant, n_comps=6, ridge=0.3, power=1.0,
+            measures, plans, pairs, Targets.of_classes(codes), scale=scale, active=~constant, n_comps=6, ridge=0.3, power=1.0,
             whitening=0.5, n_jobs=n_jobs,
         )
         for n_jobs in (1, 2)

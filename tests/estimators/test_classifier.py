@@ -191,7 +191,7 @@ def test_bad_parameters_are_refused(options, error, text):
         (X2, ["a"] * 10, "only the class .*a"),
         (X2, [*TWO[:-1], "rare"], "found one in rare"),
         (X2, TWO[:-1], "each of the 10 samples"),
-        (X2, None, "y must hold one class per sample"),
+        (X2, None, "y must hold one value per sample"),
         ([X2[0][:, :2], *X2[1:]], TWO, "same number of features"),
         ([X2[0] * np.nan, *X2[1:]], TWO, r"X\[0\] has .* values that are NaN or infinite"),
         ([X2[0][:0], *X2[1:]], TWO, "at least .* cells, found 0 in the sample at position 0"),

@@ -327,7 +327,7 @@ def test_bad_samples_are_refused(samples, error, text):
 @pytest.mark.parametrize(
     ("labels", "error", "text"),
     [
-        (None, ValueError, "y must hold one class per sample, found None"),
+        (None, ValueError, "y must hold one value per sample, found None"),
         (Y[:-1], ValueError, r"each of the 12 samples, found shape \(11,\)"),
         (Y[:, None], ValueError, r"each of the 12 samples, found shape \(12, 1\)"),
         (["same"] * 12, ValueError, "y has only the class .*same.*at least two classes"),

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from scipy.stats import kstest
 
-from scggml.core import Measures, PairMoments, pairwise_distances, solve_pairs, square_pairs, transport_discriminant
+from scggml.core import (
+    Measures,
+    PairMoments,
+    Targets,
+    pairwise_distances,
+    solve_pairs,
+    square_pairs,
+    transport_discriminant,
+)
 from scggml.evaluation import Exchange, learned_margin, mean_margin, permutation_tests, pseudo_f
 
 
@@ -122,7 +130,7 @@ def test_held_out_distances_are_those_of_metrics_without_the_sample():
         rest = measures.take(left)
         _, of_rest, of_pairs = moments_of(rest)
         components = transport_discriminant(
-            rest, of_rest, of_pairs, codes[left], scale=one, active=one > 0, n_comps=3, **options
+            rest, of_rest, of_pairs, Targets.of_classes(codes[left]), scale=one, active=one > 0, n_comps=3, **options
         )
         expected = []
         for j in left:

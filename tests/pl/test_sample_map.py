@@ -122,7 +122,37 @@ def test_labels_components_title_and_basis(sdata, ax):
     assert ax.get_aspect() == "auto"
 
 
+def test_trajectory(ax):
+    rng = np.random.default_rng(0)
+    time = rng.permutation(30) / 29
+    sdata = AnnData(obs=pd.DataFrame({"ggml_pseudotime": time}, index=[f"s{i}" for i in range(30)]))
+    angle = np.pi * time
+    sdata.obsm["X_mds"] = np.stack([-np.cos(angle), np.sin(angle)], axis=1)
+    sg.pl.sample_map(sdata, trajectory=True, ax=ax)
+    path = ax.lines[-1].get_xydata()
+    # from the first sample to the last, near the half circle that the samples lie on
+    assert np.linalg.norm(path[0] - [-1, 0]) < 0.2 and (np.diff(path[:, 0]) > 0).all()
+    assert abs(np.linalg.norm(path, axis=1) - 1).max() < 0.2
+    assert np.linalg.norm(np.array(ax.texts[-1].xy) - [1, 0]) < 0.2  # the tip of the arrow
+    sdata.obs["back"] = 1 - time
+    other = Figure().subplots()
+    sg.pl.sample_map(sdata, trajectory="back", ax=other)
+    np.testing.assert_allclose(other.lines[-1].get_xydata()[0], ax.texts[-1].xy, atol=1e-9)
+
+
+def test_trajectory_of_few_samples_and_ties(sdata, ax):
+    sdata.obs["ggml_pseudotime"] = [0.0, 0, 0, 0, 1, 1, 1, 1]
+    sg.pl.sample_map(sdata, color="label", trajectory=True, ax=ax)
+    assert np.isfinite(ax.lines[-1].get_xydata()).all()
+    plain = Figure().subplots()
+    sg.pl.sample_map(sdata, ax=plain)
+    assert not plain.lines and not plain.texts
+
+
 CASES = {
+    "trajectory": ({"trajectory": True}, KeyError, ["trajectory", "obs['ggml_pseudotime']", "sg.tl.order_samples"]),
+    "trajectory column": ({"trajectory": "label"}, ValueError, ["trajectory='label'", "numbers"]),
+    "trajectory number": ({"trajectory": 3}, TypeError, ["trajectory", "3"]),
     "basis": ({"basis": "umap"}, KeyError, ["basis='umap'", "X_umap", "X_mds", "sg.tl.embed_samples(sdata, 'umap')"]),
     "color": ({"color": "state"}, KeyError, ["color='state'", "sample, label, age, n_cells"]),
     "palette": ({"color": "label", "palette": {"well": "red"}}, ValueError, ["palette", "sick", "obs['label']"]),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ._measures import Points
 
-Cost: TypeAlias = Literal["euclidean", "cityblock", "cosine"]
+Cost: TypeAlias = Literal["euclidean", "cityblock", "cosine", "sqeuclidean"]  # the last gives no distance: barycenters
 
 COSTS = ("euclidean", "cityblock", "cosine")
 

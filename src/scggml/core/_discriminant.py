@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from ._measures import Measures, Points
     from ._plans import Plans
+    from ._targets import Targets
 
 WIDE = 3000  # features beyond which nothing of size features x features is formed
 _NEGLIGIBLE = 1e-4  # directions that weigh less than this fraction of the first are dropped
@@ -31,7 +32,7 @@ def transport_discriminant(
     measures: Measures,
     plans: Plans | EntropicTransport,
     pairs: NDArray[np.int64],
-    codes: NDArray[np.integer],
+    targets: Targets,
     *,
     scale: NDArray[np.float64],
     active: NDArray[np.bool_],
@@ -52,14 +53,16 @@ def transport_discriminant(
     metric back, 1 the Mahalanobis metric of the within-class moments. The ridge, which is added to `S_w` alone, turns the
     metric away from directions with little spread.
 
+    Of ordered labels, `S_b` takes pairs with different labels as much as these are apart, and `R` is contrasted (`metric_matrix`).
+
     Parameters
     ----------
     measures
         Training samples with raw points.
     plans, pairs
         Transport plans of the pairs of measures, (n_pairs, 2), sparse or entropic.
-    codes
-        Class of each measure, (n_measures,).
+    targets
+        Label of each measure.
     scale, active
         Unit of each feature, and which features vary, (n_features,).
     n_comps
@@ -76,7 +79,7 @@ def transport_discriminant(
     n_jobs
         Threads for the moments; the result does not depend on it.
     """
-    within, between = class_balanced_weights(pairs, codes, sample_weights)
+    within, between = targets.pair_weights(pairs, sample_weights)
     moments: Iterable[NDArray[np.float64]]
     if isinstance(plans, EntropicTransport):
         moments = (plans.second_moment(measures.points, weights) for weights in (within, between))
@@ -86,7 +89,7 @@ def transport_discriminant(
         if measures.n_features > WIDE:
             vectors = wide_discriminant(
                 measures.points, *(plans.laplacian(weights, n_points) for weights in entry_weights),
-                unit=active / scale, n_comps=n_comps, ridge=ridge, whitening=whitening, n_jobs=n_jobs,
+                unit=active / scale, n_comps=n_comps, ridge=ridge, whitening=whitening, contrast=targets.contrast, n_jobs=n_jobs,
             )  # fmt: skip
             return _as_components(vectors)
         with single_threaded_blas:
@@ -97,7 +100,17 @@ def transport_discriminant(
     s_w, s_b = moments
     keep = np.flatnonzero(active)
     return _as_components(
-        _leading(s_w, s_b, scale, keep, n_comps=n_comps, ridge=ridge, power=power, whitening=whitening)
+        _leading(
+            s_w,
+            s_b,
+            scale,
+            keep,
+            n_comps=n_comps,
+            ridge=ridge,
+            power=power,
+            whitening=whitening,
+            contrast=targets.contrast,
+        )
     )
 
 
@@ -111,11 +124,12 @@ def _leading(
     ridge: float,
     power: float,
     whitening: float,
+    contrast: float,
 ) -> NDArray[np.float64]:
     """Return the scaled leading eigenvectors of the metric that raw moments within and between classes suggest."""
     unit = np.outer(scale[keep], scale[keep])
     s_w, s_b = (moment[np.ix_(keep, keep)] / unit for moment in (s_w, s_b))
-    metric = metric_matrix(s_w, s_b, ridge=ridge, power=power, whitening=whitening)
+    metric = metric_matrix(s_w, s_b, ridge=ridge, power=power, whitening=whitening, contrast=contrast)
     top = [max(0, len(keep) - n_comps), len(keep) - 1]
     spectrum, vectors = scipy.linalg.eigh(metric, subset_by_index=top)
     whole = np.zeros((len(scale), len(spectrum)))
@@ -124,9 +138,19 @@ def _leading(
 
 
 def metric_matrix(
-    s_w: NDArray[np.float64], s_b: NDArray[np.float64], *, ridge: float, power: float, whitening: float
+    s_w: NDArray[np.float64],
+    s_b: NDArray[np.float64],
+    *,
+    ridge: float,
+    power: float,
+    whitening: float,
+    contrast: float = 0.0,
 ) -> NDArray[np.float64]:
-    """Return the metric of moments within and between classes, (..., d, d) like these."""
+    """Return the metric of moments within and between classes, (..., d, d) like these.
+
+    With `contrast`, `R` is replaced by the positive part of `R - contrast * I`, or of `R - contrast * r I` where its largest eigenvalue
+    r is less than one: transport between samples with the same label has `R = I`, and what goes with the label is little beside it.
+    """
     d = s_w.shape[-1]
     spread = np.maximum(*(np.trace(s, axis1=-2, axis2=-1) * unit for s, unit in ((s_w, 1.0), (s_b, 1e-8))))
     s_w = s_w + max(ridge, 1e-10) / d * spread[..., None, None] * np.eye(d)
@@ -134,7 +158,8 @@ def metric_matrix(
     variances = np.maximum(variances, 1e-12 * variances[..., -1:])
     root = axes / np.sqrt(variances)[..., None, :]  # S_w^(-1/2), up to the rotation by `axes` that cancels below
     ratios, directions = np.linalg.eigh(np.swapaxes(root, -1, -2) @ s_b @ root)
-    ratios = np.maximum(ratios / ratios[..., -1:], 0.0)  # the metric has no unit of its own
+    ratios = np.maximum(ratios - contrast * np.minimum(ratios[..., -1:], 1.0), 0.0)
+    ratios = ratios / ratios[..., -1:]  # the metric has no unit of its own
     factor = (axes * (variances ** (-whitening / 2))[..., None, :]) @ (
         directions * (ratios ** (power / 2))[..., None, :]
     )
@@ -154,23 +179,6 @@ def default_ridge(measures: Measures) -> float:
     """Return a ridge that grows with the number of features per cell, and with it the noise in the moments' small directions."""
     n_points, n_features = measures.points.shape
     return 0.03 + 3 * n_features / n_points
-
-
-def class_balanced_weights(
-    pairs: NDArray[np.int64], codes: NDArray[np.integer], sample_weights: NDArray[np.float64] | None = None
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return weights (n_pairs,) for the mean over classes of same-class pairs, and over class pairs of the others."""
-    n_classes = int(codes.max()) + 1
-    left, right = np.sort(codes[pairs], axis=1).T
-    group = left * n_classes + right
-    share = np.ones(len(pairs)) if sample_weights is None else sample_weights[pairs].prod(axis=1)
-    totals = np.bincount(group, share, minlength=n_classes**2)
-    same = left == right
-    weights = []
-    for mask in (same, ~same):
-        n_groups = len(np.unique(group[mask & (share > 0)]))
-        weights.append(np.where(mask & (share > 0), share / np.maximum(n_groups * totals[group], 1e-300), 0.0))
-    return weights[0], weights[1]
 
 
 def second_moment(points: Points, half_laplacian: sp.csr_array) -> NDArray[np.float64]:

@@ -119,6 +119,11 @@ class Measures:
         return np.diff(self.offsets)
 
     @property
+    def are_uniform(self) -> bool:
+        """Whether all points of a measure weigh alike."""
+        return bool(np.allclose(self.weights * np.repeat(self.sizes, self.sizes), 1.0))
+
+    @property
     def n_features(self) -> int:
         """Width of the points."""
         return int(self.points.shape[1])

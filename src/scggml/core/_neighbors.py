@@ -46,6 +46,24 @@ def class_scores(
     return (votes + bonus) / k
 
 
+def neighbor_means(
+    distances: NDArray[np.float64], values: NDArray[np.float64], *, n_neighbors: int
+) -> NDArray[np.float64]:
+    """Return the mean value of the nearest labelled samples of each new sample, (n_new,).
+
+    Parameters
+    ----------
+    distances
+        Distances of new to labelled samples, (n_new, n_labelled).
+    values
+        Number or grade of each labelled sample, (n_labelled,).
+    n_neighbors
+        Number of neighbours, at most all.
+    """
+    nearest = np.argsort(distances, axis=1, kind="stable")[:, :n_neighbors]
+    return np.asarray(values[nearest].mean(axis=1))
+
+
 def class_neighbors(counts: NDArray[np.integer], n_neighbors: int) -> NDArray[np.float64]:
     """Return how many nearest samples of each class to look at, (n_classes,), fractions included.
 

@@ -23,7 +23,8 @@ Regularizer: TypeAlias = Literal["frobenius", "l1", "l21", "nuclear", "max_colum
 class Objective:
     """Hinge over triplets plus a regulariser.
 
-    Absolute: `sum_t w_t relu(D(anchor, positive) - D(anchor, negative) + margin) + reg * R(W)`, as in the paper.
+    Absolute: `sum_t w_t relu(D(anchor, positive) - D(anchor, negative) + m_t margin) + reg * R(W)`, as in the paper, where all
+    `m_t` are one.
     Relative: the same with every distance, and `R(W) / reference`, divided by the median distance. It does not change
     when `W` is multiplied by a number, so that it cannot be lowered by blowing up the metric.
 
@@ -81,13 +82,13 @@ def hinge(triplets: Triplets, distances: NDArray[np.float64], margin: float) -> 
     distances
         Distance of each of `triplets.pairs`, (n_pairs,).
     margin
-        Required difference, in the unit of the distances.
+        Required difference of a triplet of margin one, in the unit of the distances.
 
     Returns
     -------
     The value, and its derivative with respect to each distance, (n_pairs,).
     """
-    slack = distances[triplets.same] - distances[triplets.other] + margin
+    slack = distances[triplets.same] - distances[triplets.other] + margin * triplets.margin
     active = slack > 0
     weight = triplets.weight[active]
     pull = np.bincount(triplets.same[active], weight, minlength=len(distances))

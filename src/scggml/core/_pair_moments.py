@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse.linalg
 
 from ._discriminant import WIDE, metric_matrix, second_moment
+from ._targets import Targets
 from ._threads import single_threaded_blas
 
 if TYPE_CHECKING:
@@ -64,7 +65,13 @@ class PairMoments:
         return cls(packed, d)
 
     def held_out_distances(
-        self, codes: NDArray[np.integer], *, ridge: float, power: float, whitening: float
+        self,
+        codes: NDArray[np.integer],
+        *,
+        blocks: NDArray[np.integer] | None = None,
+        ridge: float,
+        power: float,
+        whitening: float,
     ) -> NDArray[np.float64]:
         """Return root mean squared transport under metrics that were learned without the sample of each row, (n, n).
 
@@ -75,40 +82,55 @@ class PairMoments:
         ----------
         codes
             Class of each sample, 0..n_classes-1; at least three samples of each class.
+        blocks
+            Samples of different classes are compared within these only, (n_samples,), as in `Targets`.
         ridge, power, whitening
             As in `transport_discriminant`.
         """
-        within, between = self._moments_without_each(codes)
+        within, between = self._moments_without_each(codes, blocks)
         metrics = metric_matrix(
             unpack(within, self.n_features),
             unpack(between, self.n_features),
             ridge=ridge,
             power=power,
             whitening=whitening,
+            contrast=Targets.of_classes(codes, blocks).contrast,
         )
         squared = np.einsum("ijq,iq->ij", self.packed, pack(metrics), optimize=True)
         return np.sqrt(np.maximum(squared, 0.0))
 
-    def _moments_without_each(self, codes: NDArray[np.integer]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _moments_without_each(
+        self, codes: NDArray[np.integer], blocks: NDArray[np.integer] | None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return packed moments within and between classes without each sample in turn, (n, q) both."""
-        n_classes = int(codes.max()) + 1
-        is_class = (codes[:, None] == np.arange(n_classes)).astype(np.float64)
-        to_class = np.einsum("ijq,jc->icq", self.packed, is_class, optimize=True)
-        total = np.einsum("icq,ib->bcq", to_class, is_class, optimize=True)  # ordered pairs
-        counts = is_class.sum(axis=0)
-        left = counts - is_class  # samples of each class without sample i, (n, c)
-        within = np.zeros((len(codes), self.packed.shape[2]))
-        between = np.zeros_like(within)
+        n = len(codes)
+        is_class = (codes[:, None] == np.arange(int(codes.max()) + 1)).astype(np.float64)
+        others = 1.0 - np.eye(n)
+        comparable = others if blocks is None else others * (blocks[:, None] == blocks)
+        return self._means_without_each(is_class, others, same=True), self._means_without_each(
+            is_class, comparable, same=False
+        )
+
+    def _means_without_each(
+        self, is_class: NDArray[np.float64], compared: NDArray[np.float64], *, same: bool
+    ) -> NDArray[np.float64]:
+        """Return the mean over classes, or over pairs of classes, of the mean over compared pairs, without each sample in turn."""
+        n_classes = is_class.shape[1]
+        # ordered pairs: moments and number of those of each sample with each class, and of each two classes
+        moments = np.einsum("ij,ijq,jc->icq", compared, self.packed, is_class, optimize=True)
+        numbers = compared @ is_class
+        total_moments = np.einsum("icq,ib->bcq", moments, is_class, optimize=True)
+        total_numbers = is_class.T @ numbers
+        result, n_groups = np.zeros((len(is_class), self.packed.shape[2])), np.zeros(len(is_class))
         for b in range(n_classes):
-            for c in range(b, n_classes):
-                part = total[b, c] - is_class[:, b, None] * to_class[:, c]
-                if b == c:
-                    part = part - is_class[:, b, None] * to_class[:, b]
-                    within += part / (left[:, b] * (left[:, b] - 1))[:, None]
-                else:
-                    part = part - is_class[:, c, None] * to_class[:, b]
-                    between += part / (left[:, b] * left[:, c])[:, None]
-        return within / n_classes, between / (n_classes * (n_classes - 1) / 2)
+            for c in [b] if same else range(b + 1, n_classes):
+                of_b, of_c = is_class[:, b], is_class[:, c]
+                left = total_numbers[b, c] - of_b * numbers[:, c] - of_c * numbers[:, b]
+                mean = total_moments[b, c] - of_b[:, None] * moments[:, c] - of_c[:, None] * moments[:, b]
+                known = left > 0.5
+                result += np.where(known[:, None], mean, 0.0) / np.where(known, left, 1.0)[:, None]
+                n_groups += known
+        return result / np.maximum(n_groups, 1.0)[:, None]
 
 
 def pack(matrices: NDArray[np.float64]) -> NDArray[np.float64]:

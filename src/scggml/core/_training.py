@@ -1,4 +1,4 @@
-"""Start, refine, stop: from samples and classes to a ground metric."""
+"""Start, refine, stop: from samples and labels to a ground metric."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from ._measures import Measures
     from ._problem import Solved
+    from ._targets import Targets
 
 logger = logging.getLogger(__name__)
 
@@ -70,20 +71,20 @@ class TrainingResult:
 
 def train(
     measures: Measures,
-    codes: NDArray[np.integer],
+    targets: Targets,
     options: TrainingOptions,
     *,
     rng: np.random.Generator,
     n_jobs: int | None = None,
 ) -> TrainingResult:
-    """Learn a ground metric from samples and their classes.
+    """Learn a ground metric from samples and their labels.
 
     Parameters
     ----------
     measures
         One measure per sample, raw points.
-    codes
-        Class of each sample, 0..n_classes-1, (n_samples,).
+    targets
+        Label of each sample.
     options
         How to train.
     rng
@@ -97,12 +98,12 @@ def train(
     """
     # for small matrices more threads mostly wait for one another, and keep a core busy while they wait for more
     with single_threaded_blas if measures.n_features <= _NARROW else nullcontext():
-        return _train(measures, codes, options, rng, n_jobs)
+        return _train(measures, targets, options, rng, n_jobs)
 
 
 def _train(
     measures: Measures,
-    codes: NDArray[np.integer],
+    targets: Targets,
     options: TrainingOptions,
     rng: np.random.Generator,
     n_jobs: int | None,
@@ -113,9 +114,9 @@ def _train(
         raise ValueError(msg)
     problem = Problem(measures, scale, ~constant, options, n_jobs)
     start_rng, triplet_rng, batch_rng = rng.spawn(3)
-    triplets = choose_triplets(codes, options.triplets, triplet_rng)
+    triplets = choose_triplets(targets, options.triplets, triplet_rng)
     limit = cells_per_sample(measures, triplets.pairs, options.max_cells)
-    components = _start(replace(problem, measures=measures.thinned(limit)), codes, triplets.pairs, start_rng)
+    components = _start(replace(problem, measures=measures.thinned(limit)), targets, triplets.pairs, start_rng)
     logger.debug(
         "training on %d samples, %d cells, %d features: %d components, %d triplets over %d pairs",
         len(measures), len(measures.weights), measures.n_features, len(components), len(triplets), len(triplets.pairs),
@@ -127,13 +128,11 @@ def _train(
     return _fit_batches(problem, components, triplets, options.batch_size, batch_rng)
 
 
-def choose_triplets(
-    codes: NDArray[np.integer], kind: Literal["auto", "all"] | int, rng: np.random.Generator
-) -> Triplets:
+def choose_triplets(targets: Targets, kind: Literal["auto", "all"] | int, rng: np.random.Generator) -> Triplets:
     """Return the triplets that training sees, whose pairs the closed form takes."""
     if kind == "auto":
-        kind = "all" if n_all_triplets(codes) <= _MAX_TRIPLETS else _AUTO_NEIGHBORS
-    return all_triplets(codes) if kind == "all" else sample_triplets(codes, kind, rng)
+        kind = "all" if n_all_triplets(targets) <= _MAX_TRIPLETS else _AUTO_NEIGHBORS
+    return all_triplets(targets) if kind == "all" else sample_triplets(targets, kind, rng)
 
 
 def cells_per_sample(measures: Measures, pairs: NDArray[np.int64], max_cells: Literal["auto"] | int | None) -> int:
@@ -160,7 +159,7 @@ def cells_per_sample(measures: Measures, pairs: NDArray[np.int64], max_cells: Li
 
 
 def _start(
-    problem: Problem, codes: NDArray[np.integer], pairs: NDArray[np.int64], rng: np.random.Generator
+    problem: Problem, targets: Targets, pairs: NDArray[np.int64], rng: np.random.Generator
 ) -> NDArray[np.float64]:
     options, measures = problem.options, problem.measures
     n_active = int(problem.active.sum())
@@ -183,7 +182,7 @@ def _start(
             measures,
             solved if isinstance(solved, EntropicTransport) else solved.known_plans,
             pairs,
-            codes,
+            targets,
             scale=problem.scale,
             active=problem.active,
             n_comps=n_comps,

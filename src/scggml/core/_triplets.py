@@ -11,6 +11,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ._targets import Targets
+
 
 @dataclass(frozen=True, eq=False)
 class Triplets:
@@ -22,6 +24,8 @@ class Triplets:
         Indices of measures, (n_triplets,).
     weight
         Share of each triplet in the objective, (n_triplets,); sums to one.
+    margin
+        Margin of each triplet in units of the objective's, (n_triplets,).
     n_measures
         Number of measures that the indices refer to.
     """
@@ -30,6 +34,7 @@ class Triplets:
     positive: NDArray[np.int32]
     negative: NDArray[np.int32]
     weight: NDArray[np.float64]
+    margin: NDArray[np.float64]
     n_measures: int
 
     def __len__(self) -> int:
@@ -39,7 +44,12 @@ class Triplets:
         """Return the triplets at `index`, their weights rescaled to sum to one."""
         weight = self.weight[index]
         return Triplets(
-            self.anchor[index], self.positive[index], self.negative[index], weight / weight.sum(), self.n_measures
+            self.anchor[index],
+            self.positive[index],
+            self.negative[index],
+            weight / weight.sum(),
+            self.margin[index],
+            self.n_measures,
         )
 
     @cached_property
@@ -66,58 +76,75 @@ class Triplets:
         return unique, inverse
 
 
-def n_all_triplets(codes: NDArray[np.integer]) -> int:
+def n_all_triplets(targets: Targets) -> int:
     """Return how many triplets `all_triplets` makes."""
-    counts = np.bincount(codes).astype(object)  # Python integers: no overflow for large cohorts
-    return int(sum(c * (c - 1) * (len(codes) - c) for c in counts))
+    if targets.kind == "class" and targets.blocks is None:
+        counts = np.bincount(targets.codes).astype(object)  # Python integers: no overflow for large cohorts
+        return int(sum(c * (c - 1) * (len(targets) - c) for c in counts))
+    total = 0
+    for anchor in range(len(targets)):
+        positives, negatives = _candidates(targets, anchor)
+        near = np.sort(targets.differences(anchor, positives))
+        total += int(np.searchsorted(near, targets.differences(anchor, negatives), side="left").sum())
+    return total
 
 
-def all_triplets(codes: NDArray[np.integer]) -> Triplets:
-    """Return every triplet; each ordered pair of classes (anchor's, negative's) has the same total weight."""
-    return _combine(codes, [np.flatnonzero(codes == c) for c in range(int(codes.max()) + 1)], None, None)
+def all_triplets(targets: Targets) -> Triplets:
+    """Return every triplet; each ordered pair of classes (anchor's, negative's) has the same total weight.
+
+    Of ordered labels, every triplet whose positive is closer to the anchor than its negative is. Its margin grows with how much.
+    Each label of an anchor has the same total weight.
+    """
+    return _combine(targets, None, None)
 
 
-def sample_triplets(codes: NDArray[np.integer], n_neighbors: int, rng: np.random.Generator) -> Triplets:
-    """Return random triplets: per anchor `n_neighbors` positives combined with as many negatives of each other class."""
-    return _combine(codes, [np.flatnonzero(codes == c) for c in range(int(codes.max()) + 1)], n_neighbors, rng)
+def sample_triplets(targets: Targets, n_neighbors: int, rng: np.random.Generator) -> Triplets:
+    """Return random triplets: per anchor `n_neighbors` positives combined with as many negatives of each other class.
+
+    Of ordered labels, with as many negatives.
+    """
+    return _combine(targets, n_neighbors, rng)
 
 
-def _combine(
-    codes: NDArray[np.integer],
-    members: list[NDArray[np.int64]],
-    n_neighbors: int | None,
-    rng: np.random.Generator | None,
-) -> Triplets:
+def _candidates(targets: Targets, anchor: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the samples that can be positives and negatives of an anchor."""
+    others = np.delete(np.arange(len(targets)), anchor)
+    apart = targets.differences(anchor, others)
+    positives = others[apart == 0] if targets.kind == "class" else others
+    return positives, others[(apart > 0) & targets.comparable(anchor, others)]
+
+
+def _combine(targets: Targets, n_neighbors: int | None, rng: np.random.Generator | None) -> Triplets:
     def draw(candidates: NDArray[np.int64]) -> NDArray[np.int64]:
         if n_neighbors is None or rng is None:
             return candidates
         return rng.choice(candidates, size=min(n_neighbors, len(candidates)), replace=False)
 
+    codes = targets.codes
+    counts = np.bincount(codes)
     parts: list[tuple[NDArray, NDArray, NDArray, NDArray]] = []
-    n_class_pairs = len(members) * (len(members) - 1)
-    for anchor, code in enumerate(codes):
-        positives = draw(members[code][members[code] != anchor])
-        for other, candidates in enumerate(members):
-            if other == code:
-                continue
-            negatives = draw(candidates)
-            count = len(positives) * len(negatives)
-            if count == 0:
-                continue
-            share = 1.0 / (n_class_pairs * len(members[code]) * count)
-            parts.append(
-                (
-                    np.full(count, anchor),
-                    np.repeat(positives, len(negatives)),
-                    np.tile(negatives, len(positives)),
-                    np.full(count, share),
-                )
-            )
-    anchor_, positive, negative, weight = (np.concatenate(column) for column in zip(*parts, strict=True))
+    for anchor in range(len(targets)):
+        candidates, far = _candidates(targets, anchor)
+        positives = draw(candidates)
+        groups = [far[codes[far] == c] for c in range(len(counts))] if targets.kind == "class" else [far]
+        for group in groups:
+            negatives = draw(group)
+            i, k = (grid.ravel() for grid in np.meshgrid(positives, negatives, indexing="ij"))
+            closer = targets.differences(anchor, i) < targets.differences(anchor, k)
+            i, k = i[closer], k[closer]
+            if len(i):
+                share = 1.0 / (counts[codes[anchor]] * len(i))
+                parts.append((np.full(len(i), anchor), i, k, np.full(len(i), share)))
+    if not parts:
+        msg = "no sample has both one with a like label and one with a different label to compare with"
+        raise ValueError(msg)
+    anchors, positive, negative, weight = (np.concatenate(column) for column in zip(*parts, strict=True))
+    lead = targets.differences(anchors, negative) - targets.differences(anchors, positive)
     return Triplets(
-        anchor_.astype(np.int32),
+        anchors.astype(np.int32),
         positive.astype(np.int32),
         negative.astype(np.int32),
         weight / weight.sum(),
-        len(codes),
+        lead / lead.mean(),
+        len(targets),
     )

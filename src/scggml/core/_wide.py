@@ -88,6 +88,7 @@ def wide_discriminant(
     n_comps: int,
     ridge: float,
     whitening: float,
+    contrast: float = 0.0,
     tol: float = 3e-3,
     n_jobs: int | None = None,
 ) -> NDArray[np.float64]:
@@ -111,6 +112,8 @@ def wide_discriminant(
         This fraction of the mean variance within classes is added to every direction.
     whitening
         As in `transport_discriminant`.
+    contrast
+        `S_b - contrast * S_w` takes the place of `S_b`; where that leaves nothing, `S_b` stays.
     tol
         Eigenvalues have settled when none changes by more than this fraction of the first.
     n_jobs
@@ -126,7 +129,16 @@ def wide_discriminant(
     spread = max(s_w.trace(), 1e-8 * s_b.trace())
     shift = max(ridge, 1e-10) * spread / n_active
     shrink = _inverse_power(s_w, shift, (1 + whitening) / 2, unit > 0)
-    values, vectors, _ = block_krylov(lambda block: shrink(s_b(shrink(block))), unit > 0, min(n_comps, n_active), tol)
+    n_comps = min(n_comps, n_active)
+
+    def contrasted(block: NDArray[np.float64]) -> NDArray[np.float64]:
+        inner = shrink(block)
+        moved = s_b(inner) - contrast * (s_w(inner) + shift * inner) if contrast else s_b(inner)
+        return shrink(moved)
+
+    values, vectors, _ = block_krylov(contrasted, unit > 0, n_comps, tol)
+    if values[0] <= 0:
+        values, vectors, _ = block_krylov(lambda block: shrink(s_b(shrink(block))), unit > 0, n_comps, tol)
     return vectors * np.sqrt(np.maximum(values, 0.0) / values[0]) * (unit > 0)[:, None]
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scggml import _validation as check
-from scggml.core import REGULARIZERS, SOLVERS, WIDE, Measures, TrainingOptions, as_points
+from scggml.core import LABEL_KINDS, REGULARIZERS, SOLVERS, WIDE, Measures, Targets, TrainingOptions, as_points
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,25 +54,48 @@ def _stack(x: Any, min_points: int, name: str) -> Measures:
     return Measures.from_arrays(clouds)
 
 
-def as_labels(y: Any, n_samples: int) -> NDArray[Any]:
+def as_labels(y: Any, n_samples: int, name: str = "y") -> NDArray[Any]:
     """Return one label per sample, without missing values."""
     if y is None:
-        msg = "y must hold one class per sample, found None"
+        msg = f"{name} must hold one value per sample, found None"
         raise ValueError(msg)
     labels = np.asarray(y)
     if labels.ndim != 1 or len(labels) != n_samples:
-        msg = f"y must hold one class for each of the {n_samples} samples, found shape {labels.shape}"
+        msg = f"{name} must hold one value for each of the {n_samples} samples, found shape {labels.shape}"
         raise ValueError(msg)
     # as given: an array of text turns NaN into "nan"
     n_missing = sum(label is None or type(label).__name__ == "NAType" or label != label for label in y)
     if n_missing:
-        msg = f"y has {n_missing} missing values"
+        msg = f"{name} has {n_missing} missing values"
         raise ValueError(msg)
     kinds = {isinstance(label, str) for label in y}
     if len(kinds) > 1:
-        msg = "y mixes text and numbers. Make all labels one type."
+        msg = f"{name} mixes text and numbers. Make all labels one type."
         raise TypeError(msg)
     return labels
+
+
+def as_targets(y: Any, n_samples: int, label_kind: Any, batches: Any = None) -> tuple[Targets, NDArray[Any]]:
+    """Return what to learn from, and the classes or grades in order (none of numbers)."""
+    check.check_choice("label_kind", label_kind, LABEL_KINDS)
+    labels = as_labels(y, n_samples)
+    blocks = None if batches is None else np.unique(as_labels(batches, n_samples, "batches"), return_inverse=True)[1]
+    if label_kind == "class":
+        check.check_classes(labels, name="y")
+        classes, codes = np.unique(labels, return_inverse=True)
+        targets = Targets.of_classes(codes, blocks)
+    else:
+        if labels.dtype.kind not in "biuf":
+            msg = f"y must hold numbers with label_kind={label_kind!r}, found {labels[0]!r}. Pass grades in their order as 0, 1, 2, ..."
+            raise TypeError(msg)
+        check.check_ordered(labels.astype(np.float64), label_kind, name="y")
+        classes, codes = np.unique(labels, return_inverse=True)
+        if label_kind == "ordinal":
+            targets = Targets(codes.astype(np.float64), label_kind, blocks)
+        else:
+            targets, classes = Targets(labels.astype(np.float64), label_kind, blocks), classes[:0]
+    check.check_blocks(targets.codes, blocks)
+    return targets, classes
 
 
 def training_options(params: dict[str, Any], n_features: int) -> TrainingOptions:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from scipy.stats import spearmanr
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from scggml import _validation as check
-from scggml.core import Entropic, class_scores, pairwise_distances, train
+from scggml.core import Entropic, class_scores, neighbor_means, pairwise_distances, train
 
-from ._checks import as_labels, as_measures, training_options
+from ._checks import as_labels, as_measures, as_targets, training_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     import scipy.sparse as sp
     from numpy.typing import NDArray
 
-    from scggml.core import GroundMetric, Measures, Regularizer, Solver
+    from scggml.core import GroundMetric, LabelKind, Measures, Regularizer, Solver
 
     Samples = Sequence[NDArray[np.floating] | sp.csr_array] | Measures
 
@@ -48,6 +49,11 @@ class GroundMetricLearner(TransformerMixin, BaseEstimator):
 
     Parameters
     ----------
+    label_kind
+        What labels are: "class"; "ordinal", grades in an order, given as numbers of which only the order counts; or "continuous",
+        numbers. Of ordered labels, :math:`S_w` takes pairs with like labels and :math:`S_b` the others as much as they are apart,
+        the closed form looks at what is longer between these than within (`R - 0.9 I` in the place of the ratio `R` of moments), and
+        triplets are those with :math:`|y_i - y_j| < |y_j - y_k|`, with margins that grow with the difference.
     n_comps
         Upper bound on the number of components, at most the number of features; None stands for 50. The discriminant
         start drops directions that weigh next to nothing.
@@ -120,6 +126,7 @@ class GroundMetricLearner(TransformerMixin, BaseEstimator):
     components_ : ndarray of shape (n_components, n_features)
         The linear map on raw features: `transform(X)[i] = X[i] @ components_.T`.
     classes_ : ndarray of shape (n_classes,)
+        Classes, or grades in their order; empty for numbers.
     loss_history_ : ndarray of shape (n_iter,)
         Objective on newly solved plans, (n_iter,); the first value is that of the start.
     n_iter_ : int
@@ -149,6 +156,7 @@ class GroundMetricLearner(TransformerMixin, BaseEstimator):
     def __init__(
         self,
         *,
+        label_kind: LabelKind = "class",
         n_comps: int | None = None,
         scale: Literal["auto", "feature", "global"] | None = "auto",
         init: Literal["discriminant", "random"] = "discriminant",
@@ -173,6 +181,7 @@ class GroundMetricLearner(TransformerMixin, BaseEstimator):
         rng: int | np.random.Generator | None = None,
         n_jobs: int | None = None,
     ) -> None:
+        self.label_kind = label_kind
         self.n_comps = n_comps
         self.scale = scale
         self.init = init
@@ -197,7 +206,12 @@ class GroundMetricLearner(TransformerMixin, BaseEstimator):
         self.rng = rng
         self.n_jobs = n_jobs
 
-    def fit(self, X: Samples, y: Sequence[Any] | NDArray[Any]) -> GroundMetricLearner:
+    def fit(
+        self,
+        X: Samples,
+        y: Sequence[Any] | NDArray[Any],
+        batches: Sequence[Any] | NDArray[Any] | None = None,
+    ) -> GroundMetricLearner:
         """Learn the metric.
 
         Parameters
@@ -205,7 +219,10 @@ class GroundMetricLearner(TransformerMixin, BaseEstimator):
         X
             One (n_cells_i, n_features) array per sample, dense or CSR, with at least two cells each.
         y
-            Class of each sample, (n_samples,); at least two classes with at least two samples each.
+            Class of each sample, (n_samples,), at least two classes with at least two samples each; or its grade, or number.
+        batches
+            Batch, or donor, of each sample, (n_samples,). Samples with different labels are then compared within batches only, so
+            that a difference between batches does not pass for one between labels; those with the same label also across.
 
         Returns
         -------
@@ -217,13 +234,11 @@ class GroundMetricLearner(TransformerMixin, BaseEstimator):
             If an argument, a sample or a class does not allow a fit; before any work is done.
         """
         measures = as_measures(X, min_points=MIN_CELLS)
-        labels = as_labels(y, len(measures))
-        check.check_classes(labels, name="y")
+        targets, classes = as_targets(y, len(measures), self.label_kind, batches)
         options = training_options(self.get_params(deep=False), measures.n_features)
         check.check_jobs(self.n_jobs)
         rng = check.check_random_generator(self.rng)
-        classes, codes = np.unique(labels, return_inverse=True)
-        result = train(measures, codes, options, rng=rng, n_jobs=self.n_jobs)
+        result = train(measures, targets, options, rng=rng, n_jobs=self.n_jobs)
         self.metric_: GroundMetric = result.metric
         self.components_ = result.metric.linear_map
         self.classes_ = classes
@@ -235,7 +250,7 @@ class GroundMetricLearner(TransformerMixin, BaseEstimator):
         self.constant_features_ = result.constant
         self.n_features_in_ = measures.n_features
         self._training_samples = self._project(measures)
-        self._training_codes = codes
+        self._training_targets = targets
         return self
 
     def transform(self, X: Samples) -> list[NDArray[np.float64]]:
@@ -277,14 +292,16 @@ class GroundMetricLearner(TransformerMixin, BaseEstimator):
         return self.metric_.mahalanobis_matrix()
 
     def score(self, X: Samples, y: Sequence[Any] | NDArray[Any], *, n_neighbors: int = 5) -> float:
-        """Return the accuracy of k-nearest-neighbour classification of samples by the training samples.
+        """Return how well the nearest training samples predict the labels of others.
+
+        For classes, the accuracy of their majority vote; for ordered labels, Spearman's rank correlation with their mean.
 
         Parameters
         ----------
         X
             One (n_cells_i, n_features) array per sample, other than the training samples.
         y
-            Their classes, (n_samples,).
+            Their labels, (n_samples,).
         n_neighbors
             Number of neighbours.
         """
@@ -292,8 +309,11 @@ class GroundMetricLearner(TransformerMixin, BaseEstimator):
         measures = self._project(self._check(X))
         labels = as_labels(y, len(measures))
         distances = self._distances(measures, self._training_samples)
-        scores = class_scores(distances, self._training_codes, rule="knn", n_neighbors=n_neighbors)
-        return float((self.classes_[scores.argmax(axis=1)] == labels).mean())
+        targets = self._training_targets
+        if targets.kind == "class":
+            scores = class_scores(distances, targets.codes, rule="knn", n_neighbors=n_neighbors)
+            return float((self.classes_[scores.argmax(axis=1)] == labels).mean())
+        return float(spearmanr(neighbor_means(distances, targets.values, n_neighbors=n_neighbors), labels).statistic)
 
     def _check(self, X: Samples, name: str = "X") -> Measures:
         check_is_fitted(self)

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from scggml.core import class_scores
+from scggml.core import class_scores, neighbor_means
 
-from ._intervals import auc_interval, label_intervals, sign_test
+from ._intervals import auc_interval, label_intervals, mean_interval, rank_interval, sign_test
 from ._methods import Called, Learned
-from ._scores import LABEL_SCORES, cluster_scores, label_scores, one_against_rest_auc
+from ._scores import LABEL_SCORES, cluster_scores, label_scores, one_against_rest_auc, value_scores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from ._splits import Split
 
 CLASSIFIERS = {"class_mean": 3, "knn": 5}  # and the neighbours they look at
-CLUSTERS = "clusters"  # stands in the place of a classifier for scores of clusterings
+REGRESSION = "neighbors"
+N_NEIGHBORS = 10  # of the regression
+BATCHES = "batch"  # stands in the place of a classifier for predictions of the batch
+CLUSTERS = "clusters"  # and for scores of clusterings
 _CLASS = "score_"
 
 
@@ -58,10 +61,10 @@ def cross_validate(
         for split, seed in zip(splits, seeds, strict=True):
             for name in order:
                 held = methods[name].held_out(samples, split, seed, n_jobs)
-                for classifier, fits in _classified(held, samples.codes[split.train]):
-                    predictions.append(_predictions(name, classifier, split, samples, fits))
-                    scores.extend(_score_rows(name, classifier, split, _label_scores(samples, split, fits)))
-                if held.within is not None:
+                for table, found in _evaluated(held, samples, split):
+                    predictions.append(table.assign(method=name))
+                    scores.extend(_score_rows(name, table["classifier"].iloc[0], split, found))
+                if held.within is not None and samples.kind != "continuous":
                     found = cluster_scores(samples.codes[split.test], held.within)
                     scores.extend(_score_rows(name, CLUSTERS, split, found))
                 bar.update()
@@ -69,7 +72,8 @@ def cross_validate(
     rank = {name: i for i, name in enumerate(methods)}
 
     def by_method(table: pd.DataFrame) -> pd.DataFrame:
-        return table.sort_values("method", key=lambda c: c.map(rank), kind="stable").reset_index(drop=True)
+        table = table.sort_values("method", key=lambda c: c.map(rank), kind="stable").reset_index(drop=True)
+        return table[["method", *table.columns.drop("method")]]
 
     return by_method(pd.concat(predictions, ignore_index=True)), by_method(pd.DataFrame(scores, columns=columns))
 
@@ -95,13 +99,20 @@ def summary(
     baseline
         Method against which gained and lost samples are counted; None for none.
     """
-    code = {name: i for i, name in enumerate(classes)}
-    table = predictions.assign(correct=predictions["predicted"] == predictions["label"])
+    if "value" in predictions:
+        right = -(predictions["value"] - predictions["predicted_value"]).abs()
+    else:
+        right = (predictions["predicted"] == predictions["label"]).astype(float)
+    table = predictions.assign(right=right)
     rows = []
     for method in table["method"].unique():
         for classifier, part in table[table["method"] == method].groupby("classifier", sort=False):
-            comparison = _comparison(table, part, method, str(classifier), baseline)
-            for name, value, low, high in _pooled(part, code):
+            if classifier == BATCHES:
+                comparison, pooled = (np.nan,) * 3, _pooled(part, sorted(part["label"].unique()))
+            else:
+                comparison = _comparison(table, part, method, str(classifier), baseline)
+                pooled = _pooled_values(part) if "value" in part else _pooled(part, classes)
+            for name, value, low, high in pooled:
                 rows.append([method, classifier, name, value, low, high, part["sample"].nunique(), *comparison])
         clusters = scores[(scores["method"] == method) & (scores["classifier"] == CLUSTERS)]
         for name, values in clusters.groupby("score", sort=False)["value"]:
@@ -110,19 +121,41 @@ def summary(
     return pd.DataFrame(rows, columns=columns)
 
 
-def _pooled(part: pd.DataFrame, code: Mapping[str, int]) -> Iterator[tuple[str, float, float, float]]:
+def _pooled_values(part: pd.DataFrame) -> Iterator[tuple[str, float, float, float]]:
+    """Yield scores of predicted numbers, and their intervals, with groups as the independent units."""
+    by_repeat = [
+        value_scores(repeat["value"].to_numpy(), repeat["predicted_value"].to_numpy())
+        for _, repeat in part.groupby("repeat")
+    ]
+    errors = (part["value"] - part["predicted_value"]).abs().groupby(part["group"]).mean().to_numpy()
+    for name in by_repeat[0]:
+        value = float(np.mean([scores[name] for scores in by_repeat]))
+        low, high = mean_interval(errors) if name == "mae" else rank_interval(name, value, len(errors))
+        yield name, value, low, high
+
+
+def decoded(
+    part: pd.DataFrame, classes: Sequence[str]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64] | None]:
+    """Return true and predicted class, as positions in `classes`, and how well each class fits, where that is known."""
+    code = {name: i for i, name in enumerate(classes)}
+    truth, predicted = (np.array(part[name].map(code), dtype=np.int64) for name in ("label", "predicted"))
+    columns = [f"{_CLASS}{c}" for c in range(len(classes))]
+    fits = np.array(part[columns], dtype=np.float64) if set(columns) <= set(part.columns) else None
+    return truth, predicted, fits if fits is None or not np.isnan(fits).any() else None
+
+
+def _pooled(part: pd.DataFrame, classes: Sequence[str]) -> Iterator[tuple[str, float, float, float]]:
     groups = part.drop_duplicates(["label", "group"]).groupby("label").size()
-    units = np.array([groups.get(name, 0) for name in code], dtype=np.float64)
+    units = np.array([groups.get(name, 0) for name in classes], dtype=np.float64)
     by_repeat = []
-    confusion = np.zeros((len(code), len(code)))
+    confusion = np.zeros((len(classes), len(classes)))
     areas = []
     for _, repeat in part.groupby("repeat"):
-        truth = repeat["label"].map(code).to_numpy(dtype=np.int64)
-        predicted = repeat["predicted"].map(code).to_numpy(dtype=np.int64)
-        fits = repeat[[f"{_CLASS}{c}" for c in range(len(code))]].to_numpy()
+        truth, predicted, fits = decoded(repeat, classes)
         np.add.at(confusion, (truth, predicted), 1.0)
         by_repeat.append(label_scores(truth, predicted, fits))
-        areas.append(one_against_rest_auc(truth, fits) if len(np.unique(truth)) > 1 else [])
+        areas.append(one_against_rest_auc(truth, fits) if fits is not None and len(np.unique(truth)) > 1 else [])
     confusion /= len(by_repeat)
     intervals = label_intervals(confusion, units)
     if areas[0]:
@@ -142,13 +175,16 @@ def _pooled(part: pd.DataFrame, code: Mapping[str, int]) -> Iterator[tuple[str, 
 def _comparison(
     table: pd.DataFrame, part: pd.DataFrame, method: str, classifier: str, baseline: str | None
 ) -> tuple[float, float, float]:
-    """Return how many samples, or groups of them, are right more often than with the baseline, and less often; and the sign test's p."""
+    """Return how many samples, or groups of them, are right more often than with the baseline, and less often; and the sign test's p.
+
+    Of numbers: how many are predicted more closely, and less.
+    """
     if baseline is None or method == baseline:
         return np.nan, np.nan, np.nan
     other = table[(table["method"] == baseline) & (table["classifier"] == classifier)]
     if other.empty:  # a classifier that the baseline has not: compare with its best-behaved one
-        other = table[(table["method"] == baseline) & (table["classifier"] == "class_mean")]
-    difference = part.groupby("group")["correct"].mean() - other.groupby("group")["correct"].mean()
+        other = table[(table["method"] == baseline) & table["classifier"].isin(["class_mean", REGRESSION])]
+    difference = part.groupby("group")["right"].mean() - other.groupby("group")["right"].mean()
     gained, lost = int((difference > 0).sum()), int((difference < 0).sum())
     return gained, lost, sign_test(gained, lost)
 
@@ -164,27 +200,43 @@ def _classified(held: Held, codes: NDArray[np.int64]) -> Iterator[tuple[str, NDA
             yield rule, fits
 
 
-def _predictions(
-    method: str, classifier: str, split: Split, samples: Samples, fits: NDArray[np.float64]
-) -> pd.DataFrame:
-    classes = samples.classes
-    return pd.DataFrame(
-        {
-            "method": method,
-            "classifier": classifier,
-            "repeat": split.repeat,
-            "fold": split.fold,
-            "sample": samples.names[split.test],
-            "group": (samples.names if samples.groups is None else samples.groups)[split.test],
-            "label": samples.labels[split.test],
-            "predicted": classes[fits.argmax(axis=1)],
-            **{f"{_CLASS}{c}": fits[:, c] for c in range(len(classes))},  # names of classes need not do for files
-        }
-    )
+def _evaluated(held: Held, samples: Samples, split: Split) -> Iterator[tuple[pd.DataFrame, dict[str, float]]]:
+    """Yield the predictions of each classifier on a split, and their scores."""
+    about = {
+        "repeat": split.repeat,
+        "fold": split.fold,
+        "sample": samples.names[split.test],
+        "group": (samples.names if samples.groups is None else samples.groups)[split.test],
+    }
+    classes, labels = samples.classes, samples.labels[split.test]
+    if samples.kind == "class":
+        codes = samples.codes
+        for classifier, fits in _classified(held, codes[split.train]):
+            predicted = fits.argmax(axis=1)
+            by_class = {
+                f"{_CLASS}{c}": fits[:, c] for c in range(len(classes))
+            }  # names of classes need not do for files
+            table = {"classifier": classifier, **about, "label": labels, "predicted": classes[predicted], **by_class}
+            yield pd.DataFrame(table), label_scores(codes[split.test], predicted, fits)
+    else:
+        truth = samples.known_values[split.test]
+        for classifier, values in _regressed(held, samples.known_values[split.train]):
+            text = np.array([f"{value:.6g}" for value in values], dtype=object)
+            table = {"classifier": classifier, **about, "label": labels, "predicted": text}
+            yield pd.DataFrame({**table, "value": truth, "predicted_value": values}), value_scores(truth, values)
+    if samples.batches is not None and held.to_train is not None:
+        names, batches = np.unique(samples.batches, return_inverse=True)
+        fits = class_scores(held.to_train, batches[split.train], rule="knn", n_neighbors=CLASSIFIERS["knn"])
+        found, predicted = batches[split.test], fits.argmax(axis=1)
+        table = {"classifier": BATCHES, **about, "label": names[found], "predicted": names[predicted]}
+        yield pd.DataFrame(table), label_scores(found, predicted, None)
 
 
-def _label_scores(samples: Samples, split: Split, fits: NDArray[np.float64]) -> dict[str, float]:
-    return label_scores(samples.codes[split.test], fits.argmax(axis=1), fits)
+def _regressed(held: Held, values: NDArray[np.float64]) -> Iterator[tuple[str, NDArray[np.float64]]]:
+    if held.values is not None:
+        yield "ridge", held.values
+    if held.to_train is not None:
+        yield REGRESSION, neighbor_means(held.to_train, values, n_neighbors=N_NEIGHBORS)
 
 
 def _score_rows(method: str, classifier: str, split: Split, scores: Mapping[str, float]) -> list[list[Any]]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.stats import beta, binomtest, norm
+from scipy.stats import beta, binomtest, norm, t
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -90,6 +90,24 @@ def auc_interval(auc: float, n_positive: float, n_negative: float, level: float 
     low = brentq(beyond, edge, inside) if beyond(edge) > 0 > beyond(inside) else 0.0
     high = brentq(beyond, inside, 1 - edge) if beyond(1 - edge) > 0 > beyond(inside) else 1.0
     return float(low), float(high)
+
+
+def rank_interval(name: str, value: float, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Return the interval of a rank correlation, "spearman" or "kendall", on Fisher's scale :cite:p:`bonett2000`."""
+    if n < 5:
+        return -1.0, 1.0
+    error = np.sqrt((1 + value**2 / 2) / (n - 3)) if name == "spearman" else np.sqrt(0.437 / (n - 4))
+    inside = float(np.clip(value, -1 + 1e-12, 1 - 1e-12))
+    low, high = np.tanh(np.arctanh(inside) + norm.ppf([(1 - level) / 2, (1 + level) / 2]) * error)
+    return float(low), float(high)
+
+
+def mean_interval(values: NDArray[np.float64], level: float = 0.95) -> tuple[float, float]:
+    """Return the interval of a mean, by Student's t."""
+    if len(values) < 2:
+        return float("nan"), float("nan")
+    half = t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return float(values.mean() - half), float(values.mean() + half)
 
 
 def sign_test(gained: int, lost: int) -> float:

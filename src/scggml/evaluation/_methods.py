@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -12,15 +12,17 @@ from scipy.spatial.distance import cdist
 from sklearn.base import BaseEstimator, clone
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.neighbors import NeighborhoodComponentsAnalysis
 from sklearn.preprocessing import StandardScaler
 
 from scggml import _validation as check
-from scggml.core import COSTS, feature_scale, pairwise_distances
+from scggml.core import COSTS, LABEL_KINDS, feature_scale, pairwise_distances
 from scggml.estimators import GroundMetricLearner, check_parameters
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from scggml.core import Measures
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 _MAX_NCA_CELLS = 1000  # its cost grows with their square
 _N_COMPS = 10  # of PCA and NCA
 _SYMMETRIC = 1e-6
+_RIDGES = np.logspace(-1, 4, 12)
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,11 +48,14 @@ class Held:
         Distances between the held-out samples, (n_test, n_test), or None.
     class_scores
         How well each class fits, by a classifier of the method's own, (n_test, n_classes), or None.
+    values
+        Grades or numbers that a regression of the method's own predicts, (n_test,), or None.
     """
 
     to_train: NDArray[np.float64] | None = None
     within: NDArray[np.float64] | None = None
     class_scores: NDArray[np.float64] | None = None
+    values: NDArray[np.float64] | None = None
 
 
 class Method(Protocol):
@@ -59,30 +65,31 @@ class Method(Protocol):
         """Fit to the training samples of a split, and say something about the others."""
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class FixedTransport:
-    """Optimal transport with a fixed ground cost: needs no training, so that all distances are computed once."""
+    """Optimal transport with a fixed ground cost."""
 
     cost: Any
-    distances: NDArray[np.float64] | None = field(default=None, repr=False)
 
     def held_out(self, samples: Samples, split: Split, seed: int, n_jobs: int | None) -> Held:
-        if self.distances is None:
-            self.distances = pairwise_distances(samples.measures, cost=self.cost, n_jobs=n_jobs, progress=self.cost)[0]
-        return _from_matrix(self.distances, split)
+        distances = samples.once(
+            self.cost,
+            lambda: pairwise_distances(samples.measures, cost=self.cost, n_jobs=n_jobs, progress=self.cost)[0],
+        )
+        return _from_matrix(distances, split)
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class Precomputed:
     """Distances that were computed elsewhere, without labels."""
 
-    distances: NDArray[np.float64] = field(repr=False)
+    distances: NDArray[np.float64]
 
     def held_out(self, samples: Samples, split: Split, seed: int, n_jobs: int | None) -> Held:
         return _from_matrix(self.distances, split)
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class Learned:
     """An estimator with `fit` and `pairwise_distances` on one array per sample, cloned for each split."""
 
@@ -100,9 +107,10 @@ class Learned:
                 **({"n_jobs": n_jobs} if settings["n_jobs"] is None else {}),
             )
             parts: tuple[Any, Any] = train.measures, test.measures
+            model.fit(parts[0], train.y, train.blocks)
         else:
             parts = train.measures.split(), test.measures.split()
-        model.fit(parts[0], train.labels)
+            model.fit(parts[0], train.y)
         to_train = np.asarray(model.pairwise_distances(parts[1], parts[0]), dtype=np.float64)
         within = None if len(test) == 1 else model.pairwise_distances(parts[1])
         text = f"what methods[{self.name!r}] returned"
@@ -115,7 +123,7 @@ class Learned:
         return Held(to_train, None if within is None else check_distances(text, within, len(test)))
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class CellMetric:
     """Optimal transport after a linear map that was learned on single cells, each with the class of its sample."""
 
@@ -130,9 +138,7 @@ class CellMetric:
         keep = ~constant
         codes = np.repeat(samples.codes[split.train], train.sizes)
         x, rows = _dense(train.points)[:, keep] / scale[keep], np.arange(len(codes))
-        if not np.allclose(
-            train.weights * np.repeat(train.sizes, train.sizes), 1.0
-        ):  # points of a sketch stand for many cells
+        if not train.are_uniform:  # points of a sketch stand for many cells
             rows = np.random.default_rng(seed).choice(rows, len(rows), p=train.weights / train.weights.sum())
         projection = self._fit(x[rows], codes[rows], seed)
 
@@ -159,28 +165,26 @@ class CellMetric:
         )
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class Profile:
-    """One vector per sample: Euclidean distances between standardised vectors, and logistic regression."""
+    """One vector per sample, (n_samples, n): Euclidean distances between standardised vectors, and a linear model."""
 
-    kind: str
-    vectors: NDArray[np.float64] | None = field(default=None, repr=False)
+    vectors: NDArray[np.float64]
 
     def held_out(self, samples: Samples, split: Split, seed: int, n_jobs: int | None) -> Held:
-        if self.vectors is None:
-            self.vectors = _means(samples.measures) if self.kind == "pseudobulk" else samples.composition
-        assert self.vectors is not None
         train, test = self.vectors[split.train], self.vectors[split.test]
         scaler = StandardScaler().fit(train)
-        regression = LogisticRegression(class_weight="balanced", max_iter=5000)
-        regression.fit(scaler.transform(train), samples.codes[split.train])
-        scores = regression.decision_function(scaler.transform(test))
-        scores = np.stack([-scores, scores], axis=1) / 2 if scores.ndim == 1 else scores
         a, b = scaler.transform(test), scaler.transform(train)
-        return Held(cdist(a, b), cdist(a, a), scores)
+        to_train, within = cdist(a, b), cdist(a, a)
+        if samples.kind != "class":
+            ridge = RidgeCV(_RIDGES).fit(b, samples.known_values[split.train])
+            return Held(to_train, within, values=ridge.predict(a))
+        regression = LogisticRegression(class_weight="balanced", max_iter=5000).fit(b, samples.codes[split.train])
+        scores = regression.decision_function(a)
+        return Held(to_train, within, np.stack([-scores, scores], axis=1) / 2 if scores.ndim == 1 else scores)
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class Called:
     """A function of the user's own: `f(train, labels, test)` returns the distances of all, (n_train + n_test,) squared."""
 
@@ -189,7 +193,7 @@ class Called:
 
     def held_out(self, samples: Samples, split: Split, seed: int, n_jobs: int | None) -> Held:
         train, test = samples.take(split.train), samples.take(split.test)
-        found = self.function(train.measures.split(), train.labels, test.measures.split())
+        found = self.function(train.measures.split(), train.y, test.measures.split())
         n = len(train)
         matrix = check_distances(f"what methods[{self.name!r}] returned", found, n + len(test))
         return Held(matrix[n:, :n], matrix[n:, n:])
@@ -256,13 +260,22 @@ def _method(
         if what == "cosine" and not np.asarray((samples.measures.points != 0).sum(axis=1)).all():
             msg = "methods holds 'cosine', which is not defined for cells without any signal. Remove these, or leave it out."
             raise ValueError(msg)
-        return METHODS[what]()
+        if samples.kind == "continuous" and what in ("lda", "nca"):
+            msg = f"methods holds {what!r}, which needs classes or grades, not numbers. Leave it out."
+            raise ValueError(msg)
+        return METHODS[what](samples)
     if isinstance(what, BaseEstimator) or (hasattr(what, "fit") and hasattr(what, "pairwise_distances")):
         if isinstance(what, type) or not hasattr(what, "pairwise_distances"):
             msg = f"methods[{name!r}] must be an estimator, made, with fit and pairwise_distances, found {what!r}"
             raise TypeError(msg)
         if isinstance(what, GroundMetricLearner):
             check_parameters(what.get_params(deep=False), samples.measures.n_features)
+            if what.label_kind not in (LABEL_KINDS if samples.kind == "ordinal" else (samples.kind,)):
+                msg = (
+                    f"methods[{name!r}] is a learner with label_kind={what.label_kind!r}, but labels are read with "
+                    f"label_kind={samples.kind!r}. Make them the same."
+                )
+                raise ValueError(msg)
             return Learned(name, what)
         try:
             clone(what)
@@ -320,8 +333,7 @@ def check_distances(text: str, found: Any, n: int) -> NDArray[np.float64]:
 
 
 def _check_unweighted(name: str, samples: Samples) -> None:
-    sizes = samples.measures.sizes
-    if not np.allclose(samples.measures.weights * np.repeat(sizes, sizes), 1.0):
+    if not samples.measures.are_uniform:
         msg = f"sketch_key gives weighted points, which methods[{name!r}] would not see. Leave one of them out."
         raise ValueError(msg)
 
@@ -339,9 +351,18 @@ def _dense(points: Any) -> NDArray[np.float64]:
     return (points.toarray() if hasattr(points, "toarray") else points).astype(np.float64, copy=False)
 
 
-METHODS: dict[str, Any] = {
-    "ggml": lambda: Learned("ggml", GroundMetricLearner()),
-    **{cost: (lambda cost=cost: FixedTransport(cost)) for cost in COSTS},
-    **{kind: (lambda kind=kind: CellMetric(kind)) for kind in ("pca", "lda", "nca")},
-    **{kind: (lambda kind=kind: Profile(kind)) for kind in ("pseudobulk", "composition")},
+def _fixed_transport(cost: Any) -> Callable[[Samples], Method]:
+    return lambda _: FixedTransport(cost)
+
+
+def _cell_metric(kind: str) -> Callable[[Samples], Method]:
+    return lambda _: CellMetric(kind)
+
+
+METHODS: dict[str, Callable[[Samples], Method]] = {
+    "ggml": lambda samples: Learned("ggml", GroundMetricLearner(label_kind=samples.kind)),
+    **{cost: _fixed_transport(cost) for cost in COSTS},
+    **{kind: _cell_metric(kind) for kind in ("pca", "lda", "nca")},
+    "pseudobulk": lambda samples: Profile(_means(samples.measures)),
+    "composition": lambda samples: Profile(samples.known_composition),
 }

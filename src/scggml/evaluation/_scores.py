@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
+from scipy.stats import kendalltau, spearmanr
 from sklearn.metrics import (
     accuracy_score,
     adjusted_rand_score,
@@ -25,7 +26,7 @@ LABEL_SCORES = ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc")
 
 
 def label_scores(
-    codes: NDArray[np.integer], predicted: NDArray[np.integer], class_scores: NDArray[np.float64]
+    codes: NDArray[np.integer], predicted: NDArray[np.integer], class_scores: NDArray[np.float64] | None
 ) -> dict[str, float]:
     """Return what can be said of predictions; balanced scores and the area under the curve need two classes.
 
@@ -34,14 +35,31 @@ def label_scores(
     codes, predicted
         True and predicted class of each sample, 0..n_classes-1, (n_samples,).
     class_scores
-        How well each class fits each sample, (n_samples, n_classes).
+        How well each class fits each sample, (n_samples, n_classes); None where that is not known.
     """
     scores = {"accuracy": float(accuracy_score(codes, predicted))}
     if len(np.unique(codes)) > 1:
-        classes = np.arange(class_scores.shape[1])
+        classes = np.arange(max(codes.max(), predicted.max()) + 1 if class_scores is None else class_scores.shape[1])
         scores["balanced_accuracy"] = float(balanced_accuracy_score(codes, predicted))
         scores["macro_f1"] = float(f1_score(codes, predicted, labels=classes, average="macro", zero_division=0))
-        scores["roc_auc"] = float(np.mean(one_against_rest_auc(codes, class_scores)))
+        if class_scores is not None:
+            scores["roc_auc"] = float(np.mean(one_against_rest_auc(codes, class_scores)))
+    return scores
+
+
+def value_scores(values: NDArray[np.float64], predicted: NDArray[np.float64]) -> dict[str, float]:
+    """Return how well grades or numbers were predicted: their mean absolute error, and rank correlations where these are defined.
+
+    Parameters
+    ----------
+    values, predicted
+        True and predicted value of each sample, (n_samples,).
+    """
+    scores = {"mae": float(np.abs(values - predicted).mean())}
+    if len(values) > 2 and len(np.unique(values)) > 1:
+        constant = len(np.unique(predicted)) == 1  # says nothing
+        scores["spearman"] = 0.0 if constant else float(spearmanr(values, predicted).statistic)
+        scores["kendall"] = 0.0 if constant else float(kendalltau(values, predicted).statistic)
     return scores
 
 

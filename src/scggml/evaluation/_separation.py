@@ -91,10 +91,17 @@ def permutation_tests(
 
 
 def learned_margin(
-    moments: PairMoments, codes: NDArray[np.int64], *, ridge: float, power: float, whitening: float
+    moments: PairMoments,
+    codes: NDArray[np.int64],
+    *,
+    blocks: NDArray[np.integer] | None = None,
+    ridge: float,
+    power: float,
+    whitening: float,
 ) -> float:
     """Return the mean lead of the true class under metrics that were learned without the sample."""
-    return mean_margin(moments.held_out_distances(codes, ridge=ridge, power=power, whitening=whitening), codes)
+    distances = moments.held_out_distances(codes, blocks=blocks, ridge=ridge, power=power, whitening=whitening)
+    return mean_margin(distances, codes)
 
 
 def mean_margin(distances: NDArray[np.float64], codes: NDArray[np.int64], n_neighbors: int = 3) -> float:

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from scggml import _validation as check
 from scggml.estimators import GroundMetricLearner
 
-from ._cross_validation import cross_validate
+from ._cross_validation import cross_validate, decoded
 from ._methods import Learned
 from ._scores import label_scores
 from ._splits import Split, make_splits
@@ -58,7 +58,7 @@ def candidate_settings(grid: Any, n_iter: int | None, rng: np.random.Generator) 
     if not isinstance(grid, Mapping) or not grid:
         msg = f"grid must be a mapping from parameters of GroundMetricLearner to lists of values, found {grid!r}"
         raise TypeError(msg)
-    known = set(GroundMetricLearner().get_params()) - {"rng", "n_jobs"}
+    known = set(GroundMetricLearner().get_params()) - {"label_kind", "rng", "n_jobs"}
     unknown = [str(name) for name in grid if name not in known]
     if unknown:
         msg = f"grid has {check.listed(unknown)}, which GroundMetricLearner does not know. Found: {check.listed(sorted(known), limit=None)}"
@@ -120,59 +120,47 @@ def tune(
         )
         for s, child in zip(all_splits, rngs[::2], strict=True)
     ]
-    outer: list[list[Any]] = []
+    seeds = [int(child.integers(2**31)) for child in rngs[1::2]]
     inner: list[list[Any]] = []
-    predictions: list[pd.DataFrame] = []
+    best: list[int] = []
     total = sum(len(found) for found in inner_splits) * len(settings)
     with tqdm(total=total, desc="tuning", unit="fit", delay=2, disable=None) as bar:
-        for split, child, within in zip(all_splits, rngs[1::2], inner_splits, strict=True):
+        for split, seed, within in zip(all_splits, seeds, inner_splits, strict=True):
             train = samples.take(split.train)
-            seed = int(child.integers(2**31))
             scores = []
             for setting in settings:
-                scores.append(_inner_score(train, setting, within, score, seed, n_jobs))
+                table = _predictions(train, setting, within, seed, n_jobs)
+                scores.append(_score(table, samples.classes, score))
                 bar.update(len(within))
             inner.extend([split.repeat, split.fold, i, value] for i, value in enumerate(scores))
-            best = int(np.argmax(scores))
-            if split is everything:
-                return Tuned(
-                    pd.DataFrame(outer, columns=["repeat", "fold", "score", "inner_score", "setting"]),
-                    pd.DataFrame(inner, columns=["repeat", "fold", "setting", "inner_score"]),
-                    float(
-                        np.mean(
-                            [_score(t, samples.classes, score) for _, t in pd.concat(predictions).groupby("repeat")]
-                        )
-                    ),
-                    settings,
-                    best,
-                )
-            table, _ = cross_validate(
-                samples, {"tuned": _method(settings[best])}, [split], rng=np.random.default_rng(seed), n_jobs=n_jobs,
-                progress=False,
-            )  # fmt: skip
-            table = table[table["classifier"] == CLASSIFIER]
-            predictions.append(table)
-            outer.append([split.repeat, split.fold, _score(table, samples.classes, score), scores[best], best])
-    raise AssertionError("unreachable")
-
-
-def _inner_score(
-    samples: Samples, setting: dict[str, Any], splits: Sequence[Split], score: str, seed: int, n_jobs: int | None
-) -> float:
-    table, _ = cross_validate(
-        samples, {"m": _method(setting)}, splits, rng=np.random.default_rng(seed), n_jobs=n_jobs, progress=False
+            best.append(int(np.argmax(scores)))
+    outer: list[list[Any]] = []
+    held_out: list[pd.DataFrame] = []
+    for split, seed, chosen in zip(splits, seeds, best, strict=False):
+        table = _predictions(samples, settings[chosen], [split], seed, n_jobs)
+        held_out.append(table)
+        found = next(row[3] for row in inner if row[:3] == [split.repeat, split.fold, chosen])
+        outer.append([split.repeat, split.fold, _score(table, samples.classes, score), found, chosen])
+    repeats = pd.concat(held_out).groupby("repeat")
+    return Tuned(
+        pd.DataFrame(outer, columns=["repeat", "fold", "score", "inner_score", "setting"]),
+        pd.DataFrame(inner, columns=["repeat", "fold", "setting", "inner_score"]),
+        float(np.mean([_score(table, samples.classes, score) for _, table in repeats])),
+        settings,
+        best[-1],
     )
-    return _score(table[table["classifier"] == CLASSIFIER], samples.classes, score)
 
 
-def _method(setting: dict[str, Any]) -> Learned:
-    return Learned("tuned", GroundMetricLearner(**setting))
+def _predictions(
+    samples: Samples, setting: dict[str, Any], splits: Sequence[Split], seed: int, n_jobs: int | None
+) -> pd.DataFrame:
+    """Return what a setting predicts of the held-out samples of splits."""
+    methods = {"tuned": Learned("tuned", GroundMetricLearner(**setting))}
+    table, _ = cross_validate(samples, methods, splits, rng=np.random.default_rng(seed), n_jobs=n_jobs, progress=False)
+    return table[table["classifier"] == CLASSIFIER]
 
 
 def _score(table: pd.DataFrame, classes: NDArray[np.object_], score: str) -> float:
     """Return the score of predictions, all taken together; the accuracy where they are of one class."""
-    code = {name: i for i, name in enumerate(classes)}
-    truth, predicted = (table[name].map(code).to_numpy(dtype=np.int64) for name in ("label", "predicted"))
-    fits = table[[name for name in table.columns if name.startswith("score_")]].to_numpy()
-    found = label_scores(truth, predicted, fits)
+    found = label_scores(*decoded(table, list(classes)))
     return found.get(score, found["accuracy"])

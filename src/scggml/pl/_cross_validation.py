@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 def cross_validation(
     adata: AnnData,
     *,
-    score: str = "balanced_accuracy",
-    classifier: str = "class_mean",
+    score: str | None = None,
+    classifier: str | None = None,
     baseline: str | None = None,
     key: str = "ggml",
     title: str | None = None,
@@ -34,9 +34,9 @@ def cross_validation(
     adata
         Cells, after :func:`scggml.tl.cross_validate`.
     score
-        Which score, one of those in :func:`scggml.get.scores`.
+        Which score, one of those in :func:`scggml.get.scores`; None takes "balanced_accuracy", or "spearman" of ordered labels.
     classifier
-        Which classifier; methods that have not got it are drawn with the one of their own, which is named.
+        Which classifier; None takes "class_mean", or "neighbors" of ordered labels. Methods that have not got it are drawn with the one of their own, which is named.
     baseline
         Method that others are compared with: gained and lost samples are written beside them.
     key
@@ -64,6 +64,11 @@ def cross_validation(
     """
     check.check_anndata("adata", adata)
     table = score_table(adata, key=key, baseline=baseline)
+    entry = stored_scores(adata, key)
+    predictions = entry["predictions"]
+    ordered = "predicted_value" in predictions
+    defaults = ("spearman", "neighbors") if ordered else ("balanced_accuracy", "class_mean")
+    score, classifier = score or defaults[0], classifier or defaults[1]
     check.check_choice("classifier", classifier, tuple(table["classifier"].unique()))
     check.check_choice("score", score, tuple(table["score"].unique()))
     table = table[table["score"] == score]
@@ -88,9 +93,9 @@ def cross_validation(
     names = [row["method"] if row["asked"] else f"{row['method']} ({row['classifier']})" for _, row in table.iterrows()]
     ax.set_yticks(range(len(table)), names)
     ax.set_ylim(-0.6, len(table) - 0.4)
-    entry = stored_scores(adata, key)
     params = entry["params"]
-    chance = {"roc_auc": 0.5, "balanced_accuracy": 1 / len(entry["classes"])}.get(score)
+    n_labels = predictions.loc[predictions["classifier"] == classifier, "label"].nunique()
+    chance = {"roc_auc": 0.5, "balanced_accuracy": 1 / max(n_labels, 1), "spearman": 0.0, "kendall": 0.0}.get(score)
     if chance is not None:
         ax.axvline(chance, color="0.6", linewidth=1, linestyle=":", zorder=0)
     if (table["value"] <= 1).all():
@@ -108,6 +113,6 @@ def cross_validation(
     if title is None:
         unit = "group" if "group_key" in params else "sample"
         held = f"one {unit} held out" if params["leave_one_out"] else f"{params['n_splits']} splits"
-        title = f"{entry['predictions']['sample'].nunique()} samples, {held}"
+        title = f"{predictions['sample'].nunique()} samples, {held}"
     ax.set_title(title)
     return ax

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scggml import _validation as check
-from scggml._keys import embedding
+from scggml._keys import Keys, embedding
 
 from ._axes import MISSING, PLAIN, class_colors, is_continuous, new_axes, obs_column
 
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from numpy.typing import NDArray
 
+_N_STEPS = 100
+_HEAD = 5  # steps under the head of the arrow
 _TITLES = {"mds": "MDS", "umap": "UMAP", "diffmap": "DC", "tsne": "t-SNE"}
 
 
@@ -27,6 +30,7 @@ def sample_map(
     color: str | None = None,
     components: Sequence[int] = (1, 2),
     labels: bool = False,
+    trajectory: bool | str = False,
     size: float = 60.0,
     palette: Any = None,
     title: str | None = None,
@@ -50,6 +54,10 @@ def sample_map(
         Which two axes of the map to draw, counted from 1.
     labels
         Whether to write the sample names beside the points.
+    trajectory
+        Whether to draw the path of the samples through the map along `.obs["ggml_pseudotime"]` from
+        :func:`scggml.tl.order_samples`, or another column of pseudotime: at each time the mean place of the samples that are
+        close in time, with an arrow at its end.
     size
         Area of a point, in square points.
     palette
@@ -66,7 +74,7 @@ def sample_map(
     Raises
     ------
     KeyError, ValueError
-        If there is no such map or column, or the map has fewer axes.
+        If there is no such map, column or pseudotime, or the map has fewer axes.
 
     Examples
     --------
@@ -95,6 +103,7 @@ def sample_map(
         for c in components
     )
     column = None if color is None else obs_column(sdata, "color", color)
+    path = None if trajectory is False else _path(places[:, [first, second]], _pseudotime(sdata, trajectory))
     ax = new_axes(ax, 5.2, 4.2)
     x, y = places[:, first], places[:, second]
     style: dict[str, Any] = {"s": size, "linewidths": 0.5, "edgecolors": "white"}
@@ -117,6 +126,8 @@ def sample_map(
     if labels:
         for i, sample in enumerate(sdata.obs_names):
             ax.annotate(sample, (x[i], y[i]), xytext=(4, 3), textcoords="offset points", fontsize="x-small")
+    if path is not None:
+        _draw_path(ax, path)
     kind = _TITLES.get(basis, basis)
     ax.set(xlabel=f"{kind} {first + 1}", ylabel=f"{kind} {second + 1}", xticks=[], yticks=[])
     if basis == "mds":
@@ -125,3 +136,44 @@ def sample_map(
     if title is not None:
         ax.set_title(title)
     return ax
+
+
+def _pseudotime(sdata: AnnData, trajectory: bool | str) -> NDArray[np.float64]:
+    name = Keys().pseudotime if trajectory is True else trajectory
+    if not isinstance(name, str):
+        msg = f"trajectory must be True, False or a column of obs with pseudotime, found {trajectory!r}"
+        raise TypeError(msg)
+    if name not in sdata.obs.columns:
+        msg = f"trajectory={trajectory!r}: obs[{name!r}] does not exist. Run sg.tl.order_samples(sdata, root) first."
+        raise KeyError(msg)
+    column = sdata.obs[name]
+    if not is_continuous(column) or not np.isfinite(column.to_numpy(dtype=float)).all() or column.nunique() < 2:
+        msg = f"trajectory={trajectory!r}: obs[{name!r}] must hold finite numbers that differ. Run sg.tl.order_samples again."
+        raise ValueError(msg)
+    return column.to_numpy(dtype=float)
+
+
+def _path(places: NDArray[np.float64], time: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return places along the order in time, (_N_STEPS, 2): a line is fitted to the samples close in order to each step."""
+    from scipy.stats import rankdata
+
+    rank = rankdata(time) - 1  # not time itself, which has gaps
+    steps = np.linspace(rank.min(), rank.max(), _N_STEPS)
+    apart = rank - steps[:, None]
+    weights = np.exp(-0.5 * (apart / max(1.0, len(time) / 8)) ** 2)
+    weights /= weights.sum(axis=1, keepdims=True)
+    mean = (weights * apart).sum(axis=1, keepdims=True)
+    spread = (weights * (apart - mean) ** 2).sum(axis=1, keepdims=True)
+    return (weights * (1 - mean * (apart - mean) / np.maximum(spread, 1e-12))) @ places
+
+
+def _draw_path(ax: Axes, path: NDArray[np.float64]) -> None:
+    for color, width in (("white", 4.0), ("#333333", 1.8)):  # the outline sets it off from the points
+        style: dict[str, Any] = {
+            "arrowstyle": "-|>,head_width=0.35,head_length=0.7",
+            "mutation_scale": 16,
+            "joinstyle": "miter",
+        }
+        head = {**style, "shrinkA": 0, "shrinkB": 0, "color": color, "linewidth": width}
+        ax.plot(*path[:-_HEAD].T, color=color, linewidth=width, solid_capstyle="round", zorder=3)
+        ax.annotate("", path[-1], path[-_HEAD - 1], arrowprops=head, zorder=3)

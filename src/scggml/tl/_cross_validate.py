@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,21 +9,19 @@ import numpy as np
 import pandas as pd
 
 from scggml import _validation as check
-from scggml._cohort import check_batches, read_cohort, read_representation, read_sketch, sample_column
+from scggml._cohort import read_cohort, read_representation, read_sketch, sample_column
 from scggml._keys import Keys
+from scggml._labels import read_labels
+from scggml._samples import composition_of, labelled_samples, warn_about_sizes
 from scggml._stored import check_writable, stored_params, writable
-
-_LEVEL = 0.05
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
-    from numpy.typing import NDArray
 
-    from scggml._cohort import Cohort, Representation
-    from scggml.core import Measures
-    from scggml.evaluation import Samples
+    from scggml._cohort import Cohort
+    from scggml.core import LabelKind
 
 
 def cross_validate(
@@ -32,6 +29,7 @@ def cross_validate(
     sample_key: str,
     label_key: str,
     *,
+    label_kind: LabelKind = "class",
     methods: Sequence[str] | Mapping[str, Any] = ("ggml", "euclidean", "pseudobulk"),
     cv: Any = "auto",
     n_repeats: int = 1,
@@ -52,14 +50,17 @@ def cross_validate(
     anew. Held-out samples are classified by their distances to the training samples, with two rules: `"class_mean"`, the
     class with the smallest mean distance to its nearest samples, 3 of the largest class and the same fraction of the others; and
     `"knn"`, the majority of the 5 nearest, which favours large classes and, when samples are left out one at a time, all others
-    over the sample's own.
+    over the sample's own. Grades and numbers are predicted by the mean of the 10 nearest training samples (`"neighbors"`).
 
     Parameters
     ----------
     adata
         Cells. Nothing is written but the field below.
     sample_key, label_key
-        Columns of `.obs`: the sample of each cell, and the class of each sample.
+        Columns of `.obs`: the sample of each cell, and the class of each sample, or its grade or number.
+    label_kind
+        "class", "ordinal" or "continuous", as in :func:`scggml.tl.fit_metric`. A learner of classes among the `methods` takes
+        grades for classes.
     methods
         Names, or a mapping from names of your own to any of these:
 
@@ -69,7 +70,7 @@ def cross_validate(
         - `"pca"`, `"lda"`, `"nca"`: optimal transport after a map learned on single cells, each with the class of its sample
           (10 components; `"nca"` on 1,000 cells drawn at random);
         - `"pseudobulk"`: means of the features, and `"composition"`: fractions of the cell types; standardised, with Euclidean
-          distances, and with logistic regression besides;
+          distances, and with logistic regression besides (ridge regression for grades and numbers);
         - a key of `sdata.obsp`: distances from elsewhere, which must not have seen labels (those of a metric learned on all
           samples are refused);
         - a function `f(train, labels, test)` of two lists of arrays, one (n_cells, n_features) array per sample, that returns
@@ -82,7 +83,9 @@ def cross_validate(
     group_key
         Column of `.obs`: samples of one group, such as a donor, are held out together.
     batch_key
-        Column of `.obs` with batches of samples. They are not used in the fit: classes that batches explain altogether are
+        Column of `.obs` with batches of samples. Metrics are learned as with the `batch_key` of :func:`scggml.tl.fit_metric`, and
+        rows with `classifier` `"batch"` say how well the batch of a held-out sample is told by the majority of its 5 nearest
+        training samples: by chance only, where batches do not matter. Classes that batches explain altogether are
         refused, and where some batch holds one class only, there is a warning with the table.
     cell_type_key
         Column of `.obs` with cell types, for `"composition"`.
@@ -100,13 +103,14 @@ def cross_validate(
     Returns
     -------
     A data frame with one row per score that is defined in a fold: `method`, `classifier` (`"clusters"` for scores of a
-    clustering of the held-out samples by complete linkage), `repeat`, `fold`, `score`, `value`. With one sample per fold there
+    clustering of the held-out samples by complete linkage, `"batch"` for predictions of the batch), `repeat`, `fold`, `score`, `value`. With one sample per fold there
     is nothing but `accuracy` to a fold: :func:`scggml.get.scores` takes all folds together, with intervals and with gains
     and losses against a baseline. Sets the following field of `adata`:
 
     `.uns[key_added + "_cross_validation"]` : `dict`
         `params`, `classes`, `predictions` (one row per method, classifier, split and held-out sample; `score_0` and so on say how
-        well the classes fit, in the order of `classes`) and `scores`, the table that is returned.
+        well the classes fit, in the order of `classes`; of ordered labels `value` and `predicted_value`) and `scores`, the table
+        that is returned.
 
     Raises
     ------
@@ -133,26 +137,30 @@ def cross_validate(
     check_writable(adata, copy=False)
     check.check_jobs(n_jobs)
     generator = check.check_random_generator(rng)
-    cohort = read_cohort(adata, sample_key, label_key)
+    cohort = read_cohort(adata, sample_key)
+    labels = read_labels(adata, cohort, label_key, label_kind=label_kind, batch_key=batch_key)
     groups = sample_column(adata.obs, "group_key", group_key, cohort)
-    check_batches(adata.obs, label_key, batch_key, cohort)
+    batches = sample_column(adata.obs, "batch_key", batch_key, cohort)
     stored = stored_distances(sdata, cohort)
-    warn_about_sizes(cohort)
+    warn_about_sizes(cohort, labels)
 
     from scggml.evaluation import cross_validate as evaluate
     from scggml.evaluation import make_splits, named_methods
 
     fold_rng, method_rng = generator.spawn(2)
-    splits = make_splits(cohort.known_labels, groups, cv=cv, n_repeats=n_repeats, rng=fold_rng)
     representation = read_representation(adata, use_rep, layer)
     sketch = None if sketch_key is None else read_sketch(adata, sketch_key, sample_key, cohort)
-    samples = as_samples(adata, cohort, cohort.measures(representation, sketch), representation, cell_type_key, groups)
+    samples = labelled_samples(
+        cohort, labels, cohort.measures(representation, sketch), representation, groups=groups, batches=batches,
+        composition=composition_of(adata, cohort, cell_type_key),
+    )  # fmt: skip
+    splits = make_splits(samples.strata(), groups, cv=cv, n_repeats=n_repeats, rng=fold_rng)
     known = named_methods(methods, samples=samples, stored=stored, has_cell_types=cell_type_key is not None)
     predictions, scores = evaluate(samples, known, splits, rng=method_rng, n_jobs=n_jobs)
 
     adata = writable(adata, copy=False)
     params = {
-        "sample_key": sample_key, "label_key": label_key, "group_key": group_key, "batch_key": batch_key,
+        "sample_key": sample_key, "label_key": label_key, "label_kind": label_kind, "group_key": group_key, "batch_key": batch_key,
         "cell_type_key": cell_type_key, "use_rep": representation.use_rep, "layer": representation.layer,
         "sketch_key": sketch_key, "cv": str(cv), "n_repeats": n_repeats,
         "n_splits": len(splits),
@@ -160,37 +168,11 @@ def cross_validate(
     }  # fmt: skip
     adata.uns[Keys(key_added).cross_validation] = {
         "params": stored_params(**params),
-        "classes": samples.classes,
+        "classes": labels.classes,
         "predictions": predictions,
         "scores": scores.copy(),
     }
     return scores
-
-
-def as_samples(
-    adata: AnnData,
-    cohort: Cohort,
-    measures: Measures,
-    representation: Representation,
-    cell_type_key: str | None = None,
-    groups: NDArray[np.object_] | None = None,
-) -> Samples:
-    """Return what evaluation needs of a cohort."""
-    from scggml.evaluation import Samples
-
-    composition = None
-    if cell_type_key is not None:
-        column = check.check_column("cell_type_key", cell_type_key, adata.obs)
-        types = check.as_names("cell_type_key", cell_type_key, column)
-        composition = pd.crosstab(cohort.codes, types, normalize="index").to_numpy()
-    return Samples(
-        measures,
-        cohort.names,
-        cohort.known_labels,
-        representation.scale,
-        composition,
-        groups,
-    )
 
 
 def stored_distances(sdata: AnnData | None, cohort: Cohort) -> dict[str, Any]:
@@ -213,20 +195,3 @@ def stored_distances(sdata: AnnData | None, cohort: Cohort) -> dict[str, Any]:
         if isinstance(entry, Mapping) and entry.get("metric") == "learned"
     }
     return {key: None if key in learned else matrix[place][:, place] for key, matrix in sdata.obsp.items()}
-
-
-def warn_about_sizes(cohort: Cohort) -> None:
-    """Warn where samples of some classes have more cells than others: transport between few cells is longer."""
-    from scipy.stats import kruskal
-
-    labels, sizes = cohort.known_labels, cohort.sizes
-    classes = np.unique(labels)
-    if len(np.unique(sizes)) == 1 or kruskal(*(sizes[labels == c] for c in classes)).pvalue >= _LEVEL:
-        return
-    found = check.listed([f"{c} ({int(np.median(sizes[labels == c]))})" for c in classes], limit=None)
-    msg = (
-        f"the number of cells goes with the class; cells of the median sample: {found}. Distances between small samples are longer "
-        "by chance, which can pass for a difference between classes. Draw as many cells of each sample, for example with "
-        "scanpy.pp.sample, and compare."
-    )
-    warnings.warn(msg, UserWarning, stacklevel=3)

@@ -9,7 +9,8 @@ import numpy as np
 from scggml import _validation as check
 from scggml._keys import embedding
 from scggml._stored import writable
-from scggml.get import distances as get_distances
+
+from ._sample_graph import diffusion_map, read_distances, sample_graph
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -77,11 +78,8 @@ def embed_samples(
     """
     check.check_anndata("sdata", sdata)
     check.check_choice("method", method, METHODS)
-    matrix = get_distances(sdata, key=key).to_numpy()
+    matrix = read_distances(sdata, key)
     n = len(matrix)
-    if not np.isfinite(matrix).all() or (matrix < 0).any() or not np.allclose(matrix, matrix.T):
-        msg = f"the distances of key={key!r} must be finite, not negative and symmetric. Recompute them with sg.tl.sample_distances."
-        raise ValueError(msg)
     if n < 4:
         msg = f"a map needs at least 4 samples, found {n}"
         raise ValueError(msg)
@@ -147,12 +145,5 @@ def _umap(matrix: NDArray[np.float64], n_components: int, n_neighbors: int, seed
 
 
 def _diffmap(matrix: NDArray[np.float64], n_components: int, n_neighbors: int) -> NDArray[np.float64]:
-    import scanpy as sc
-    from anndata import AnnData
-    from sklearn.neighbors import KNeighborsTransformer
-
-    graph = AnnData(matrix)
-    transformer = KNeighborsTransformer(mode="distance", n_neighbors=n_neighbors, metric="precomputed")
-    sc.pp.neighbors(graph, n_neighbors=n_neighbors, use_rep="X", transformer=transformer)
-    sc.tl.diffmap(graph, n_comps=max(n_components + 1, 3))
+    graph = diffusion_map(sample_graph(matrix, n_neighbors), max(n_components + 1, 3))
     return graph.obsm["X_diffmap"][:, 1 : n_components + 1]

@@ -11,17 +11,24 @@ import numpy as np
 import scipy.sparse as sp
 
 from scggml import _validation as check
-from scggml._cohort import Representation, read_cohort, read_representation, read_sketch, standard_deviation
+from scggml._cohort import (
+    Representation,
+    read_cohort,
+    read_representation,
+    read_sketch,
+    sample_column,
+    standard_deviation,
+)
 from scggml._keys import PCA, PCA_LOADINGS, Keys
+from scggml._labels import read_labels
+from scggml._samples import labelled_samples
 from scggml._storage import unreadable
 from scggml._stored import check_writable, stored_params, writable
-
-from ._cross_validate import as_samples
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from scggml.core import Regularizer, Solver
+    from scggml.core import LabelKind, Regularizer, Solver
     from scggml.estimators import GroundMetricLearner
     from scggml.evaluation import Samples
 
@@ -33,6 +40,9 @@ def fit_metric(
     sample_key: str,
     label_key: str,
     *,
+    label_kind: LabelKind = "class",
+    batch_key: str | None = None,
+    group_key: str | None = None,
     use_rep: str | None = None,
     layer: str | None = None,
     sketch_key: str | None = None,
@@ -77,7 +87,18 @@ def fit_metric(
     sample_key
         Column of `.obs` that says which sample a cell belongs to; at least two cells per sample.
     label_key
-        Column of `.obs` with the class, one per sample; at least two classes with at least two samples each.
+        Column of `.obs` with the class, one per sample; at least two classes with at least two samples each. Or with its grade
+        or number, see `label_kind`.
+    label_kind
+        "class"; "ordinal" for grades in an order, an ordered categorical or numbers of which only the order counts; "continuous"
+        for numbers. Of ordered labels, samples should be the further apart the more their labels differ, see
+        :class:`scggml.GroundMetricLearner`.
+    batch_key
+        Column of `.obs` with batches of samples. Samples with different labels are compared within batches only, those with the
+        same label also across, so that what differs between batches is not learned, but counts as noise.
+    group_key
+        Column of `.obs` with groups of samples in a paired design, such as donors with several conditions. Used like
+        `batch_key`: labels are compared within groups; with both, within the same batch and group.
     use_rep
         Features that the metric acts on: a key of `.obsm`, or "X". None takes `.obsm["X_pca"]` where there is one and
         no `layer` is given, else `X`.
@@ -114,10 +135,10 @@ def fit_metric(
         `params`; `components` (n_components, n_features) and `scale` (n_features,), with
         `d(x, y) = ||components @ ((x - y) / scale)||`; `loss_history` (n_iter,); `n_iter`; `converged`; `gap`, the
         largest relative duality gap of the last transport problems (of entropic ones, the largest marginal error); `epsilon`,
-        the entropic strength, with an entropic `solver`; `classes`; `features`, the feature names where
-        the representation has any; and with `validate` the `validation`: `balanced_accuracy` of held-out samples, its 95 %
-        interval `ci_low` to `ci_high`, `euclidean` for that of Euclidean optimal transport, samples `gained` and `lost` against
-        it, the `p_value` of the sign test, and `n_splits`.
+        the entropic strength, with an entropic `solver`; `classes`, or grades in order (none of numbers); `features`, the feature names where
+        the representation has any; and with `validate` the `validation`: `balanced_accuracy` of held-out samples (`spearman`, the
+        rank correlation, of ordered labels), its 95 % interval `ci_low` to `ci_high`, `euclidean` for that of Euclidean optimal
+        transport, samples `gained` and `lost` against it, the `p_value` of the sign test, and `n_splits`.
     `.obsm["X_" + key_added]` : `numpy.ndarray` (n_obs, n_components), float64
         Cells in the learned space, where Euclidean distance is the ground metric.
     `.varm[key_added]` : `numpy.ndarray` (n_vars, n_components), float64
@@ -132,7 +153,7 @@ def fit_metric(
     Warns
     -----
     UserWarning
-        If features are constant, if there is no way to gene weights, or if `validate` finds no help in the metric.
+        If some batch holds one class only, or some group one label, if features are constant, if there is no way to gene weights, or if `validate` finds no help in the metric.
 
     Examples
     --------
@@ -143,7 +164,7 @@ def fit_metric(
     (900, 2)
     """
     params: dict[str, Any] = {
-        "n_comps": n_comps, "scale": scale, "init": init, "n_sweeps": n_sweeps, "ridge": ridge, "power": power,
+        "label_kind": label_kind, "n_comps": n_comps, "scale": scale, "init": init, "n_sweeps": n_sweeps, "ridge": ridge, "power": power,
         "whitening": whitening, "margin": margin, "reg": reg, "regularizer": regularizer, "relative": relative,
         "triplets": triplets, "batch_size": batch_size, "lr": lr,
         "solver": solver, "sinkhorn_reg": sinkhorn_reg, "device": device, "max_cells": max_cells, "refine_cells": refine_cells, "max_iter": max_iter, "tol": tol,
@@ -151,7 +172,8 @@ def fit_metric(
     check.check_anndata("adata", adata)
     check.check_name("key_added", key_added)
     check_writable(adata, copy=copy)
-    cohort = read_cohort(adata, sample_key, label_key)
+    cohort = read_cohort(adata, sample_key)
+    labels = read_labels(adata, cohort, label_key, label_kind=label_kind, batch_key=batch_key, group_key=group_key)
     representation = read_representation(adata, use_rep, layer)
     sketch = None if sketch_key is None else read_sketch(adata, sketch_key, sample_key, cohort)
     check.check_choice("scale", scale, ("auto", "feature", "global", None))
@@ -167,9 +189,10 @@ def fit_metric(
     measures = cohort.measures(representation, sketch)
     validation = None
     if validate:
-        samples = as_samples(adata, cohort, measures, representation)
-        validation = _validation(samples, GroundMetricLearner(**params, n_jobs=n_jobs), rng, n_jobs)
-    learner.fit(measures, cohort.known_labels)
+        groups = sample_column(adata.obs, "group_key", group_key, cohort)
+        samples = labelled_samples(cohort, labels, measures, representation, groups=groups)
+        validation = _validate(samples, GroundMetricLearner(**params, n_jobs=n_jobs), rng, n_jobs)
+    learner.fit(measures, labels.y, labels.blocks)
     _warn_about_constant(learner, representation, sketch_key)
     if not learner.converged_ and max_iter > 1:
         logger.info("the objective was still falling after max_iter=%d iterations", max_iter)
@@ -183,7 +206,7 @@ def fit_metric(
     adata = writable(adata, copy=copy)
     entry = {
         "params": stored_params(
-            sample_key=sample_key, label_key=label_key, use_rep=representation.use_rep, layer=layer, sketch_key=sketch_key,
+            sample_key=sample_key, label_key=label_key, batch_key=batch_key, group_key=group_key, use_rep=representation.use_rep, layer=layer, sketch_key=sketch_key,
             rng=rng, **params,
         ),
         "components": learner.metric_.components,
@@ -192,7 +215,7 @@ def fit_metric(
         "n_iter": learner.n_iter_,
         "converged": learner.converged_,
         "gap": learner.gap_,
-        "classes": np.array(learner.classes_, dtype=object),
+        "classes": labels.classes,
     }  # fmt: skip
     if learner.epsilon_ is not None:
         entry["epsilon"] = learner.epsilon_
@@ -211,27 +234,28 @@ def fit_metric(
     return adata if copy else None
 
 
-def _validation(
+def _validate(
     samples: Samples, learner: GroundMetricLearner, rng: int | np.random.Generator | None, n_jobs: int | None
 ) -> dict[str, Any]:
     """Return how the metric does on held-out samples beside Euclidean transport; warn if it does not help."""
     from scggml.evaluation import cross_validate, make_splits, named_methods, summary
 
     fold_rng, method_rng = check.check_random_generator(deepcopy(rng)).spawn(2)  # the fit is the same without
-    splits = make_splits(samples.labels, None, rng=fold_rng)
+    splits = make_splits(samples.strata(), samples.groups, rng=fold_rng)
     methods = named_methods(
         {"learned": learner, "euclidean": "euclidean"}, samples=samples, stored={}, has_cell_types=False
     )
     predictions, scores = cross_validate(samples, methods, splits, rng=method_rng, n_jobs=n_jobs)
     table = summary(predictions, scores, classes=list(samples.classes), baseline="euclidean")
-    table = table[(table["classifier"] == "class_mean") & (table["score"] == "balanced_accuracy")].set_index("method")
-    columns = {"value": "balanced_accuracy", "ci_low": "ci_low", "ci_high": "ci_high", "p_value": "p_value"}
+    classifier, score = ("class_mean", "balanced_accuracy") if samples.kind == "class" else ("neighbors", "spearman")
+    table = table[(table["classifier"] == classifier) & (table["score"] == score)].set_index("method")
+    columns = {"value": score, "ci_low": "ci_low", "ci_high": "ci_high", "p_value": "p_value"}
     found: dict[str, Any] = {new: float(table[old]["learned"]) for old, new in columns.items()}
     found |= {name: int(table[name]["learned"]) for name in ("gained", "lost")}
     found |= {"euclidean": float(table["value"]["euclidean"]), "n_splits": len(splits)}
-    if found["balanced_accuracy"] <= found["euclidean"] < 1:
+    if found[score] <= found["euclidean"] < 1:
         msg = (
-            f"on held-out samples the learned metric does not help: balanced accuracy {found['balanced_accuracy']:.2f}, "
+            f"on held-out samples the learned metric does not help: {score.replace('_', ' ')} {found[score]:.2f}, "
             f"Euclidean optimal transport {found['euclidean']:.2f} ({found['gained']} samples gained, {found['lost']} lost). Take "
             "distances with sg.tl.sample_distances(..., metric='euclidean'), and gene weights with a grain of salt."
         )

@@ -10,6 +10,7 @@ import pandas as pd
 from scggml import _validation as check
 from scggml._cohort import read_cohort, read_representation, read_sketch, standard_deviation
 from scggml._keys import Keys
+from scggml._labels import label_params, read_labels
 from scggml._stored import check_writable, stored_entry, stored_metric, writable
 from scggml.get._gene_weights import gene_table
 
@@ -121,7 +122,8 @@ def _bootstrapped(
     entry = stored_entry(adata, key)
     params = dict(entry["params"])
     _check_closed_form(key, params)
-    cohort = read_cohort(adata, params["sample_key"], params["label_key"])
+    cohort = read_cohort(adata, params["sample_key"])
+    labels = read_labels(adata, cohort, params["label_key"], **label_params(params))
     representation = read_representation(adata, params["use_rep"], params.get("layer"))
     sketch_key = params.get("sketch_key")
     sketch = None if sketch_key is None else read_sketch(adata, sketch_key, params["sample_key"], cohort)
@@ -134,7 +136,6 @@ def _bootstrapped(
     from scggml.core import TrainingOptions, alignment, bootstrap_metrics
 
     settings: dict[str, Any] = {name: params.get(name) for name in TrainingOptions.__dataclass_fields__}
-    codes = np.unique(cohort.known_labels, return_inverse=True)[1]
     spread = standard_deviation(genes)
     metric = stored_metric(entry)
     n_comps = _leading(metric.components)
@@ -142,7 +143,7 @@ def _bootstrapped(
     weights, cosines, angles = [], [], []
     for other in bootstrap_metrics(
         cohort.measures(representation, sketch),
-        codes,
+        labels.targets,
         TrainingOptions(**settings),
         n_boot=n_boot,
         rng=rng,

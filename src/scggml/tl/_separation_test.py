@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 from scggml import _validation as check
-from scggml._cohort import check_batches, read_cohort, read_representation, read_sketch, sample_column
+from scggml._cohort import read_cohort, read_representation, read_sketch, sample_column
 from scggml._keys import Keys
+from scggml._labels import read_labels
+from scggml._samples import warn_about_sizes
 from scggml._stored import check_writable, stored_params, writable
-
-from ._cross_validate import warn_about_sizes
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -68,7 +68,8 @@ def separation_test(
         Column of `.obs` with groups of samples, such as donors. Labels are exchanged within groups of several classes (paired
         designs); groups of one class each keep together, and exchange labels with groups of as many samples.
     batch_key
-        Column of `.obs` with batches: labels are exchanged within batches only.
+        Column of `.obs` with batches: labels are exchanged within batches only, and metrics are learned as with the `batch_key` of
+        :func:`scggml.tl.fit_metric`.
     use_rep, layer, sketch_key
         Features, and points that stand in for the cells, as in :func:`scggml.tl.fit_metric`.
     rng
@@ -116,17 +117,17 @@ def separation_test(
         check.check_integer("n_cells", n_cells, minimum=2)
     check.check_jobs(n_jobs)
     generator = check.check_random_generator(rng)
-    cohort = read_cohort(adata, sample_key, label_key)
-    labels = cohort.known_labels
-    check.check_classes(labels, name=f"label_key={label_key!r}", minimum=_MIN_SAMPLES)
+    cohort = read_cohort(adata, sample_key)
+    labels = read_labels(adata, cohort, label_key, batch_key=batch_key)
+    check.check_classes(labels.text, name=f"label_key={label_key!r}", minimum=_MIN_SAMPLES)
     groups = sample_column(adata.obs, "group_key", group_key, cohort)
-    batches = check_batches(adata.obs, label_key, batch_key, cohort)
+    batches = sample_column(adata.obs, "batch_key", batch_key, cohort)
 
     from scggml.core import PairMoments, default_ridge, feature_scale, solve_pairs, square_pairs
     from scggml.estimators import GroundMetricLearner
     from scggml.evaluation import Exchange, learned_margin, mean_margin, permutation_tests, pseudo_f
 
-    codes = np.unique(labels, return_inverse=True)[1]
+    codes = labels.targets.codes
     exchange = Exchange.of(codes, groups, batches)
     if exchange.smallest_p > _LEVEL:
         msg = (
@@ -141,7 +142,7 @@ def separation_test(
     if sketch is None and n_cells is not None:
         measures = measures.drawn(int(cohort.sizes.min()) if n_cells == "equal" else n_cells, cell_rng)
     else:
-        warn_about_sizes(cohort)
+        warn_about_sizes(cohort, labels)
     scale, constant = feature_scale(measures, representation.scale)
     if constant.all():
         msg = (
@@ -160,6 +161,7 @@ def separation_test(
     learned = partial(
         learned_margin,
         PairMoments.from_plans(measures, solved.known_plans, pairs),
+        blocks=labels.targets.blocks,
         ridge=default_ridge(measures),
         power=defaults["power"],
         whitening=defaults["whitening"],

@@ -9,9 +9,9 @@ import numpy as np
 from scggml import _validation as check
 from scggml._cohort import read_cohort, read_representation, read_sketch, sample_column
 from scggml._keys import Keys
+from scggml._labels import read_labels
+from scggml._samples import labelled_samples
 from scggml._stored import check_writable, stored_params, writable
-
-from ._cross_validate import as_samples
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -108,20 +108,23 @@ def tune(
     check.check_choice("score", score, _SCORES)
     check.check_jobs(n_jobs)
     generator = check.check_random_generator(rng)
-    cohort = read_cohort(adata, sample_key, label_key)
+    cohort = read_cohort(adata, sample_key)
+    labels = read_labels(adata, cohort, label_key)
     groups = sample_column(adata.obs, "group_key", group_key, cohort)
 
+    from scggml.estimators import check_parameters
     from scggml.evaluation import candidate_settings, make_splits
     from scggml.evaluation import tune as nested
 
     setting_rng, fold_rng, inner_rng = generator.spawn(3)
     settings = candidate_settings(_GRID if grid is None else grid, n_iter, setting_rng)
-    splits = make_splits(cohort.known_labels, groups, cv=cv, n_repeats=n_repeats, rng=fold_rng)
+    splits = make_splits(labels.text, groups, cv=cv, n_repeats=n_repeats, rng=fold_rng)
     representation = read_representation(adata, use_rep, layer)
     sketch = None if sketch_key is None else read_sketch(adata, sketch_key, sample_key, cohort)
     measures = cohort.measures(representation, sketch)
-    check_settings(settings, measures.n_features)
-    samples = as_samples(adata, cohort, measures, representation, groups=groups)
+    for setting in settings:
+        check_parameters(setting, measures.n_features)
+    samples = labelled_samples(cohort, labels, measures, representation, groups=groups)
     found = nested(samples, settings, splits, inner_cv=inner_cv, score=score, rng=inner_rng, n_jobs=n_jobs)
     names = list(settings[0])
     outer = found.outer.drop(columns="setting").assign(
@@ -141,11 +144,3 @@ def tune(
         "best": stored_params(**settings[found.best]),
     }
     return outer
-
-
-def check_settings(settings: list[dict[str, Any]], n_features: int) -> None:
-    """Refuse settings that no fit would take."""
-    from scggml.estimators import check_parameters
-
-    for setting in settings:
-        check_parameters(setting, n_features)

@@ -1,0 +1,261 @@
+"""Patients that come after a reference was made: are distances exact, probabilities honest, and strangers noticed?"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pandas as pd
+import scanpy as sc
+from _machine import machine
+from scipy import sparse
+from tqdm import tqdm
+
+import scggml as sg
+from scggml.core import class_probabilities, fit_sharpness, relative_class_scores, upper_tail
+
+ALPHA = 0.05
+
+
+def normalised(adata):
+    adata = adata.copy()
+    sc.pp.normalize_total(adata, target_sum=1e4)
+    sc.pp.log1p(adata)
+    return adata
+
+
+def reference_of(cells, label="label", *, group_key=None, n_comps=50, rng=0):
+    """PCA, metric, map and reference of the cells of a cohort."""
+    cells = cells.copy()
+    sc.pp.pca(cells, n_comps=n_comps)
+    sg.tl.fit_metric(cells, "sample", label, rng=rng)
+    sdata = sg.tl.sample_distances(cells)
+    sg.tl.embed_samples(sdata)
+    return cells, sg.tl.make_reference(cells, sdata, group_key=group_key, rng=rng)
+
+
+def programme(cells, genes, cell_type, change):
+    """The same cells with genes of one cell type changed: counts added to three quarters, taken away from the rest."""
+    rng = np.random.default_rng(0)
+    x, rows = cells.X.toarray(), np.flatnonzero(cells.obs["cell_type"] == cell_type)
+    up, down = np.split(genes, [3 * len(genes) // 4])
+    x[np.ix_(rows, up)] += rng.poisson(x[np.ix_(rows, up)] * (np.exp(change) - 1))
+    x[np.ix_(rows, down)] = rng.binomial(x[np.ix_(rows, down)].astype(int), np.exp(-change))
+    cells = cells.copy()
+    cells.X = sparse.csr_matrix(x)
+    return cells
+
+
+def cohort(seed, *, n_reference, n_new, effect_size, patient_effect=0.3):
+    """Cells of a reference; and of new patients of known classes, or healthy but for a change that the reference lacks."""
+    cells = sg.datasets.simulated_cohort(
+        n_reference + n_new, cell_types=4, effect_size=effect_size, patient_effect=patient_effect, rng=seed
+    )
+    is_new = cells.obs["sample"].cat.codes.to_numpy() >= n_reference
+    is_fourth = (cells.obs["cell_type"] == "NK").to_numpy()
+    healthy = (cells.obs["label"] == "healthy").to_numpy()
+    rng = np.random.default_rng(seed)
+    known = cells[~is_new & ~is_fourth].copy()
+    ordinary = cells[is_new & ~is_fourth].copy()
+    base = cells[is_new & ~is_fourth & healthy].copy()
+    free = ~known.var["programme"].to_numpy() & (known.var["marker_of"] == "").to_numpy()
+    level = np.asarray(known.X.mean(axis=0)).ravel()
+    genes = rng.permutation(np.flatnonzero(free & (level > np.median(level[free]))))[:40]
+    few = (base.obs["cell_type"] == "B").to_numpy() | (rng.random(base.n_obs) < 0.3)
+    strangers = {
+        "another programme, same cell type, 2.2-fold": programme(base, genes, "T", 0.8),
+        "another programme, same cell type, 5-fold": programme(base, genes, "T", 1.6),
+        "another programme, other cell type, 2.2-fold": programme(base, genes, "B", 0.8),
+        "another programme, other cell type, 5-fold": programme(base, genes, "B", 1.6),
+        "a new cell type (a quarter of cells)": cells[is_new & healthy].copy(),
+        "two cell types nearly gone": base[few].copy(),
+    }
+    return known, ordinary, strangers
+
+
+def predicted(cells, reference):
+    mapped = sg.tl.map_samples(cells, reference, "sample")
+    sg.tl.predict_samples(mapped)
+    return mapped
+
+
+def exactness(seed=0):
+    known, ordinary, _ = cohort(seed, n_reference=12, n_new=6, effect_size=0.8)
+    cells, reference = reference_of(normalised(known))
+    new = normalised(ordinary)
+    mapped = sg.tl.map_samples(new, reference)
+    sg.tl.project(new, reference)
+    union = anndata.concat([cells, new])
+    union.uns["ggml"] = new.uns["ggml"]
+    whole = sg.tl.sample_distances(union)[mapped.obs_names].obsp["ggml_distances"]
+    moved = np.abs(mapped.obsm["X_mds"][: reference.n_obs] - reference.obsm["X_mds"]).max()
+    print(
+        f"18 samples: largest difference from the distances of all cells together {np.abs(whole - mapped.obsp['ggml_distances']).max():.1e}; "
+        f"the reference's map moved by {moved:.1e}",
+        flush=True,
+    )
+
+
+def strangers_and_probabilities(n_seeds, *, effect_size, patient_effect):
+    rows, truth, probabilities, naive = [], [], [], []
+    for seed in tqdm(range(n_seeds), file=sys.stderr):
+        known, ordinary, strangers = cohort(
+            seed, n_reference=24, n_new=12, effect_size=effect_size, patient_effect=patient_effect
+        )
+        _, reference = reference_of(normalised(known))
+        for kind, cells in {"ordinary": ordinary, **strangers}.items():
+            mapped = predicted(normalised(cells), reference)
+            p = mapped.uns["ggml_prediction"]["p_values"]
+            rows += [
+                [seed, kind, combined, *parts]
+                for combined, *parts in zip(mapped.obs["unusual_p"].dropna(), p["distance"], p["outside"], strict=True)
+            ]
+            if kind == "ordinary":
+                is_new = ~mapped.obs["is_reference"].to_numpy()
+                classes = mapped.uns["ggml_prediction"]["classes"]
+                codes = (mapped.obs["label"].astype(str).to_numpy()[:, None] == classes).argmax(axis=1)
+                truth.append(codes[is_new])
+                probabilities.append(mapped.obsm["ggml_probabilities"][is_new])
+                naive.append(_naive(mapped.obsp["ggml_distances"], codes, is_new))
+    table = pd.DataFrame(rows, columns=["seed", "kind", "combined", "distance", "outside"])
+    print(
+        f"24 patients of two classes, effect {effect_size}, patients differ by {patient_effect}: share flagged at {ALPHA}"
+    )
+    for kind, part in table.groupby("kind", sort=False):
+        shares = ", ".join(f"{name} {np.mean(part[name] <= ALPHA):.2f}" for name in ("combined", "distance", "outside"))
+        print(f"  {kind} ({len(part)}): {shares}", flush=True)
+    codes = np.concatenate(truth)
+    for name, values in (("held-out", probabilities), ("training (for comparison)", naive)):
+        _report_probabilities(f"  probabilities calibrated on {name} distances", np.concatenate(values), codes)
+
+
+def _naive(distances, codes, is_new):
+    """Probabilities calibrated on the distances of training samples, under the metric that saw their labels."""
+    known = np.flatnonzero(~is_new)
+    scores = []
+    for i in known:
+        others = known[known != i]
+        scores.append(relative_class_scores(distances[[i]][:, others], codes[others])[0])
+    sharpness = fit_sharpness(np.array(scores), codes[known])
+    return class_probabilities(relative_class_scores(distances[np.ix_(is_new, ~is_new)], codes[known]), sharpness)
+
+
+def _report_probabilities(name, probabilities, codes):
+    sure, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == codes
+    bins = np.minimum((sure * 10).astype(int), 9)
+    error = sum(np.abs(sure[bins == b].mean() - right[bins == b].mean()) * np.mean(bins == b) for b in np.unique(bins))
+    loss = -np.log(probabilities[np.arange(len(codes)), codes]).mean()
+    reliability = "; ".join(
+        f"{sure[bins == b].mean():.2f} -> {right[bins == b].mean():.2f} ({np.sum(bins == b)})" for b in np.unique(bins)
+    )
+    print(
+        f"{name}: {len(codes)} new patients, accuracy {right.mean():.3f}, mean probability of the predicted class {sure.mean():.3f}, "
+        f"expected calibration error {error:.3f}, log loss {loss:.3f}; stated -> true {reliability}",
+        flush=True,
+    )
+
+
+def intervals(n_seeds):
+    """False flags of Student's t for logarithms and of ranks, for small references of different kinds."""
+    for kind in ("normal", "one class twice as wide", "heavy tails"):
+        for n in (8, 12, 24, 48):
+            flags = {"t": [], "ranks": []}
+            for seed in range(n_seeds):
+                rng = np.random.default_rng(seed)
+                known, new = _patients(rng, n, kind), _patients(rng, 24, kind, prefix="new")
+                sg.tl.fit_metric(known, "sample", "label", use_rep="X", rng=0)
+                reference = sg.tl.make_reference(known, sg.tl.sample_distances(known), cv="leave_one_out", rng=0)
+                mapped = sg.tl.map_samples(new, reference)
+                is_new = ~mapped.obs["is_reference"].to_numpy()
+                held = reference.uns["ggml_reference"]["calibration"]["held_out"]["distance"].to_numpy()
+                near = np.sort(mapped.obsp["ggml_distances"][np.ix_(is_new, ~is_new)], axis=1)[:, :3].mean(axis=1)
+                flags["t"] += list(upper_tail(held, near) <= ALPHA)
+                flags["ranks"] += list((1 + (held[:, None] >= near).sum(axis=0)) / (n + 1) <= ALPHA)
+            shares = ", ".join(f"{name} {np.mean(values):.3f}" for name, values in flags.items())
+            print(f"{kind}, {n} patients in the reference: ordinary patients flagged at {ALPHA}: {shares}", flush=True)
+
+
+def _patients(rng, n, kind, prefix="s"):
+    labels = np.array(["a", "b"])[np.arange(n) % 2]
+    spread = np.ones(n)
+    if kind == "one class twice as wide":
+        spread[labels == "b"] = 2.0
+    if kind == "heavy tails":
+        spread = np.sqrt(5 / rng.chisquare(5, n))
+    sizes = rng.integers(20, 40, n)
+    shift = spread[:, None] * rng.normal(size=(n, 6)) + 1.5 * (labels == "b")[:, None] * (np.arange(6) == 0)
+    x = np.concatenate([rng.normal(size=(size, 6)) + s for size, s in zip(sizes, shift, strict=True)])
+    table = pd.DataFrame({"sample": [f"{prefix}{i:02d}" for i in range(n)], "label": labels})
+    obs = table.loc[np.repeat(np.arange(n), sizes)].set_axis([f"{prefix}_{i}" for i in range(len(x))])
+    return anndata.AnnData(x, obs=obs.astype("category"), var=pd.DataFrame(index=[f"g{i}" for i in range(6)]))
+
+
+def kang(path):
+    adata = anndata.read_h5ad(path)
+    donors = adata.obs["donor"].astype(str)
+    right, flagged, n = 0, 0, 0
+    pairs = np.sort(donors.unique()).reshape(-1, 2)
+    for pair in pairs:
+        is_new = donors.isin(pair).to_numpy()
+        _, reference = reference_of(adata[~is_new], group_key="donor")
+        mapped = predicted(adata[is_new].copy(), reference)
+        new = mapped.obs[~mapped.obs["is_reference"]]
+        right += (new["predicted"].astype(str) == new["label"].astype(str)).sum()
+        flagged += new["unusual"].sum()
+        n += len(new)
+    print(
+        f"kang2018, 6 donors in the reference, 2 new ones, in turn: {right} of {n} samples right, {flagged} flagged",
+        flush=True,
+    )
+
+
+def aml(path):
+    adata = anndata.read_h5ad(path)
+    adata = adata[adata.obs["hierarchy"].notna()].copy()
+    kinds = adata.obs["hierarchy"].astype(str)
+    for absent in np.unique(kinds):
+        strange = (kinds == absent).to_numpy()
+        names = np.sort(adata.obs.loc[~strange, "sample"].astype(str).unique())
+        known_cells = adata[~strange].copy()
+        _, reference = reference_of(known_cells, "hierarchy", n_comps=20)
+        mapped = predicted(adata[strange].copy(), reference)
+        new = mapped.obs[~mapped.obs["is_reference"]]
+        p = mapped.uns["ggml_prediction"]["p_values"]
+        parts = ", ".join(f"{name} {np.sum(p[name] <= ALPHA)}" for name in p)
+        scores = reference.uns["ggml_reference"]["calibration"]["scores"]
+        print(
+            f"vangalen2019, reference of {len(names)} samples without {absent}: {new['unusual'].sum()} of {len(new)} flagged ({parts}); "
+            f"held-out balanced accuracy of the reference {scores['balanced_accuracy']:.2f}, log loss {scores['log_loss']:.2f} "
+            f"(equal probabilities {scores['log_loss_uniform']:.2f})",
+            flush=True,
+        )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--data", type=Path, help="real cohorts: Kang and van Galen")
+    parser.add_argument("--parts", nargs="*", default=["exact", "intervals", "simulated", "real"])
+    args = parser.parse_args()
+    print(machine(), flush=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if "exact" in args.parts:
+            exactness()
+        if "intervals" in args.parts:
+            intervals(args.seeds)
+        if "simulated" in args.parts:
+            strangers_and_probabilities(args.seeds, effect_size=0.8, patient_effect=0.15)
+            strangers_and_probabilities(args.seeds, effect_size=0.8, patient_effect=0.3)
+            strangers_and_probabilities(args.seeds, effect_size=0.4, patient_effect=0.3)
+        if args.data is not None and "real" in args.parts:
+            kang(args.data / "kang2018_ifnb_pbmc.h5ad")
+            aml(args.data / "vangalen2019_aml.h5ad")
+
+
+if __name__ == "__main__":
+    main()

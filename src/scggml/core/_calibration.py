@@ -1,0 +1,115 @@
+"""Probabilities of classes, and how unusual a sample is, from what was seen on held-out samples."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.special import softmax
+from scipy.stats import t
+
+from ._neighbors import class_scores, mean_of_nearest
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+N_NEIGHBORS = 3
+_MAX_SHARPNESS = 1e6
+
+
+def relative_class_scores(distances: NDArray[np.float64], codes: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Return minus the mean distance to the nearest samples of each class over its mean of all classes, (n_new, n_classes).
+
+    The rule is "class_mean" of `class_scores`; the unit of distance, which differs between metrics, cancels.
+    """
+    scores = class_scores(distances, codes, rule="class_mean", n_neighbors=N_NEIGHBORS)
+    return scores / np.maximum(-scores.mean(axis=1, keepdims=True), np.finfo(float).tiny)
+
+
+def nearest_distances(distances: NDArray[np.float64], n_reference: int) -> NDArray[np.float64]:
+    """Return the mean distance of new samples to their nearest ones of any class, (n_new,).
+
+    These are 3 of `n_reference` samples. Of fewer there are fewer, fractions included, so that the mean lies at the same
+    quantile of all distances: what was held out together is comparable with what is new.
+    """
+    n = distances.shape[1]
+    k = float(np.clip((N_NEIGHBORS + 1) * (n + 1) / (n_reference + 1) - 1, 1, n))
+    return mean_of_nearest(np.sort(distances, axis=1), k)
+
+
+def fit_sharpness(scores: NDArray[np.float64], codes: NDArray[np.integer]) -> float:
+    """Return the inverse temperature of the softmax of scores that predicts held-out samples best.
+
+    It maximises the log likelihood, each class weighing alike. Of a class of n samples, 1 / (n + 2) of each is shared by the
+    other classes, as if the class had been seen twice more, once in its own place and once in another :cite:p:`platt1999`: a
+    small cohort without a single error does not make probabilities of one.
+
+    Parameters
+    ----------
+    scores
+        How well each class fits each held-out sample, (n_samples, n_classes).
+    codes
+        Class of each, (n_samples,).
+    """
+    targets, weights = smoothed_targets(codes, scores.shape[1])
+    wanted = weights @ (targets * scores).sum(axis=1)
+
+    def slope(sharpness: float) -> float:  # of the log likelihood, which is concave
+        return float(wanted - weights @ (softmax(sharpness * scores, axis=1) * scores).sum(axis=1))
+
+    if slope(0.0) <= 0:
+        return 0.0  # held-out samples are no nearer to their own class: all classes alike
+    high = 1.0
+    while slope(high) > 0 and high < _MAX_SHARPNESS:
+        high *= 2
+    return float(brentq(slope, 0.0, high)) if high < _MAX_SHARPNESS else _MAX_SHARPNESS
+
+
+def smoothed_targets(codes: NDArray[np.integer], n_classes: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the probabilities to be predicted, (n_samples, n_classes), and the weight of each sample, (n_samples,)."""
+    counts = np.bincount(codes, minlength=n_classes)
+    own = counts[codes]
+    targets = np.repeat(1.0 / ((own + 2) * (n_classes - 1))[:, None], n_classes, axis=1)
+    targets[np.arange(len(codes)), codes] = (own + 1) / (own + 2)
+    return targets, 1.0 / (own * (counts > 0).sum())
+
+
+def class_probabilities(scores: NDArray[np.float64], sharpness: float) -> NDArray[np.float64]:
+    """Return the probability of each class, (n_new, n_classes)."""
+    return np.asarray(softmax(sharpness * scores, axis=1))
+
+
+def upper_tail(known: NDArray[np.float64], new: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the probability that one more value like the known ones is at least as large, (n_new,).
+
+    From the prediction interval of Student's t for logarithms of positive values: it reaches small probabilities with few known
+    values, where ranks end at 1 / (n + 1).
+    """
+    logs = np.log(known)
+    n = len(logs)
+    spread = max(float(logs.std(ddof=1)), 1e-12) * np.sqrt(1 + 1 / n)
+    return np.asarray(t.sf((np.log(new) - logs.mean()) / spread, n - 1))
+
+
+def smallest_of(p_values: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Return the smallest of several p-values times their number (Bonferroni), at most one."""
+    return np.minimum(len(p_values) * np.min(p_values, axis=0), 1.0)
+
+
+def probability_scores(probabilities: NDArray[np.float64], codes: NDArray[np.integer]) -> dict[str, float]:
+    """Return how good probabilities of held-out samples are, each class weighing alike.
+
+    `log_loss` and `brier` (the sum of squared differences over classes) are best when small; for comparison, `log_loss_uniform`
+    and `brier_uniform` are those of equal probabilities.
+    """
+    n_classes = probabilities.shape[1]
+    truth = np.eye(n_classes)[codes]
+    own = np.maximum(probabilities[np.arange(len(codes)), codes], np.finfo(float).tiny)
+    values = {
+        "balanced_accuracy": (probabilities.argmax(axis=1) == codes).astype(np.float64),
+        "log_loss": -np.log(own),
+        "brier": ((probabilities - truth) ** 2).sum(axis=1),
+    }
+    found = {name: float(np.mean([x[codes == c].mean() for c in np.unique(codes)])) for name, x in values.items()}
+    return {**found, "log_loss_uniform": float(np.log(n_classes)), "brier_uniform": 1 - 1 / n_classes}

@@ -1,0 +1,80 @@
+"""How much more there is between two classes than within them, and how sure that is: the jackknife over samples."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class ClassMeans(NamedTuple):
+    """Means over the pairs of samples of two classes: between them, and within the first and within the second.
+
+    Each (...) or, without one sample at a time, (n_a + n_b, ...). NaN where there are no pairs.
+    """
+
+    between: NDArray[np.float64]
+    first: NDArray[np.float64]
+    second: NDArray[np.float64]
+
+    @property
+    def within(self) -> NDArray[np.float64]:
+        """Mean of the means within both classes."""
+        return (self.first + self.second) / 2
+
+    @property
+    def excess(self) -> NDArray[np.float64]:
+        """What is more between classes than within them."""
+        return self.between - self.within
+
+
+def class_means(
+    between: NDArray[np.float64], first: NDArray[np.float64], second: NDArray[np.float64]
+) -> tuple[ClassMeans, ClassMeans]:
+    """Return means over pairs, and the same without each sample in turn.
+
+    Parameters
+    ----------
+    between
+        Sum over the pairs of a sample with all samples of the other class, (n_a + n_b, ...), the samples of the first class first.
+    first, second
+        Sum over the pairs of a sample with all others of its class, (n_a, ...) and (n_b, ...).
+    """
+    n_a, n_b = len(first), len(second)
+    total = between[:n_a].sum(axis=0)
+    means = ClassMeans(_over(total, n_a * n_b), *(_over(x.sum(axis=0), len(x) * (len(x) - 1)) for x in (first, second)))
+    without = ClassMeans(
+        np.concatenate([_over(total - between[:n_a], (n_a - 1) * n_b), _over(total - between[n_a:], n_a * (n_b - 1))]),
+        np.concatenate([_within_without(first), np.repeat(means.first[None], n_b, axis=0)]),
+        np.concatenate([np.repeat(means.second[None], n_a, axis=0), _within_without(second)]),
+    )
+    return means, without
+
+
+def jackknife_error(without: NDArray[np.float64], n_first: int) -> NDArray[np.float64]:
+    """Return the standard error of a statistic of two classes of samples :cite:p:`arvesen1969`.
+
+    Parameters
+    ----------
+    without
+        The statistic without each sample in turn, (n_samples, ...), the samples of the first class first.
+    n_first
+        Number of samples of the first class.
+    """
+    variance = np.zeros(without.shape[1:])
+    for values in (without[:n_first], without[n_first:]):
+        n = len(values)
+        variance += (n - 1) / n * ((values - values.mean(axis=0)) ** 2).sum(axis=0)
+    return np.sqrt(variance)
+
+
+def _within_without(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    n = len(sums)
+    return _over(sums.sum(axis=0) / 2 - sums, (n - 1) * (n - 2) / 2)
+
+
+def _over(total: NDArray[np.float64], n_pairs: float) -> NDArray[np.float64]:
+    return total / n_pairs if n_pairs > 0 else np.full_like(total, np.nan)

@@ -1,0 +1,170 @@
+"""What a reference cohort says of its own samples when it is made without them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.base import clone
+from tqdm.auto import tqdm
+
+from scggml.core import (
+    GeneSpace,
+    Measures,
+    class_probabilities,
+    fit_sharpness,
+    nearest_distances,
+    pairwise_distances,
+    relative_class_scores,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from scggml.core import Sketch
+    from scggml.core._measures import Points
+    from scggml.estimators import GroundMetricLearner
+
+    from ._splits import Split
+
+_MAX_POINTS = 100  # of a sample, for the median distance
+
+
+@dataclass(frozen=True, eq=False)
+class ReferenceCells:
+    """Cells of labelled samples.
+
+    Parameters
+    ----------
+    points
+        Features of the cells, (n_cells, n_features).
+    codes
+        Sample of each cell, (n_cells,).
+    classes
+        Class of each sample, 0..n_classes-1, (n_samples,).
+    labels
+        What the metric is learned from, (n_samples,).
+    blocks
+        Batch of each sample within which labels are compared, (n_samples,), or None.
+    genes
+        Values of the genes that the features are principal components of, (n_cells, n_genes); None where they are not, and the
+        features cannot be computed anew.
+    unit
+        What each gene is divided by, (n_genes,).
+    sketch
+        Points that stand in for the cells.
+    """
+
+    points: Points
+    codes: NDArray[np.int64]
+    classes: NDArray[np.int64]
+    labels: NDArray[Any]
+    blocks: NDArray[np.object_] | None = None
+    genes: Points | None = None
+    unit: NDArray[np.float64] | None = None
+    sketch: Sketch | None = None
+
+    def without(self, split: Split) -> tuple[Measures, NDArray[np.float64] | None]:
+        """Return all samples in features that were computed without the held-out ones; and how far outside of them these lie."""
+        points, outside = self.points, None
+        if self.genes is not None:
+            assert self.unit is not None
+            cells = np.flatnonzero(np.isin(self.codes, split.train))
+            space = GeneSpace.fit(self.genes[cells], self.unit, self.points.shape[1])
+            points = space.project(self.genes)
+            held = np.flatnonzero(np.isin(self.codes, split.test))
+            position = np.empty(len(self.classes), dtype=np.int64)
+            position[split.test] = np.arange(len(split.test))
+            outside = space.shifts_outside(self.genes[held], position[self.codes[held]], len(split.test))
+        if self.sketch is not None:
+            return self.sketch.measures(points), outside
+        return Measures.from_codes(points, self.codes, len(self.classes)), outside
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOutSamples:
+    """What is known of each sample from a reference made without it.
+
+    Parameters
+    ----------
+    scores
+        How well each class fits, (n_samples, n_classes).
+    distances
+        Mean distance to the nearest other samples, in median distances between these, (n_samples,).
+    outside
+        How far it lies outside of the principal components, (n_samples,), or None.
+    """
+
+    scores: NDArray[np.float64]
+    distances: NDArray[np.float64]
+    outside: NDArray[np.float64] | None
+
+
+def hold_out_each(
+    cells: ReferenceCells,
+    splits: Sequence[Split],
+    learner: GroundMetricLearner,
+    *,
+    rng: np.random.Generator,
+    n_jobs: int | None = None,
+) -> HeldOutSamples:
+    """Learn the metric, and the principal components where they can be, without the held-out samples of each split.
+
+    Parameters
+    ----------
+    cells
+        The reference's cells.
+    splits
+        Each sample must be held out once.
+    learner
+        Settings of the metric; cloned.
+    rng
+        Source of seeds for learners without one.
+    n_jobs
+        Threads.
+    """
+    n_samples, n_classes = len(cells.classes), int(cells.classes.max()) + 1
+    scores, distances, outside = np.empty((n_samples, n_classes)), np.empty(n_samples), np.empty(n_samples)
+    has_outside = False
+    seeds = [int(child.integers(2**31)) for child in rng.spawn(len(splits))]
+    for split, seed in zip(
+        tqdm(splits, desc="held-out samples", unit="fit", delay=2, disable=None), seeds, strict=True
+    ):
+        measures, shifts = cells.without(split)
+        train, test = measures.take(split.train), measures.take(split.test)
+        model = clone(learner).set_params(n_jobs=n_jobs)
+        if model.rng is None:
+            model.set_params(rng=seed)
+        blocks = None if cells.blocks is None else cells.blocks[split.train]
+        model.fit(train, cells.labels[split.train], blocks)
+        found = model.pairwise_distances(test, train)
+        scores[split.test] = relative_class_scores(found, cells.classes[split.train])
+        projected = train.with_points(model.metric_.project(train.points))
+        distances[split.test] = nearest_distances(found, n_samples) / distance_unit(model, projected, n_jobs)
+        if shifts is not None:
+            outside[split.test], has_outside = shifts, True
+    return HeldOutSamples(scores, distances, outside if has_outside else None)
+
+
+def distance_unit(learner: GroundMetricLearner, projected: Measures, n_jobs: int | None) -> float:
+    """Return the median distance between the training samples in the learned space: one, where training made it so.
+
+    Otherwise it is that of at most 100 points of each.
+    """
+    if learner.relative and learner.batch_size is None:
+        return 1.0
+    found = pairwise_distances(projected.thinned(_MAX_POINTS), n_jobs=n_jobs)[0]
+    return float(np.median(found[np.triu_indices(len(found), k=1)]))
+
+
+def probabilities_without_own(scores: NDArray[np.float64], codes: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return class probabilities of held-out samples, each with the sharpness that the others suggest, (n_samples, n_classes)."""
+    n = len(codes)
+    parts = []
+    for i in range(n):
+        others = np.arange(n) != i
+        parts.append(class_probabilities(scores[[i]], fit_sharpness(scores[others], codes[others])))
+    return np.concatenate(parts)

@@ -1,0 +1,395 @@
+"""What distances between samples consist of: cell types and genes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from scggml import _validation as check
+from scggml._cohort import read_cohort, read_representation, read_sketch
+from scggml._keys import PCA, Keys
+from scggml._stored import check_writable, select_features, stored_entry, stored_metric, stored_params, writable
+from scggml.get import distances as get_distances
+
+from ._fit_metric import way_to_genes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from scggml._cohort import Cohort, Representation
+    from scggml.core import Features, Sketch
+
+ALL_CELLS = "all"  # the one type where there are none
+_MAX_REMAINDER = 1e-3  # share of a distance that genes may leave over without a warning
+
+
+def explain_distances(
+    adata: AnnData,
+    sdata: AnnData,
+    *,
+    cell_type_key: str | None = None,
+    samples: Sequence[str] | None = None,
+    groups: Sequence[str] | None = None,
+    label_key: str | None = None,
+    key: str = "ggml",
+    genes: bool = True,
+    n_jobs: int | None = None,
+    key_added: str | None = None,
+    copy: bool = False,
+) -> AnnData | None:
+    r"""Take distances between samples apart: which cell types and which genes carry them.
+
+    The distance of two samples is a sum over the cells that the optimal plan matches, :math:`D = \sum_e P_e c_e`: the mass
+    that goes from a cell of one sample to a cell of the other, times their ground distance. So it can be shared exactly.
+
+    *Cell types.* Matches within a type cost its **state**: how its cells differ. Of the mass that is matched across types, as much as
+    proportions of types differ in has to be, and its cost is **composition**; of a type's mass that leaves for others, or arrives
+    from them, all matches count alike. The rest is **exchange**: cells of different types are matched though proportions do not
+    ask for it, since the metric does not keep these types apart, or their states have shifted more than types differ. A type
+    carries its state and half of each match across types that it is one end of, so that types sum to the distance.
+
+    *Genes.* The square of a ground distance is a sum over pairs of genes, since cells are compared by
+    :math:`c^2 = \delta^\top M \delta` with :math:`\delta = x_a - x_b`. Gene `g` carries :math:`\delta_g (M \delta)_g / c` of `c`: its own
+    square and half of each product with another gene, which is its Aumann-Shapley value :cite:p:`aumann1974`. Genes sum to the distance,
+    and a gene that makes up for another one carries a negative part.
+
+    *Classes.* Distances are means over all pairs of samples of two classes. Samples of one class differ as well, so what sets two
+    classes apart is the **excess**: the mean between them less the mean of the means within each. Standard errors are by the
+    jackknife :cite:p:`arvesen1969`, each sample left out in turn, with the metric as given. A metric that was learned from the same
+    samples has learned their noise too, above all one on thousands of genes, which spreads the excess over all cell types and
+    proves nothing (see :func:`scggml.tl.separation_test`). Where there are samples enough, learn it from some of them and explain
+    distances of the others: `other.uns["ggml"] = adata.uns["ggml"]`.
+
+    Parameters
+    ----------
+    adata
+        Cells that the distances are of, with the learned metric. Nothing is written to it.
+    sdata
+        Samples with exact distances of all their cells under a learned or the Euclidean metric, from
+        :func:`scggml.tl.sample_distances`. Distances of a sketch will do if no point of it stands for cells of several types.
+    cell_type_key
+        Column of `adata.obs` with the type of each cell. None takes all cells for one type, "all".
+    samples
+        Names of two samples to compare. None compares classes.
+    groups
+        Two classes to compare. None compares all classes with one another.
+    label_key
+        Column of `sdata.obs` with the classes, such as those of :func:`scggml.tl.cluster_samples`. None takes the one that the
+        metric was learned with.
+    key
+        Key of the distances in `sdata`, and of the learned metric in `adata.uns`.
+    genes
+        Whether to share distances among genes as well. For a metric on `X_pca` that is through `.varm["PCs"]`; for another
+        representation of `.obsm` its own features take the place of genes.
+    n_jobs
+        Threads; None takes an active :func:`joblib.parallel_config`, else all cores. Results do not depend on it.
+    key_added
+        Key under which results are stored; None takes `key`.
+    copy
+        Whether to return a copy of `sdata` instead of writing to it.
+
+    Returns
+    -------
+    None, or a copy of `sdata` with `copy=True`. Sets `.uns[key_added + "_explanation"]`, a `dict` that
+    :func:`scggml.get.explanation` reads, with
+
+    `params` : `dict`
+        Arguments.
+    `summary` : `pandas.DataFrame`
+        One row for each two classes `group_a`, `group_b`, and after these one for each class with itself: `n_pairs` of samples; mean
+        `distance` and its parts `state`, `exchange`, `composition`, also as `state_share` and so on; `within_classes`, the mean of
+        the distances within both classes; `excess` and its parts `state_excess` and so on, each with a standard error `_se`; and
+        parts as fractions `state_excess_share` and so on, which sum to one and may lie outside of 0 to 1. What is about an excess is
+        NaN for two samples, a class with itself and a class with one sample; standard errors need three samples per class.
+    `cell_types` : `pandas.DataFrame`
+        The same for each `cell_type` of the samples compared: `distance` is what the type carries, `share` the fraction of the
+        whole. Besides, `proportion_a` and `proportion_b`, the mean fractions of cells in both classes; `mass_within_type`, the
+        mass that stays; and how far cells go, whatever the type's size: `state_per_cell`, those that are matched within the
+        type (`state / mass_within_type`), and `distance_per_cell`, all but for composition (state and exchange by the mass
+        that the type has in both samples).
+    `flows` : `pandas.DataFrame`
+        For each `source` type (in `group_a`) and `target` type (in `group_b`) the `mass`, its `cost`, of which `composition`, the
+        `share` of the distance and the `excess` of the cost. A class with itself has no direction.
+    `genes` : `dict`
+        `names` (n_genes,); `parts` (n_types + 2,), each type's state, "exchange" and "composition"; `distance` (n_comparisons,
+        n_parts, n_genes) in the order of `summary`; `remainder` (n_comparisons, n_parts), what genes do not sum to, which is
+        zero but for rounding unless `X_pca` is not made of `X` and `PCs`.
+    `pairs` : `pandas.DataFrame`
+        `distance`, `state`, `exchange` and `composition` of each pair of samples.
+
+    Raises
+    ------
+    KeyError, ValueError, TypeError
+        If keys or arguments do not fit, or the distances are not those of these cells. Nothing has been written then.
+
+    Warns
+    -----
+    UserWarning
+        If cell types are missing from some samples, a class has one sample, or genes do not sum to the distances.
+
+    Notes
+    -----
+    Where several plans are optimal, the explanation is that of one of them.
+
+    Examples
+    --------
+    >>> import scggml as sg
+    >>> adata = sg.datasets.simulated_cohort(n_samples=6, n_cells=30, n_genes=200, rng=0)
+    >>> sg.tl.fit_metric(adata, "sample", "label", rng=0)
+    >>> sdata = sg.tl.sample_distances(adata)
+    >>> sg.tl.explain_distances(adata, sdata, cell_type_key="cell_type")
+    >>> table = sg.get.explanation(sdata, "cell_types", groups=["healthy", "disease"])
+    >>> bool(abs(table["share"].sum() - 1) < 1e-8)
+    True
+    """
+    check.check_anndata("adata", adata)
+    check.check_anndata("sdata", sdata)
+    check.check_name("key", key)
+    keys = Keys(key if key_added is None else key_added)
+    check.check_name("key_added", keys.key)
+    check.check_choice("genes", genes, (True, False))
+    check.check_jobs(n_jobs)
+    check_writable(sdata, copy=copy)
+    metric, params = _source(sdata, key)
+    entry = stored_entry(adata, key) if metric == "learned" else None
+    cohort = read_cohort(adata, params["sample_key"])
+    _check_samples(sdata, cohort, params["sample_key"])
+    if samples is not None and not (groups is None and label_key is None):
+        found = "groups" if groups is not None else "label_key"
+        msg = f"samples={samples!r} and {found} exclude each other: compare two samples, or classes of samples"
+        raise ValueError(msg)
+
+    from scggml.core import explain_pairs, solve_pairs
+    from scggml.evaluation import (
+        check_same_distances,
+        compare_classes,
+        compare_samples,
+        explanation_tables,
+        gene_contributions,
+    )
+
+    if samples is not None:
+        chosen, comparisons = compare_samples(cohort.names, samples)
+    else:
+        label_key = params.get("label_key") if label_key is None else label_key
+        labels, classes = _labels(sdata, label_key)
+        chosen, comparisons = compare_classes(
+            labels.reindex(cohort.names).to_numpy(dtype=object), classes, groups, str(label_key)
+        )
+    representation = read_representation(adata, params["use_rep"], params.get("layer"))
+    sketch_key = params.get("sketch_key")
+    sketch = None if sketch_key is None else read_sketch(adata, sketch_key, params["sample_key"], cohort)
+    types, codes = _cell_types(adata, cell_type_key, cohort, sketch, sketch_key)
+    names, features = _features(adata, representation, entry, key, cohort, sketch) if genes else (None, None)
+
+    if entry is not None:
+        points = stored_metric(entry).project(select_features(representation, entry, key))
+        representation = replace(representation, points=points)
+    measures = cohort.measures(representation, sketch)
+    kept, rows = np.flatnonzero(chosen), np.flatnonzero(np.repeat(chosen, measures.sizes))
+    measures, codes = measures.take(kept), codes[rows]
+    used, codes = np.unique(codes, return_inverse=True)
+    types = types[used]  # of the samples that are compared
+    if features is not None:
+        features = features.take(rows)
+    if cell_type_key is not None:
+        _warn_about_absent_types(cell_type_key, types, measures.sizes, codes)
+    names_kept = cohort.names[kept]
+    table = get_distances(sdata, key=key).rename(index=str, columns=str)
+    stored = table.reindex(index=names_kept, columns=names_kept).to_numpy()
+    probe = comparisons.pairs[np.unique(np.linspace(0, len(comparisons.pairs) - 1, 5).astype(np.int64))]
+    check_same_distances(solve_pairs(measures, probe, n_jobs=n_jobs).distances, stored, probe, names_kept)
+    explanation = explain_pairs(
+        measures, comparisons.pairs, comparisons.comparisons, codes, undirected=comparisons.undirected, n_types=len(types),
+        features=features, own_features=names is not None and features is None, n_jobs=n_jobs, progress="explain distances",
+    )  # fmt: skip
+    check_same_distances(explanation.distances, stored, comparisons.pairs, names_kept)
+
+    result: dict[str, Any] = {
+        "params": stored_params(
+            cell_type_key=cell_type_key, label_key=label_key, key=key, metric=metric, genes=genes,
+            samples=None if samples is None else comparisons.names, groups=None if groups is None else comparisons.names,
+            **{name: params.get(name) for name in ("sample_key", "use_rep", "layer", "sketch_key")},
+        ),
+        **explanation_tables(explanation, comparisons, names_kept, types),
+    }  # fmt: skip
+    if names is not None:
+        result["genes"] = gene_contributions(explanation, names, types)
+        _warn_about_remainder(result, representation)
+    sdata = writable(sdata, copy=copy)
+    sdata.uns[keys.explanation] = result
+    return sdata if copy else None
+
+
+def _source(sdata: AnnData, key: str) -> tuple[str, dict[str, Any]]:
+    """Return the metric and the parameters of exact distances."""
+    get_distances(sdata, key=key)
+    entry = sdata.uns.get(Keys(key).metric)
+    again = "Compute distances with sg.tl.sample_distances"
+    if not isinstance(entry, Mapping) or not {"metric", "params"} <= set(entry):
+        msg = f"sdata.uns[{key!r}], which says where the distances of key={key!r} come from, is missing. {again}."
+        raise KeyError(msg)
+    metric, params = entry["metric"], dict(entry["params"])
+    if metric not in ("learned", "euclidean"):
+        msg = (
+            f"the distances of key={key!r} are those of metric={metric!r}, whose ground cost is not shared among genes and "
+            f"cells here. {again} with metric='learned' or metric='euclidean'."
+        )
+        raise ValueError(msg)
+    if params.get("solver", "exact") != "exact":
+        msg = (
+            f"the distances of key={key!r} are those of solver={params['solver']!r}, whose plans blur which cells are matched. "
+            f"{again}(..., solver='exact')."
+        )
+        raise ValueError(msg)
+    return metric, params
+
+
+def _check_samples(sdata: AnnData, cohort: Cohort, sample_key: str) -> None:
+    """Refuse samples that the cells are not of."""
+    found = sdata.obs_names.astype(str)
+    if found.has_duplicates:
+        msg = f"sdata has several samples of the name {found[found.duplicated()][0]!r}. Make names unique."
+        raise ValueError(msg)
+    without_cells, without_row = found.difference(cohort.names), pd.Index(cohort.names).difference(found)
+    if len(without_cells) or len(without_row):
+        msg = (
+            f"sdata and adata.obs[{sample_key!r}] must have the same samples, found {len(without_cells)} in sdata only "
+            f"({check.listed(without_cells)}) and {len(without_row)} in adata only ({check.listed(without_row)}). Subset the one, "
+            f"for example adata[adata.obs[{sample_key!r}].isin(sdata.obs_names)], or compute distances again."
+        )
+        raise ValueError(msg)
+
+
+def _labels(sdata: AnnData, label_key: str | None) -> tuple[pd.Series, list[str]]:
+    """Return the class of each sample, by name, and the classes in their order."""
+    if label_key is None:
+        msg = "label_key is needed, as these distances are not of a metric that was learned with one: name the column of sdata.obs"
+        raise ValueError(msg)
+    if isinstance(label_key, str) and label_key in sdata.obs and sdata.obs[label_key].isna().any():
+        missing = sdata.obs_names[sdata.obs[label_key].isna()]
+        msg = (
+            f"label_key={label_key!r} is missing for {len(missing)} sample(s): {check.listed(missing)}. Fill it in, or leave "
+            "them out of adata and sdata."
+        )
+        raise ValueError(msg)
+    column = check.check_column("label_key", label_key, sdata.obs)
+    text = pd.Series(check.as_names("label_key", label_key, column), index=sdata.obs_names.astype(str))
+    sizes = text.value_counts()
+    if pd.api.types.is_float_dtype(column.dtype) and (sizes == 1).sum() > len(sizes) / 2:
+        msg = (
+            f"label_key={label_key!r} holds {len(sizes)} different numbers for {len(text)} samples, not classes. Cut them into "
+            f"classes, sdata.obs['class'] = pandas.cut(sdata.obs[{label_key!r}], 3).astype(str), and pass label_key='class'."
+        )
+        raise ValueError(msg)
+    return text, _in_order(column, set(text))
+
+
+def _in_order(column: pd.Series, present: set[str]) -> list[str]:
+    """Return the values that are present, in the order of the categories or of text."""
+    ordered = column.cat.categories.astype(str) if isinstance(column.dtype, pd.CategoricalDtype) else sorted(present)
+    return [str(name) for name in ordered if name in present]
+
+
+def _cell_types(
+    adata: AnnData, cell_type_key: str | None, cohort: Cohort, sketch: Sketch | None, sketch_key: str | None
+) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
+    """Return the names of the types, and the type of each point of the measures, (n_points,)."""
+    from scggml.evaluation import BETWEEN_TYPES
+
+    if cell_type_key is None:
+        n_points = adata.n_obs if sketch is None else int(sketch.offsets[-1])
+        return np.array([ALL_CELLS], dtype=object), np.zeros(n_points, dtype=np.int64)
+    column = check.check_column("cell_type_key", cell_type_key, adata.obs)
+    text = check.as_names("cell_type_key", cell_type_key, column)
+    present = set(text)
+    types = _in_order(column, present)
+    taken = [name for name in BETWEEN_TYPES if name in present]
+    if taken:
+        msg = f"cell_type_key={cell_type_key!r} has a type {taken[0]!r}, which stands for what lies between types. Rename it."
+        raise ValueError(msg)
+    codes = pd.Index(types).get_indexer(pd.Index(text))
+    names = np.array(types, dtype=object)
+    if sketch is None:
+        return names, codes[np.argsort(cohort.codes, kind="stable")]
+    of_points = np.empty(int(sketch.offsets[-1]), dtype=np.int64)
+    of_points[sketch.groups] = codes
+    mixed = int((of_points[sketch.groups] != codes).sum())
+    if mixed:
+        msg = (
+            f"points of sketch {sketch_key!r} stand for cells of several types of cell_type_key={cell_type_key!r} ({mixed} of "
+            f"{len(codes)} cells share a point with cells of another type), so that what moves between types is not known. Compute "
+            "distances of all cells with sg.tl.sample_distances(..., sketch_key=False), or sketch with sg.pp.sketch(..., "
+            f"method='cell_type', cell_type_key={cell_type_key!r})."
+        )
+        raise ValueError(msg)
+    return names, of_points
+
+
+def _features(
+    adata: AnnData,
+    representation: Representation,
+    entry: dict[str, Any] | None,
+    key: str,
+    cohort: Cohort,
+    sketch: Sketch | None,
+) -> tuple[NDArray[np.object_] | None, Features | None]:
+    """Return names of genes, None where none can be had; and how to share distances among them, None for features compared as they are."""
+    from scggml.core import Features
+
+    linear_map = None if entry is None else stored_metric(entry).linear_map
+    points, names = representation.points, representation.names
+    if representation.use_rep == PCA:
+        way = way_to_genes(adata, representation)
+        if way is None:
+            return None, None
+        linear_map = way[0].T if linear_map is None else linear_map @ way[0].T
+        points, names = way[1], adata.var_names.to_numpy(dtype=object)
+    elif entry is not None:
+        points, names = select_features(representation, entry, key), entry.get("features", names)
+    if names is None:
+        names = np.array([f"{representation.use_rep}_{i}" for i in range(points.shape[1])], dtype=object)
+    names = np.asarray(names, dtype=object)
+    if linear_map is None:
+        return names, None
+    if sketch is None:
+        return names, Features(points, np.argsort(cohort.codes, kind="stable"), linear_map)
+    if sketch.support is not None:
+        return names, Features(points, sketch.support, linear_map)
+    means = sketch.measures(points).points
+    return names, Features(means, np.arange(means.shape[0]), linear_map)
+
+
+def _warn_about_absent_types(
+    cell_type_key: str, types: NDArray[np.object_], sizes: NDArray[np.int64], codes: NDArray[np.int64]
+) -> None:
+    sample = np.repeat(np.arange(len(sizes)), sizes)
+    counts = np.bincount(sample * len(types) + codes, minlength=len(sizes) * len(types)).reshape(-1, len(types))
+    n_absent = (counts == 0).sum(axis=0)
+    if n_absent.any():
+        found = [f"{name} (in {n} of {len(sizes)})" for name, n in zip(types, n_absent, strict=True) if n]
+        msg = (
+            f"{len(found)} type(s) of cell_type_key={cell_type_key!r} are absent from some samples: {check.listed(found)}. There all "
+            "cells of the type in other samples are matched with cells of other types, which counts as composition"
+        )
+        warnings.warn(msg, UserWarning, stacklevel=3)
+
+
+def _warn_about_remainder(result: dict[str, Any], representation: Representation) -> None:
+    left, distance = abs(result["genes"]["remainder"]).sum(axis=1), result["summary"]["distance"].to_numpy()
+    share = float(np.divide(left, distance, out=np.zeros_like(left), where=distance > 0).max())
+    if share > _MAX_REMAINDER:
+        msg = (
+            f"genes leave over up to {share:.2g} of a distance, since {representation.text} is not X times varm['PCs']: it was scaled or "
+            "corrected for batches, or X is not what the PCs were computed of. Read genes with care (uns[...]['genes']['remainder']), "
+            "or compute PCs of the present X, or learn the metric with use_rep='X', or pass genes=False."
+        )
+        warnings.warn(msg, UserWarning, stacklevel=3)

@@ -1,0 +1,231 @@
+"""New samples beside those of a reference."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from scggml import _validation as check
+from scggml._cohort import read_cohort
+from scggml._keys import IS_REFERENCE, N_CELLS, SKETCH_ERROR, Keys, embedding
+from scggml._reference import project_cells, reference_entry, stored_measures
+from scggml.get import distances as get_distances
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from scggml.core import Entropic
+
+logger = logging.getLogger(__name__)
+
+
+def map_samples(
+    new: AnnData,
+    reference: AnnData,
+    sample_key: str | None = None,
+    *,
+    key: str = "ggml",
+    layer: str | None = None,
+    use_rep: str | None = None,
+    missing_genes: Literal["mean", "error"] = "mean",
+    n_jobs: int | None = None,
+) -> AnnData:
+    """Compute the distances of new samples to those of a reference, and place them on its map.
+
+    Cells are projected as in :func:`scggml.tl.project`. The distances of new samples to those of the reference and to one another
+    are what :func:`scggml.tl.sample_distances` gives for all cells together (where the reference keeps a sketch of its cells, for
+    that); those within the reference are copied. On the map of `method="mds"`, samples of the reference stay where they are, and
+    each new one is placed such that its distances on the map differ least from those to the reference, by least squares from Gower's
+    interpolation of classical scaling :cite:p:`gower1968`. Other maps have no place for new samples and are left out.
+
+    Samples that the metric was learned on lie further apart by class than new ones will.
+
+    Parameters
+    ----------
+    new
+        Cells of the new samples, normalised as those of the reference. Nothing is written to it.
+    reference
+        From :func:`scggml.tl.make_reference`, with the map of :func:`scggml.tl.embed_samples` if new samples are to be placed on
+        it. Nothing is written to it.
+    sample_key
+        Column of `new.obs` that says which sample a cell belongs to. None takes the name that it has in the reference.
+    key
+        Key of the reference.
+    layer, use_rep, missing_genes
+        As in :func:`scggml.tl.project`.
+    n_jobs
+        Threads; None takes an active :func:`joblib.parallel_config`, else all cores. Results do not depend on it.
+
+    Returns
+    -------
+    A sample-level AnnData of the samples of the reference followed by the new ones, by name, (n_reference + n_new, 0), with the fields
+
+    `.obs` : `pandas.DataFrame`
+        `is_reference`; the label, missing where the new samples have none; `n_cells` and all other columns that both have. Where
+        principal components lead from genes to the metric also `[key + "_outside"]`: how much of what the cells of a new sample
+        express lies outside of these, see :func:`scggml.tl.predict_samples`.
+    `.obsp[key + "_distances"]` : `numpy.ndarray`, float64
+        All distances.
+    `.obsm["X_mds"]` : `numpy.ndarray`, float64
+        The map, where the reference has one.
+    `.uns[key]` : `dict`
+        As of :func:`scggml.tl.sample_distances`.
+    `.uns[key + "_reference"]` : `dict`
+        `params` and `calibration` of the reference.
+
+    Raises
+    ------
+    KeyError, ValueError, TypeError
+        If names of new samples are those of samples of the reference, or cells cannot be projected.
+
+    Warns
+    -----
+    UserWarning
+        As :func:`scggml.tl.project`.
+
+    Examples
+    --------
+    >>> import scggml as sg
+    >>> adata = sg.datasets.synthetic_cohort(n_points_per_mode=5, rng=0)
+    >>> sg.tl.fit_metric(adata, "sample", "label", rng=0)
+    >>> sdata = sg.tl.sample_distances(adata)
+    >>> sg.tl.embed_samples(sdata, "mds")
+    >>> reference = sg.tl.make_reference(adata, sdata, calibrate=False)
+    >>> new = sg.datasets.synthetic_cohort(n_points_per_mode=5, rng=1)
+    >>> new.obs["sample"] = "new_" + new.obs["sample"].astype(str)
+    >>> mapped = sg.tl.map_samples(new, reference)
+    >>> mapped.obsp["ggml_distances"].shape
+    (60, 60)
+    >>> ax = sg.pl.sample_map(mapped, color="is_reference")
+    """
+    check.check_anndata("new", new)
+    entry = reference_entry(reference, key)
+    check.check_choice("missing_genes", missing_genes, ("mean", "error"))
+    check.check_jobs(n_jobs)
+    keys = Keys(key)
+    known = get_distances(reference, key=key).to_numpy()
+    cohort = read_cohort(new, entry["params"]["sample_key"] if sample_key is None else sample_key)
+    clash = sorted(set(cohort.names) & set(reference.obs_names.astype(str)))
+    if clash:
+        msg = (
+            f"{len(clash)} new sample(s) have names of samples of the reference: {check.listed(clash)}. If they are the same samples, leave "
+            "them out; else rename them."
+        )
+        raise ValueError(msg)
+    cells, in_genes = project_cells(new, entry, key, layer=layer, use_rep=use_rep, missing_genes=missing_genes)
+
+    from scggml.core import Measures, pairwise_distances
+
+    measures = Measures.from_codes(cells, cohort.codes, len(cohort.names))
+    of_reference = stored_measures(entry)
+    entropic = _entropic(entry["metric"])
+    options: Any = {"entropic": entropic, "n_jobs": n_jobs}
+    across, gap = pairwise_distances(measures, of_reference, progress="to the reference", **options)
+    within, own_gap = np.zeros((1, 1)), 0.0
+    if len(measures) > 1:
+        within, own_gap = pairwise_distances(measures, progress="between new samples", **options)
+    obs = _joint_obs(reference, cohort.sample_obs(new.obs), entry["params"]["label_key"])
+    n = reference.n_obs
+    if in_genes is not None:
+        space, genes = in_genes
+        obs[keys.outside] = np.concatenate(
+            [np.full(n, np.nan), space.shifts_outside(genes, cohort.codes, len(cohort.names))]
+        )
+    if SKETCH_ERROR in reference.obs:
+        errors = reference.obs[SKETCH_ERROR].to_numpy(dtype=np.float64)
+        obs[SKETCH_ERROR] = np.concatenate([errors, np.zeros(len(measures))])
+
+    from anndata import AnnData
+
+    source = dict(reference.uns[keys.metric])
+    calibration = {name: entry[name] for name in ("params", "calibration") if name in entry}
+    return AnnData(
+        obs=obs,
+        obsp={keys.distances: np.block([[known, across.T], [across, within]])},
+        obsm=_extended_map(reference, across),
+        uns={
+            **{name: value for name, value in reference.uns.items() if _is_palette(name, obs)},
+            keys.metric: {**source, "gap": max(float(source.get("gap", 0.0)), gap, own_gap)},
+            keys.reference: calibration,
+        },
+    )
+
+
+def _entropic(metric: Mapping[str, Any]) -> Entropic | None:
+    from scggml.core import Entropic
+
+    solver = metric["params"].get("solver", "exact")
+    if solver == "exact":
+        return None
+    return Entropic(float(metric["epsilon"]), solver == "sinkhorn_divergence", None)
+
+
+def _extended_map(reference: AnnData, across: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    from scggml.core import place_on_map
+
+    name = embedding("mds")
+    left_out = [other for other in reference.obsm if other != name]
+    if left_out:
+        logger.info("left out of the joint map: %s, which have no place for new samples", check.listed(left_out))
+    if name not in reference.obsm:
+        logger.info("the reference has no map: run sg.tl.embed_samples(sdata, 'mds') before sg.tl.make_reference")
+        return {}
+    places = np.asarray(reference.obsm[name], dtype=np.float64)
+    return {name: np.concatenate([places, place_on_map(places, across)])}
+
+
+def _joint_obs(reference: AnnData, of_new: pd.DataFrame, label_key: str) -> pd.DataFrame:
+    """Return the columns that both tables have, the label in any case."""
+    n, m = reference.n_obs, len(of_new)
+    of_reference = reference.obs
+    shared = [name for name in of_reference.columns if name in of_new.columns or name == label_key]
+    index = pd.Index([*of_reference.index.astype(str), *of_new.index.astype(str)], dtype=object)
+    table = pd.DataFrame({IS_REFERENCE: np.arange(n + m) < n}, index=index)
+    for name in shared:
+        first = of_reference[name]
+        second = of_new[name] if name in of_new.columns else pd.Series([None] * m, dtype=object)
+        table[name] = _joined(first, second)
+    left_out = [name for name in [*of_reference.columns, *of_new.columns] if name not in shared]
+    if left_out:
+        logger.info("left out, since only one side has them: %s", check.listed(left_out, limit=None))
+    table[N_CELLS] = table[N_CELLS].astype(np.int64)
+    return table
+
+
+def _joined(first: pd.Series, second: pd.Series) -> Any:
+    numeric = all(
+        pd.api.types.is_numeric_dtype(part) and not pd.api.types.is_bool_dtype(part) for part in (first, second)
+    )
+    both_bool = all(pd.api.types.is_bool_dtype(part) for part in (first, second))
+    if numeric or both_bool:
+        return np.concatenate([first.to_numpy(), second.to_numpy()])
+    text = [
+        None if missing else str(value)
+        for part in (first, second)
+        for value, missing in zip(part, part.isna(), strict=True)
+    ]
+    categories: list[str] = []
+    for part in (first, second):
+        own = (
+            part.cat.categories
+            if isinstance(part.dtype, pd.CategoricalDtype)
+            else sorted(part.dropna().astype(str).unique())
+        )
+        categories += [str(value) for value in own if str(value) not in categories]
+    ordered = (
+        isinstance(first.dtype, pd.CategoricalDtype)
+        and first.cat.ordered
+        and len(categories) == len(first.cat.categories)
+    )
+    return pd.Categorical(text, categories=categories, ordered=bool(ordered))
+
+
+def _is_palette(name: str, obs: pd.DataFrame) -> bool:
+    """Whether an entry holds scanpy's colours of a column that has got no categories besides."""
+    return name.endswith("_colors") and name.removesuffix("_colors") in obs.columns

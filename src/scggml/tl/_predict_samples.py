@@ -1,0 +1,176 @@
+"""Classes of new samples, and which of them are like none of the reference."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from scggml import _validation as check
+from scggml._keys import IS_REFERENCE, N_CELLS, Keys
+from scggml._stored import writable
+from scggml.get import distances as get_distances
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+
+def predict_samples(mapped: AnnData, *, key: str = "ggml", alpha: float = 0.05, copy: bool = False) -> AnnData | None:
+    r"""Predict the classes of new samples, with probabilities, and flag samples that are like none of the reference.
+
+    **Probabilities.** A class fits by the mean distance of a sample to its nearest samples of that class, 3 of the largest class
+    and the same fraction of the others, as in :func:`scggml.tl.cross_validate`. With :math:`s_c` for minus this mean over its
+    average of all classes, class c has the probability :math:`\propto \exp(\beta s_c)`. The one number :math:`\beta` is that of the
+    greatest likelihood for samples that were held out by :func:`scggml.tl.make_reference`, each class weighing alike and as if it
+    had been seen twice more, once in its own place and once in another, so that a few samples without an error do not make
+    probabilities of one. So there is no prior for large classes: the probabilities are those for a
+    patient who is as likely of any class as of any other. With other odds, multiply each by the prior of its class and divide
+    by their sum.
+
+    **Unusual samples.** The p-values say how often a sample of the same kind as the held-out ones would be as far out, from Student's
+    t interval for the logarithm of one more value, so that a dozen samples suffice. Two things are looked at, and the smaller p-value counts
+    twice (Bonferroni): the mean distance to the 3 nearest samples of any class, in units of the median distance; and, where principal
+    components lead from genes to the metric, what its cells express outside of these (`outside`), all of them or those of a kind,
+    after the noise of sampling cells has been taken off. This the metric cannot see, and it is where cell types and
+    programmes show that no patient of the reference has.
+
+    The flag is one of gross differences. A metric weighs what tells the known classes apart, and a disease that changes other genes, in a
+    few of the cells, by no more than patients differ anyhow, passes for a patient like others. No flag is no proof of a known
+    disease.
+
+    Parameters
+    ----------
+    mapped
+        From :func:`scggml.tl.map_samples`, with a reference that was calibrated.
+    key
+        Key of the reference.
+    alpha
+        Flag samples with a p-value of at most this: the share of usual samples that will be flagged.
+    copy
+        Whether to return a copy instead of writing to `mapped`.
+
+    Returns
+    -------
+    None, or a copy of `mapped` with `copy=True`. Sets the following fields; samples of the reference have missing values:
+
+    `.obs["predicted"]` : `categorical`
+        The class with the greatest probability.
+    `.obs["unusual_p"]` : float64
+        p-value.
+    `.obs["unusual"]` : bool
+        Whether it is at most `alpha`; False for samples of the reference.
+    `.obsm[key + "_probabilities"]` : `numpy.ndarray` (n_samples, n_classes), float64
+        Probability of each class.
+    `.uns[key + "_prediction"]` : `dict`
+        `classes` in the order of the probabilities; `alpha`; `p_values`, a data frame of the new samples with the p-value of each
+        statistic; and `scores`, how well held-out samples of the reference were predicted: `balanced_accuracy`, `log_loss` and
+        `brier`, with those of equal probabilities.
+
+    Raises
+    ------
+    KeyError, ValueError, TypeError
+        If there is no calibration, or `alpha` is out of range. Nothing has been written then.
+
+    Warns
+    -----
+    UserWarning
+        If new samples have fewer cells than all samples of the reference: they are further from all others by chance.
+
+    Examples
+    --------
+    >>> import scggml as sg
+    >>> adata = sg.datasets.synthetic_cohort(n_points_per_mode=5, rng=0)
+    >>> is_new = adata.obs["sample"].str.endswith("_06")
+    >>> old, new = adata[~is_new].copy(), adata[is_new].copy()
+    >>> sg.tl.fit_metric(old, "sample", "label", rng=0)
+    >>> reference = sg.tl.make_reference(old, sg.tl.sample_distances(old), cv=5, rng=0)
+    >>> mapped = sg.tl.map_samples(new, reference)
+    >>> sg.tl.predict_samples(mapped)
+    >>> mapped.obs["predicted"].dropna()
+    class0_06    class_0
+    class1_06    class_1
+    class2_06    class_2
+    Name: predicted, dtype: category
+    Categories (3, object): ['class_0', 'class_1', 'class_2']
+    """
+    check.check_anndata("mapped", mapped)
+    check.check_name("key", key)
+    check.check_number("alpha", alpha, above=0, maximum=0.5)
+    keys = Keys(key)
+    calibration, is_new = _calibration(mapped, keys)
+    matrix = get_distances(mapped, key=key).to_numpy()[np.ix_(is_new, ~is_new)]
+    held = calibration["held_out"]
+    classes = np.asarray(calibration["classes"], dtype=object)
+    position = {name: i for i, name in enumerate(classes)}
+    labels = held["label"].astype(str).reindex(mapped.obs_names[~is_new])
+    if labels.isna().any():
+        msg = f"the calibration does not know {check.listed(labels.index[labels.isna()])}. Map the new samples again with sg.tl.map_samples."
+        raise ValueError(msg)
+    codes = np.array([position[name] for name in labels], dtype=np.int64)
+    _warn_about_small(mapped, is_new)
+
+    from scggml.core import class_probabilities, nearest_distances, relative_class_scores, smallest_of, upper_tail
+
+    probabilities = class_probabilities(relative_class_scores(matrix, codes), float(calibration["sharpness"]))
+    nearest = nearest_distances(matrix, len(codes)) / float(calibration["unit"])
+    p_values = {"distance": upper_tail(held["distance"].to_numpy(dtype=np.float64), nearest)}
+    if "outside" in held and keys.outside in mapped.obs:
+        outside = mapped.obs[keys.outside].to_numpy(dtype=np.float64)[is_new]
+        p_values["outside"] = upper_tail(held["outside"].to_numpy(dtype=np.float64), outside)
+    p = smallest_of(list(p_values.values()))
+
+    mapped = writable(mapped, copy=copy)
+    predicted = np.full(mapped.n_obs, None, dtype=object)
+    predicted[is_new] = classes[probabilities.argmax(axis=1)]
+    mapped.obs["predicted"] = pd.Categorical(predicted, categories=list(classes))
+    mapped.obs["unusual_p"] = _among(p, is_new)
+    mapped.obs["unusual"] = (mapped.obs["unusual_p"] <= alpha).to_numpy(dtype=bool)
+    mapped.obsm[keys.probabilities] = _among(probabilities, is_new)
+    mapped.uns[keys.prediction] = {
+        "classes": classes,
+        "alpha": float(alpha),
+        "p_values": pd.DataFrame(p_values, index=mapped.obs_names[is_new].copy()),
+        "scores": dict(calibration["scores"]),
+    }
+    return mapped if copy else None
+
+
+def _calibration(mapped: AnnData, keys: Keys) -> tuple[dict[str, Any], NDArray[np.bool_]]:
+    entry = mapped.uns.get(keys.reference)
+    if not isinstance(entry, Mapping) or IS_REFERENCE not in mapped.obs:
+        msg = (
+            f"mapped needs uns[{keys.reference!r}] and obs[{IS_REFERENCE!r}]: pass what sg.tl.map_samples(new, reference, key={keys.key!r}) "
+            "returns"
+        )
+        raise KeyError(msg)
+    if "calibration" not in entry:
+        msg = "the reference was made with calibrate=False, so that nothing is known of held-out samples. Make it with sg.tl.make_reference(...)."
+        raise ValueError(msg)
+    is_new = ~mapped.obs[IS_REFERENCE].to_numpy(dtype=bool)
+    if not is_new.any():
+        msg = f"no sample is new: obs[{IS_REFERENCE!r}] is true for all"
+        raise ValueError(msg)
+    return dict(entry["calibration"]), is_new
+
+
+def _warn_about_small(mapped: AnnData, is_new: NDArray[np.bool_]) -> None:
+    sizes = mapped.obs[N_CELLS].to_numpy(dtype=np.int64)
+    smallest = int(sizes[~is_new].min())
+    small = np.flatnonzero(is_new & (sizes < smallest))
+    if len(small):
+        found = check.listed([f"{mapped.obs_names[i]} ({sizes[i]})" for i in small])
+        msg = (
+            f"{len(small)} new sample(s) have fewer cells than any of the reference ({smallest}): {found}. By chance they are further from "
+            "all others, so that flags and probabilities may be wrong."
+        )
+        warnings.warn(msg, UserWarning, stacklevel=3)
+
+
+def _among(values: NDArray[np.float64], is_new: NDArray[np.bool_]) -> NDArray[np.float64]:
+    found = np.full((len(is_new), *values.shape[1:]), np.nan)
+    found[is_new] = values
+    return found

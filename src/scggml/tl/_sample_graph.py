@@ -1,0 +1,43 @@
+"""The graph of samples that are close to one another, and diffusion on it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scggml.get import distances as get_distances
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+
+def read_distances(sdata: AnnData, key: str) -> NDArray[np.float64]:
+    """Return the distances between samples, (n_samples, n_samples), checked."""
+    matrix = get_distances(sdata, key=key).to_numpy()
+    if not np.isfinite(matrix).all() or (matrix < 0).any() or not np.allclose(matrix, matrix.T):
+        msg = f"the distances of key={key!r} must be finite, not negative and symmetric. Recompute them with sg.tl.sample_distances."
+        raise ValueError(msg)
+    return matrix
+
+
+def sample_graph(matrix: NDArray[np.float64], n_neighbors: int) -> AnnData:
+    """Return an AnnData of the samples with scanpy's graph of their nearest neighbours by these distances."""
+    import scanpy as sc
+    from anndata import AnnData
+    from sklearn.neighbors import KNeighborsTransformer
+
+    graph = AnnData(matrix)
+    transformer = KNeighborsTransformer(mode="distance", n_neighbors=n_neighbors, metric="precomputed")
+    sc.pp.neighbors(graph, n_neighbors=n_neighbors, use_rep="X", transformer=transformer)
+    return graph
+
+
+def diffusion_map(graph: AnnData, n_comps: int) -> AnnData:
+    """Add scanpy's diffusion map, whose first component is constant."""
+    import scanpy as sc
+
+    with np.printoptions():  # scanpy sets the precision of printed numbers for good
+        sc.tl.diffmap(graph, n_comps=n_comps)
+    return graph

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+import scggml as sg
+
+
+@pytest.fixture
+def ax():
+    return Figure().subplots()
+
+
+@pytest.fixture
+def explained(fitted, sdata):
+    sg.tl.explain_distances(fitted, sdata, cell_type_key="cell_type")
+    return sdata
+
+
+def names(ax):
+    return [text.get_text() for text in ax.get_yticklabels()]
+
+
+@pytest.mark.parametrize("cell_type", [None, "T", "exchange"])
+def test_bars_are_the_largest_excesses(explained, ax, cell_type):
+    assert sg.pl.explained_genes(explained, cell_type=cell_type, n_genes=5, ax=ax) is ax
+    table = sg.get.explanation(explained, "genes", groups=("well", "sick"), cell_type=cell_type).set_index("gene")
+    widths = np.array([patch.get_width() for patch in ax.patches])
+    np.testing.assert_array_equal(widths, table["excess"][names(ax)])
+    assert set(names(ax)) == set(table["excess"].abs().nlargest(5).index)
+    assert (np.diff(widths) <= 0).all()
+    colors = {to_hex(patch.get_facecolor()) for patch, width in zip(ax.patches, widths, strict=True) if width < 0}
+    assert len(colors) == ((widths < 0).any())
+    assert ax.get_title() == ("well and sick" if cell_type is None else f"well and sick: {cell_type}")
+
+
+def test_negative_bars_have_their_own_color(explained, ax):
+    explained.uns["ggml_explanation"]["genes"]["distance"][0, :, 4] -= 1
+    sg.pl.explained_genes(explained, ax=ax)
+    assert names(ax)[-1] == "g4" and len(ax.patches) == 12
+    assert to_hex(ax.patches[-1].get_facecolor()) != to_hex(ax.patches[0].get_facecolor())
+
+
+def test_two_samples_show_distances(fitted, sdata, ax):
+    sg.tl.explain_distances(fitted, sdata, samples=("p7", "p2"), key_added="mine")
+    sg.pl.explained_genes(sdata, key="mine", title="", ax=ax)
+    assert ax.get_xlabel() == "part of the distance" and ax.get_title() == ""
+    np.testing.assert_allclose(
+        sum(p.get_width() for p in ax.patches), sg.get.distances(sdata).loc["p7", "p2"], rtol=1e-8
+    )
+
+
+def test_within_a_class(explained, ax):
+    sg.pl.explained_genes(explained, groups=("sick", "sick"), ax=ax)
+    assert ax.get_title() == "within sick"
+
+
+CASES = {
+    "n_genes": ({"n_genes": 0}, ValueError, ["n_genes", "0"]),
+    "cell type": ({"cell_type": "NK"}, ValueError, ["B, T, exchange, composition", "'NK'"]),
+    "groups": ({"groups": ("well", "ill")}, KeyError, ["(well, sick)"]),
+    "key": ({"key": "mine"}, KeyError, ["uns['mine_explanation']"]),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_bad_input_draws_nothing(explained, ax, pyplot, case):
+    arguments, error, texts = CASES[case]
+    for axes in (ax, None):
+        with pytest.raises(error) as caught:
+            sg.pl.explained_genes(explained, **arguments, ax=axes)
+        for part in texts:
+            assert part in str(caught.value.args[0])
+    assert not pyplot.get_fignums() and not ax.patches
+
+
+def test_no_genes(fitted, sdata, ax):
+    sg.tl.explain_distances(fitted, sdata, genes=False)
+    with pytest.raises(KeyError, match="genes=True"):
+        sg.pl.explained_genes(sdata, ax=ax)
+
+
+def test_new_figure(explained, pyplot):
+    assert sg.pl.explained_genes(explained).patches
+    assert len(pyplot.get_fignums()) == 1

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+import scggml as sg
+
+
+@pytest.fixture
+def ax():
+    return Figure().subplots()
+
+
+@pytest.fixture
+def explained(fitted, sdata):
+    sg.tl.explain_distances(fitted, sdata, cell_type_key="cell_type", genes=False)
+    return sdata
+
+
+def flows(sdata, column, groups=("well", "sick")):
+    return sg.get.explanation(sdata, "flows", groups=groups)[column].to_numpy().reshape(2, 2)
+
+
+def names(axis):
+    return [text.get_text() for text in axis.get_ticklabels()]
+
+
+@pytest.mark.parametrize(("what", "column"), [("cost", "share"), ("mass", "mass"), ("excess", "excess")])
+def test_matrix(explained, ax, what, column):
+    assert sg.pl.transport(explained, what=what, ax=ax) is ax
+    expected = flows(explained, column)
+    np.testing.assert_array_equal(ax.images[0].get_array(), expected)
+    assert names(ax.xaxis) == names(ax.yaxis) == ["B", "T"]
+    assert ax.get_title() == "well to sick"
+    assert ax.get_ylabel() == "from type in well" and ax.get_xlabel() == "to type in sick"
+    low, high = ax.images[0].get_clim()
+    assert high == abs(expected).max() and low == (-high if what == "excess" else 0)
+    written = {tuple(map(int, text.get_position()[::-1])): float(text.get_text()) for text in ax.texts}
+    for place, value in np.ndenumerate(expected):
+        assert written.get(place, 0.0) == pytest.approx(value, abs=0.005)
+        assert (place in written) == (abs(value) >= 0.005)
+    frames = [patch for patch in ax.patches if isinstance(patch, Rectangle)]
+    assert sorted(frame.get_xy() for frame in frames) == [(-0.5, -0.5), (0.5, 0.5)]
+
+
+def test_within_a_class(explained, ax):
+    sg.pl.transport(explained, groups=("sick", "sick"), ax=ax)
+    assert ax.get_title() == "within sick" and ax.get_ylabel() == "from type"
+    np.testing.assert_array_equal(ax.images[0].get_array(), flows(explained, "share", ("sick", "sick")))
+
+
+def test_key_title_and_cmap(explained, ax):
+    explained.uns["mine_explanation"] = explained.uns.pop("ggml_explanation")
+    sg.pl.transport(explained, key="mine", title="", cmap="magma", ax=ax)
+    assert ax.get_title() == "" and ax.images[0].get_cmap().name == "magma"
+    sg.pl.transport(explained, key="mine", title="Mine", ax=ax)
+    assert ax.get_title() == "Mine"
+
+
+def test_several_comparisons_need_groups(fitted, sdata, ax):
+    sdata.obs["stage"] = list("aabbccaa")
+    sg.tl.explain_distances(fitted, sdata, cell_type_key="cell_type", label_key="stage", genes=False)
+    with pytest.raises(ValueError, match=r"groups is needed.*\(a, b\), \(a, c\)"):
+        sg.pl.transport(sdata, ax=ax)
+    sg.pl.transport(sdata, groups=("c", "a"), ax=ax)
+    assert ax.get_title() == "a to c"
+
+
+def test_two_samples(fitted, sdata, ax):
+    sg.tl.explain_distances(fitted, sdata, cell_type_key="cell_type", samples=("p7", "p2"))
+    sg.pl.transport(sdata, ax=ax)
+    assert ax.get_title() == "p7 to p2"
+    with pytest.raises(ValueError, match=r"'p7' and 'p2' have no excess.*what='cost'"):
+        sg.pl.transport(sdata, what="excess", ax=ax)
+
+
+def test_many_types_are_not_written(fitted, sdata, ax):
+    fitted.obs["fine"] = [f"type {i % 17}" for i in range(fitted.n_obs)]
+    with pytest.warns(UserWarning, match="absent from some samples"):
+        sg.tl.explain_distances(fitted, sdata, cell_type_key="fine", genes=False)
+    sg.pl.transport(sdata, ax=ax)
+    assert not ax.texts and len(names(ax.xaxis)) == 17 and ax.get_xticklabels()[0].get_rotation() == 90
+
+
+CASES = {
+    "what": ({"what": "flow"}, ValueError, ["what must be one of cost, mass, excess", "'flow'"]),
+    "groups": ({"groups": ("well", "ill")}, KeyError, ["('well', 'ill')", "(well, sick)"]),
+    "key": ({"key": "mine"}, KeyError, ["uns['mine_explanation']", "sg.tl.explain_distances"]),
+    "within": ({"groups": ("well", "well"), "what": "excess"}, ValueError, ["'well' and 'well' have no excess"]),
+    "unknown": ({"colour": "label"}, TypeError, ["colour"]),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_bad_input_draws_nothing(explained, ax, pyplot, case):
+    arguments, error, texts = CASES[case]
+    for axes in (ax, None):
+        with pytest.raises(error) as caught:
+            sg.pl.transport(explained, **arguments, ax=axes)
+        for part in texts:
+            assert part in str(caught.value.args[0])
+    assert not pyplot.get_fignums() and not ax.images
+
+
+def test_no_types(fitted, sdata, ax):
+    sg.tl.explain_distances(fitted, sdata, genes=False)
+    with pytest.raises(ValueError, match="not explained by cell types.*cell_type_key"):
+        sg.pl.transport(sdata, ax=ax)
+
+
+def test_new_figure(explained, pyplot):
+    assert sg.pl.transport(explained).figure.axes
+    assert len(pyplot.get_fignums()) == 1

@@ -1,0 +1,164 @@
+"""Input that cannot be explained: refused with a reason, before any work, and nothing is written."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import scggml as sg
+
+
+def missing_type(adata, sdata):
+    adata.obs.loc[adata.obs_names[:3], "cell_type"] = np.nan
+
+
+def type_called_composition(adata, sdata):
+    adata.obs["cell_type"] = adata.obs["cell_type"].cat.rename_categories({"T": "composition"})
+
+
+def no_metric(adata, sdata):
+    del adata.uns["ggml"]
+
+
+def other_metric(adata, sdata):
+    adata.uns["ggml"]["components"] = adata.uns["ggml"]["components"] * (1 + 2e-6)
+
+
+def moved_cells(adata, sdata):
+    adata.obsm["X_pca"][:30] += 0.1
+
+
+def other_distance(adata, sdata):
+    sdata.obsp["ggml_distances"][2, 5] *= 1.00001
+
+
+def no_distances(adata, sdata):
+    del sdata.obsp["ggml_distances"]
+
+
+def no_source(adata, sdata):
+    del sdata.uns["ggml"]
+
+
+def cityblock(adata, sdata):
+    sdata.uns["ggml"]["metric"] = "cityblock"
+
+
+def entropic(adata, sdata):
+    sdata.uns["ggml"]["params"]["solver"] = "sinkhorn"
+
+
+def lost_cells(adata, sdata):
+    adata._inplace_subset_obs(adata.obs["sample"] != "p4")
+    adata.obs["sample"] = adata.obs["sample"].cat.remove_unused_categories()
+
+
+def renamed_sample(adata, sdata):
+    sdata.obs_names = ["q1", *sdata.obs_names[1:]]
+
+
+def doubled_sample(adata, sdata):
+    sdata.obs_names = ["p2", *sdata.obs_names[1:]]
+
+
+def missing_label(adata, sdata):
+    sdata.obs.loc["p5", "label"] = np.nan
+
+
+def no_label_in_metric(adata, sdata):
+    del sdata.uns["ggml"]["params"]["label_key"]
+
+
+def all_different(adata, sdata):
+    sdata.obs["own"] = [f"c{i}" for i in range(8)]
+
+
+def sketched(adata, sdata):
+    sdata.uns["ggml"]["params"]["sketch_key"] = "sketch"
+
+
+CASES = {
+    "cell type": (None, {"cell_type_key": "type"}, KeyError, ["cell_type_key='type'", "not a column of obs", "sample, label"]),
+    "cell type number": (None, {"cell_type_key": 3}, TypeError, ["cell_type_key", "3"]),
+    "missing type": (missing_type, {}, ValueError, ["cell_type_key='cell_type'", "missing values in 3 of 87", "cell0", "Fill"]),
+    "composition": (type_called_composition, {}, ValueError, ["'composition'", "Rename"]),
+    "no metric": (no_metric, {}, KeyError, ["uns['ggml']", "fit_metric", "copy the entry"]),
+    "other metric": (other_metric, {}, ValueError, ["not those of these cells", "p1 and", "sg.tl.sample_distances"]),
+    "moved cells": (moved_cells, {}, ValueError, ["not those of these cells"]),
+    "other distance": (other_distance, {}, ValueError, ["p3 and p6", "not those of these cells"]),
+    "no distances": (no_distances, {}, KeyError, ["obsp['ggml_distances']", "sg.tl.sample_distances"]),
+    "no source": (no_source, {}, KeyError, ["sdata.uns['ggml']", "sg.tl.sample_distances"]),
+    "cityblock": (cityblock, {}, ValueError, ["metric='cityblock'", "metric='euclidean'"]),
+    "entropic": (entropic, {}, ValueError, ["solver='sinkhorn'", "solver='exact'"]),
+    "sketch": (sketched, {}, KeyError, ["uns['sketch']", "sg.pp.sketch"]),
+    "lost cells": (lost_cells, {}, ValueError, ["1 in sdata only (p4)", "0 in adata only (none)", "obs['sample'].isin"]),
+    "renamed": (renamed_sample, {}, ValueError, ["1 in sdata only (q1)", "1 in adata only (p1)"]),
+    "doubled": (doubled_sample, {}, ValueError, ["several samples", "'p2'"]),
+    "label": (None, {"label_key": "stage"}, KeyError, ["label_key='stage'", "not a column of obs", "age"]),
+    "missing label": (missing_label, {}, ValueError, ["label_key='label'", "1 sample(s): p5"]),
+    "numbers": (None, {"label_key": "age"}, ValueError, ["label_key='age'", "8 different numbers", "pandas.cut"]),
+    "no label": (no_label_in_metric, {}, ValueError, ["label_key is needed", "sdata.obs"]),
+    "groups": (None, {"groups": ["well", "ill"]}, KeyError, ["groups", "ill not among", "well, sick"]),
+    "same group": (None, {"groups": ["well", "well"]}, ValueError, ["two different classes", "well, sick"]),
+    "one group": (None, {"groups": "well"}, ValueError, ["groups must be two", "'well'", "well, sick"]),
+    "three groups": (None, {"groups": ["well", "sick", "x"]}, ValueError, ["groups must be two"]),
+    "samples": (None, {"samples": ["p1", "p9"]}, KeyError, ["samples", "p9 not among", "p1, p2"]),
+    "same sample": (None, {"samples": ["p1", "p1"]}, ValueError, ["two different samples", "p1, p2"]),
+    "one sample": (None, {"samples": ["p1"]}, ValueError, ["samples must be two"]),
+    "both": (None, {"samples": ["p1", "p2"], "groups": ["well", "sick"]}, ValueError, ["samples=", "groups", "exclude"]),
+    "both labels": (None, {"samples": ["p1", "p2"], "label_key": "label"}, ValueError, ["samples=", "label_key", "exclude"]),
+    "n_jobs": (None, {"n_jobs": 0}, ValueError, ["n_jobs"]),
+    "genes": (None, {"genes": "all"}, ValueError, ["genes", "'all'"]),
+    "key": (None, {"key": "mine"}, KeyError, ["obsp['mine_distances']"]),
+    "key_added": (None, {"key_added": "a/b"}, ValueError, ["key_added", "'a/b'"]),
+    "unknown": (None, {"cell_types": "cell_type"}, TypeError, ["cell_types"]),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:Observation names are not unique")
+@pytest.mark.parametrize("case", CASES)
+def test_bad_input(fitted, sdata, assert_same_anndata, monkeypatch, case):
+    change, arguments, error, texts = CASES[case]
+    if change is not None:
+        change(fitted, sdata)
+
+    def no_work(*args, **kwargs):
+        raise AssertionError("plans were solved before the input was checked")
+
+    if case != "other distance":  # which is found at the end
+        monkeypatch.setattr("scggml.core.explain_pairs", no_work)
+    cells, samples = fitted.copy(), sdata.copy()
+    with pytest.raises(error) as caught:
+        sg.tl.explain_distances(fitted, sdata, **{"cell_type_key": "cell_type", **arguments})
+    for part in texts:
+        assert part in str(caught.value.args[0])
+    assert_same_anndata(fitted, cells)
+    assert_same_anndata(sdata, samples)
+
+
+def test_euclidean_needs_labels(cohort):
+    sdata = sg.tl.sample_distances(cohort, "sample", metric="euclidean")
+    with pytest.raises(ValueError, match="label_key is needed"):
+        sg.tl.explain_distances(cohort, sdata)
+
+
+def test_nothing_within(fitted, sdata):
+    all_different(fitted, sdata)
+    with pytest.warns(UserWarning, match=r"8 class\(es\).*c0, c1, c2, c3, c4 and 3 more"):
+        sg.tl.explain_distances(fitted, sdata, label_key="own", genes=False)
+    assert sg.get.explanation(sdata)["excess"].isna().all() and len(sg.get.explanation(sdata)) == 28
+
+
+def test_one_sample(cohort):
+    one = cohort[cohort.obs["sample"] == "p1"].copy()
+    one.obs["sample"] = one.obs["sample"].cat.remove_unused_categories()
+    sdata = sg.tl.sample_distances(one, "sample", metric="euclidean")
+    with pytest.raises(ValueError, match="between two samples at least, found 1"):
+        sg.tl.explain_distances(one, sdata, label_key="label")
+
+
+def test_no_anndata(fitted, sdata):
+    with pytest.raises(TypeError, match="sdata must be an AnnData, found DataFrame"):
+        sg.tl.explain_distances(fitted, sdata.obs)
+    with pytest.raises(TypeError, match="adata must be an AnnData, found DataFrame"):
+        sg.tl.explain_distances(fitted.obs, sdata)

@@ -1,0 +1,232 @@
+"""What a reference keeps, and which cells, samples and representations make one."""
+
+from __future__ import annotations
+
+import re
+
+import anndata as ad
+import numpy as np
+import pytest
+import scanpy as sc
+import scipy.sparse as sp
+
+import scggml as sg
+
+
+@pytest.fixture
+def entry(fitted, sdata):
+    return sg.tl.make_reference(fitted, sdata, rng=0).uns["ggml_reference"]
+
+
+def test_samples_are_a_copy(fitted, sdata, assert_same_anndata):
+    cells, samples = fitted.copy(), sdata.copy()
+    reference = sg.tl.make_reference(fitted, sdata, rng=0)
+    assert_same_anndata(fitted, cells)
+    assert_same_anndata(sdata, samples)
+    assert set(reference.uns) == {*sdata.uns, "ggml_reference"}
+    del reference.uns["ggml_reference"]
+    assert_same_anndata(reference, sdata)
+
+
+def test_cells_are_places_in_the_learned_space(fitted, entry):
+    samples = fitted.obs["sample"].astype(str).to_numpy()
+    for i, name in enumerate(sorted(set(samples))):
+        rows = slice(*entry["offsets"][i : i + 2])
+        np.testing.assert_allclose(entry["points"][rows], fitted.obsm["X_ggml"][samples == name])
+    assert "weights" not in entry
+    assert len(entry["points"]) == fitted.n_obs
+
+
+def test_way_from_genes(fitted, entry):
+    genes = entry["genes"]
+    x = fitted.X.toarray()
+    np.testing.assert_allclose(x @ genes["loadings"] + genes["offset"], fitted.obsm["X_pca"], atol=1e-6)
+    np.testing.assert_allclose(genes["mean"], x.mean(axis=0), rtol=1e-6)
+    assert list(genes["names"]) == list(fitted.var_names)
+    assert genes["values"]["kind"] == "log"
+
+
+def test_order_of_samples_follows_sdata(fitted, sdata):
+    reference = sg.tl.make_reference(fitted, sdata, rng=0)
+    turned = sg.tl.make_reference(fitted, sdata[::-1].copy(), rng=0)
+    one, other = (r.uns["ggml_reference"] for r in (reference, turned))
+    np.testing.assert_array_equal(one["points"][: one["offsets"][1]], other["points"][other["offsets"][-2] :])
+    held = other["calibration"]["held_out"]
+    assert list(held.index) == list(turned.obs_names)
+    assert held.sort_index().equals(one["calibration"]["held_out"].sort_index())
+
+
+def test_calibration(fitted, entry):
+    found = entry["calibration"]
+    held = found["held_out"]
+    assert list(found["classes"]) == ["sick", "well"]
+    assert list(held.columns) == ["label", "predicted", "probability_0", "probability_1", "distance", "outside"]
+    np.testing.assert_allclose(held[["probability_0", "probability_1"]].sum(axis=1), 1)
+    right = held["label"] == held["predicted"]
+    assert found["scores"]["balanced_accuracy"] == pytest.approx(right.mean())  # four of each class
+    assert found["sharpness"] > 0 and found["unit"] == 1.0
+    assert (held["distance"] > 0).all() and (held["outside"] > 0).all()
+
+
+def test_rng_and_jobs(fitted, sdata, assert_same_anndata):
+    one = sg.tl.make_reference(fitted, sdata, cv=2, rng=3, n_jobs=1)
+    assert_same_anndata(one, sg.tl.make_reference(fitted, sdata, cv=2, rng=3, n_jobs=2))
+
+
+def test_without_calibration(fitted, sdata):
+    assert "calibration" not in sg.tl.make_reference(fitted, sdata, calibrate=False).uns["ggml_reference"]
+
+
+def test_groups_are_held_out_together(fitted, sdata):
+    fitted.obs["donor"] = fitted.obs["sample"].map({f"p{i}": f"d{(i - 1) // 2}" for i in range(1, 9)})
+    found = sg.tl.make_reference(fitted, sdata, group_key="donor", rng=0).uns["ggml_reference"]
+    assert found["params"]["n_splits"] == fitted.obs["donor"].nunique()
+
+
+@pytest.mark.parametrize("how", ["n_points", "sketch_key"])
+def test_fewer_points(cohort, how):
+    if how == "sketch_key":
+        sg.pp.sketch(cohort, "sample", n_points=5, rng=0)
+        sg.tl.fit_metric(cohort, "sample", "label", sketch_key="sketch", rng=0)
+        sdata = sg.tl.sample_distances(cohort)
+        reference = sg.tl.make_reference(cohort, sdata, rng=0)  # the sketch of the distances
+    else:
+        sg.tl.fit_metric(cohort, "sample", "label", rng=0)
+        sdata = sg.tl.sample_distances(cohort)
+        reference = sg.tl.make_reference(cohort, sdata, n_points=5, rng=0)
+    entry = reference.uns["ggml_reference"]
+    assert (np.diff(entry["offsets"]) <= 5).all() and len(entry["weights"]) == len(entry["points"]) < cohort.n_obs
+    np.testing.assert_allclose(np.add.reduceat(entry["weights"], entry["offsets"][:-1]), 1)
+    assert (reference.obs["sketch_error"] > 0).all()
+    whole = sg.tl.sample_distances(cohort, sketch_key=False).obsp["ggml_distances"]
+    own = sg.tl.map_samples(cohort[cohort.obs["sample"] == "p1"].copy(), renamed(reference), "sample")
+    error = np.abs(own.obsp["ggml_distances"][-1, :-1] - whole[0])
+    assert (error <= reference.obs["sketch_error"].to_numpy() + 1e-12).all()
+
+
+def renamed(reference):
+    reference = reference.copy()
+    reference.obs_names = [f"r{name}" for name in reference.obs_names]
+    return reference
+
+
+def test_scaled_before_the_components(cohort):
+    cohort.layers["log"] = cohort.X.copy()
+    scaled = cohort.copy()
+    scaled.X = scaled.X.toarray()
+    sc.pp.scale(scaled)
+    sc.pp.pca(scaled, n_comps=5)
+    sg.tl.fit_metric(scaled, "sample", "label", rng=0)
+    sdata = sg.tl.sample_distances(scaled)
+    reference = sg.tl.make_reference(scaled, sdata, layer="log", rng=0)
+    assert not np.allclose(reference.uns["ggml_reference"]["genes"]["unit"], 1)
+    new = sg.tl.project(cohort, reference, copy=True)
+    np.testing.assert_allclose(new.obsm["X_ggml"], scaled.obsm["X_ggml"], atol=1e-4)
+    # the scaled values themselves lead there as well, from cells that were scaled alike
+    as_scaled = sg.tl.make_reference(scaled, sdata, calibrate=False)
+    assert as_scaled.uns["ggml_reference"]["genes"]["values"]["kind"] == "scaled"
+    with pytest.warns(UserWarning, match="looks log-normalised .*that of the reference scaled"):
+        sg.tl.project(cohort, as_scaled)
+
+
+def test_components_of_other_values(fitted, sdata):
+    fitted.X = sp.csr_matrix(fitted.layers["counts"])
+    with pytest.warns(UserWarning) as caught:
+        reference = sg.tl.make_reference(fitted, sdata, rng=0)
+    texts = [str(w.message) for w in caught]
+    assert any(re.search(r"X_pca is not a linear map of X: .* leaves \d+\.\d% of its spread", t) for t in texts)
+    assert any("cannot be computed anew without the samples that are held out" in t for t in texts)
+    assert "genes" not in reference.uns["ggml_reference"]
+    assert "outside" not in reference.uns["ggml_reference"]["calibration"]["held_out"]
+
+
+def test_missing_loadings(fitted, sdata):
+    del fitted.varm["PCs"]
+    with pytest.warns(UserWarning, match=r"no way from genes to X_pca: varm\['PCs'\] is missing"):
+        sg.tl.make_reference(fitted, sdata, calibrate=False)
+
+
+def test_paper_settings_have_a_unit_of_their_own(cohort):
+    sg.tl.fit_metric(
+        cohort, "sample", "label", init="random", n_comps=2, scale=None, triplets=2, batch_size=16, relative=False,
+        max_iter=2, rng=0,
+    )  # fmt: skip
+    sdata = sg.tl.sample_distances(cohort)
+    found = sg.tl.make_reference(cohort, sdata, cv=2, rng=0).uns["ggml_reference"]["calibration"]
+    upper = sdata.obsp["ggml_distances"][np.triu_indices(8, 1)]
+    assert found["unit"] == pytest.approx(np.median(upper))
+
+
+def bad(error, match, make, **arguments):
+    return pytest.param(error, match, make, arguments, id=match[:30])
+
+
+@pytest.mark.parametrize(
+    ("error", "match", "make", "arguments"),
+    [
+        bad(KeyError, "there is no learned metric", lambda a, s: a.uns.pop("ggml")),
+        bad(KeyError, r"obsp\['ggml_distances'\] does not exist", lambda a, s: s.obsp.pop("ggml_distances")),
+        bad(ValueError, "must hold distances under the learned metric, found metric='euclidean'", "euclidean"),
+        bad(ValueError, "sdata must hold the samples of adata, each once, found 8 for 8; not in adata: x", "renamed"),
+        bad(ValueError, "sdata does not hold the distances of the metric", "refitted"),
+        bad(KeyError, "there is no sketch", None, sketch_key="sketch"),
+        bad(ValueError, "n_points=3 and sketch_key='s' exclude each other", None, n_points=3, sketch_key="s"),
+        bad(ValueError, "n_points must be at least 1", None, n_points=0),
+        bad(KeyError, "layer='raw' is not in layers", None, layer="raw"),
+        bad(ValueError, "cv=5 folds need at least 5 samples of every class", None, cv=5),
+        bad(TypeError, "rng must be an integer", None, rng="0"),
+        bad(ValueError, "n_jobs must not be 0", None, n_jobs=0),
+        bad(KeyError, "group_key='donor' is not a column", None, group_key="donor"),
+    ],
+)
+def test_bad_input(fitted, sdata, assert_same_anndata, error, match, make, arguments):
+    if callable(make):
+        make(fitted, sdata)
+    elif make == "euclidean":
+        sdata = sg.tl.sample_distances(fitted, "sample", metric="euclidean")
+    elif make == "renamed":
+        sdata.obs_names = ["x", *sdata.obs_names[1:]]
+    elif make == "refitted":
+        sg.tl.fit_metric(fitted, "sample", "label", n_comps=1, power=3.0)
+    cells, samples = fitted.copy(), sdata.copy()
+    with pytest.raises(error, match=match):
+        sg.tl.make_reference(fitted, sdata, **arguments)
+    assert_same_anndata(fitted, cells)
+    assert_same_anndata(sdata, samples)
+
+
+def test_repeated_genes(fitted, sdata):
+    fitted.var_names = ["g0", "g0", *fitted.var_names[2:]]
+    with pytest.raises(ValueError, match="var_names are not unique, by which the genes of new cells are found"):
+        sg.tl.make_reference(fitted, sdata)
+
+
+def test_numbers_are_no_classes(cohort):
+    sg.tl.fit_metric(cohort, "sample", "age", label_kind="continuous", rng=0)
+    sdata = sg.tl.sample_distances(cohort)
+    with pytest.raises(ValueError, match="there are no classes to predict with label_kind='continuous'"):
+        sg.tl.make_reference(cohort, sdata)
+    reference = sg.tl.make_reference(cohort, sdata, calibrate=False)
+    assert "calibration" not in reference.uns["ggml_reference"]
+
+
+def test_grades_are_classes_in_their_order(cohort):
+    grades = cohort.obs["label"].astype(str)
+    cohort.obs["grade"] = grades.cat.codes if hasattr(grades, "cat") else (grades == "well").astype(int)
+    sg.tl.fit_metric(cohort, "sample", "grade", label_kind="ordinal", rng=0)
+    found = sg.tl.make_reference(cohort, sg.tl.sample_distances(cohort), rng=0).uns["ggml_reference"]["calibration"]
+    assert list(found["classes"]) == ["0", "1"]
+
+
+@pytest.mark.parametrize("use_rep", ["X_pca", "X"])
+def test_features_in_a_file(cohort, use_rep, tmp_path, assert_same_anndata):
+    sg.tl.fit_metric(cohort, "sample", "label", use_rep=use_rep, rng=0)
+    sdata = sg.tl.sample_distances(cohort)
+    expected = sg.tl.make_reference(cohort, sdata, cv=2, rng=0)
+    cohort.write_h5ad(tmp_path / "cells.h5ad")
+    backed = ad.read_h5ad(tmp_path / "cells.h5ad", backed="r")
+    found = sg.tl.make_reference(backed, sdata, cv=2, rng=0)
+    one, other = (r.uns["ggml_reference"] for r in (expected, found))
+    np.testing.assert_allclose(other["points"], one["points"], atol=1e-12)
+    np.testing.assert_allclose(other["calibration"]["sharpness"], one["calibration"]["sharpness"], rtol=1e-6)
+    backed.file.close()

@@ -1,0 +1,161 @@
+"""Trajectories: an order that is known beforehand."""
+
+from __future__ import annotations
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial.distance import pdist, squareform
+from scipy.stats import spearmanr
+
+import scggml as sg
+
+
+def on_a_curve(n, noise=0.05, seed=0):
+    """Samples on three quarters of a turn of a helix, in random order; the places along it, and the samples."""
+    rng = np.random.default_rng(seed)
+    time = rng.uniform(size=n)
+    time[[3, 5]] = 0, 1
+    places = np.stack([np.cos(1.3 * np.pi * time), np.sin(1.3 * np.pi * time), time], axis=1)
+    sdata = AnnData(obsp={"ggml_distances": squareform(pdist(places + noise * rng.normal(size=(n, 3))))}, shape=(n, 0))
+    sdata.obs_names = [f"s{i}" for i in range(n)]
+    third = np.digitize(time, [0.3, 0.7])
+    sdata.obs["label"] = pd.Categorical(np.array(["early", "middle", "late"])[third])
+    return time, sdata
+
+
+@pytest.fixture
+def curve():
+    return on_a_curve(40)[1]
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("n", "noise"), [(20, 0.02), (40, 0.1), (100, 0.1)])
+def test_order_along_a_noisy_curve(n, noise, seed):
+    time, sdata = on_a_curve(n, noise, seed)
+    assert sg.tl.order_samples(sdata, "s3") is None
+    found = sdata.obs["ggml_pseudotime"]
+    assert spearmanr(found, time)[0] > 0.95
+    assert found["s3"] == found.min() == 0 and found.max() == 1
+    sg.tl.order_samples(sdata, "s5", key_added="back")
+    assert spearmanr(sdata.obs["back_pseudotime"], time)[0] < -0.95
+
+
+def test_order_of_samples_does_not_matter(curve):
+    shuffled = curve[np.random.default_rng(0).permutation(curve.n_obs)].copy()
+    for sdata in (curve, shuffled):
+        sg.tl.order_samples(sdata, "s3")
+    found = shuffled.obs["ggml_pseudotime"].reindex(curve.obs_names)
+    np.testing.assert_allclose(found, curve.obs["ggml_pseudotime"], atol=1e-6)
+    assert spearmanr(found, curve.obs["ggml_pseudotime"])[0] > 0.999
+
+
+def test_the_medoid_of_a_class_is_the_root(curve):
+    sg.tl.order_samples(curve, "middle", "label")
+    root = curve.uns["ggml_trajectory"]["root"]
+    members = np.flatnonzero(curve.obs["label"] == "middle")
+    totals = {curve.obs_names[i]: sum(curve.obsp["ggml_distances"][i, j] for j in members) for i in members}
+    assert root == min(totals, key=totals.get)
+    assert curve.obs.loc[root, "ggml_pseudotime"] == 0
+    assert curve.uns["ggml_trajectory"]["params"]["label_key"] == "label"
+
+
+def test_a_name_of_a_sample_comes_before_that_of_a_class(curve):
+    curve.obs_names = ["early" if name == "s5" else name for name in curve.obs_names]
+    sg.tl.order_samples(curve, "early", "label")
+    assert curve.uns["ggml_trajectory"]["root"] == "early" and curve.obs.loc["early", "ggml_pseudotime"] == 0
+
+
+def test_label_key_of_the_metric(sdata):
+    sg.tl.order_samples(sdata, "well")
+    assert sdata.obs.loc[sdata.uns["ggml_trajectory"]["root"], "label"] == "well"
+
+
+def test_fewest_neighbors_that_connect(curve):
+    def n_parts(k):
+        from scggml.tl._sample_graph import sample_graph
+
+        return connected_components(sample_graph(curve.obsp["ggml_distances"], k).obsp["connectivities"])[0]
+
+    sg.tl.order_samples(curve, "s3")
+    used = curve.uns["ggml_trajectory"]["params"]["n_neighbors"]
+    assert n_parts(used) == 1 and (used == 5 or n_parts(used - 1) > 1)
+    _, small = on_a_curve(6)
+    sg.tl.order_samples(small, "s3")
+    assert small.uns["ggml_trajectory"]["params"]["n_neighbors"] < 5
+    _, large = on_a_curve(88)
+    sg.tl.order_samples(large, "s3")
+    assert large.uns["ggml_trajectory"]["params"]["n_neighbors"] == 11
+
+
+def test_files_copy_and_view(curve, tmp_path, assert_same_anndata):
+    before = curve.copy()
+    result = sg.tl.order_samples(curve, "s3", copy=True)
+    assert_same_anndata(curve, before)
+    result.write_h5ad(tmp_path / "a.h5ad")
+    assert_same_anndata(ad.read_h5ad(tmp_path / "a.h5ad"), result)
+    view = curve[:20]
+    sg.tl.order_samples(view, "s3")
+    assert not view.is_view and view.obs["ggml_pseudotime"].notna().all()
+    assert_same_anndata(curve, before)
+
+
+def test_print_options_are_left_alone(curve):
+    before = np.get_printoptions()
+    sg.tl.order_samples(curve, "s3")
+    assert np.get_printoptions() == before
+
+
+def test_two_islands(assert_same_anndata):
+    rng = np.random.default_rng(0)
+    places = rng.normal(size=(20, 2))
+    places[12:] += 50
+    sdata = AnnData(obsp={"ggml_distances": squareform(pdist(places))}, shape=(20, 0))
+    sdata.obs_names = [f"s{i}" for i in range(20)]
+    before = sdata.copy()
+    with pytest.raises(
+        ValueError,
+        match=r"in 2 parts with n_neighbors=5: 8 sample\(s\) cannot be reached from the root 's0', s12, .*larger n_neighbors",
+    ):
+        sg.tl.order_samples(sdata, "s0", n_neighbors=5)
+    assert_same_anndata(sdata, before)
+    sg.tl.order_samples(sdata, "s0")
+    assert sdata.obs["ggml_pseudotime"].iloc[:12].max() < sdata.obs["ggml_pseudotime"].iloc[12:].min()
+
+
+CASES = {
+    "key": ({"root": "s3", "key": "mine"}, KeyError, ["obsp['mine_distances']", "sg.tl.sample_distances"]),
+    "root": ({"root": "x", "label_key": "label"}, ValueError, ["root='x'", "s0, s1", "early, late, middle"]),
+    "root without label_key": ({"root": "early"}, ValueError, ["root='early'", "Pass label_key"]),
+    "root number": ({"root": 3}, TypeError, ["root", "3", "int"]),
+    "label_key": ({"root": "x", "label_key": "state"}, KeyError, ["label_key='state'", "label"]),
+    "n_neighbors": ({"root": "s3", "n_neighbors": 1}, ValueError, ["n_neighbors", "at least 2"]),
+    "n_neighbors large": ({"root": "s3", "n_neighbors": 40}, ValueError, ["n_neighbors", "at most 39 for 40 samples"]),
+    "n_neighbors float": ({"root": "s3", "n_neighbors": 5.0}, TypeError, ["n_neighbors", "integer"]),
+    "key_added": ({"root": "s3", "key_added": ""}, ValueError, ["key_added"]),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_bad_input(curve, assert_same_anndata, case):
+    arguments, error, texts = CASES[case]
+    before = curve.copy()
+    with pytest.raises(error) as caught:
+        sg.tl.order_samples(curve, **arguments)
+    for part in texts:
+        assert part in str(caught.value.args[0])
+    assert_same_anndata(curve, before)
+
+
+def test_bad_samples(curve):
+    with pytest.raises(ValueError, match="at least 4 samples, found 3"):
+        sg.tl.order_samples(curve[:3], "s0")
+    curve.obs_names = ["s3", "s3", *curve.obs_names[2:]]
+    with pytest.raises(ValueError, match="names 3 samples.*obs_names_make_unique"):
+        sg.tl.order_samples(curve, "s3")
+    curve.obsp["ggml_distances"][0, 1] = np.nan
+    with pytest.raises(ValueError, match="must be finite"):
+        sg.tl.order_samples(curve, "s4")
