@@ -101,7 +101,7 @@ def exactness(seed=0):
 
 
 def strangers_and_probabilities(n_seeds, *, effect_size, patient_effect):
-    rows, truth, probabilities, naive = [], [], [], []
+    rows, truth, best, probabilities, naive = [], [], [], [], []
     for seed in tqdm(range(n_seeds), file=sys.stderr):
         known, ordinary, strangers = cohort(
             seed, n_reference=24, n_new=12, effect_size=effect_size, patient_effect=patient_effect
@@ -119,6 +119,8 @@ def strangers_and_probabilities(n_seeds, *, effect_size, patient_effect):
                 classes = mapped.uns["ggml_prediction"]["classes"]
                 codes = (mapped.obs["label"].astype(str).to_numpy()[:, None] == classes).argmax(axis=1)
                 truth.append(codes[is_new])
+                found = mapped.obs["predicted"][is_new].astype(str).to_numpy()
+                best.append((found[:, None] == classes).argmax(axis=1))
                 probabilities.append(mapped.obsm["ggml_probabilities"][is_new])
                 naive.append(_naive(mapped.obsp["ggml_distances"], codes, is_new))
     table = pd.DataFrame(rows, columns=["seed", "kind", "combined", "distance", "outside"])
@@ -128,9 +130,9 @@ def strangers_and_probabilities(n_seeds, *, effect_size, patient_effect):
     for kind, part in table.groupby("kind", sort=False):
         shares = ", ".join(f"{name} {np.mean(part[name] <= ALPHA):.2f}" for name in ("combined", "distance", "outside"))
         print(f"  {kind} ({len(part)}): {shares}", flush=True)
-    codes = np.concatenate(truth)
+    codes, best = np.concatenate(truth), np.concatenate(best)
     for name, values in (("held-out", probabilities), ("training (for comparison)", naive)):
-        _report_probabilities(f"  probabilities calibrated on {name} distances", np.concatenate(values), codes)
+        _report_probabilities(f"  probabilities calibrated on {name} distances", np.concatenate(values), codes, best)
 
 
 def _naive(distances, codes, is_new):
@@ -144,8 +146,8 @@ def _naive(distances, codes, is_new):
     return class_probabilities(relative_class_scores(distances[np.ix_(is_new, ~is_new)], codes[known]), sharpness)
 
 
-def _report_probabilities(name, probabilities, codes):
-    sure, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == codes
+def _report_probabilities(name, probabilities, codes, best):
+    sure, right = probabilities.max(axis=1), best == codes
     bins = np.minimum((sure * 10).astype(int), 9)
     error = sum(np.abs(sure[bins == b].mean() - right[bins == b].mean()) * np.mean(bins == b) for b in np.unique(bins))
     loss = -np.log(probabilities[np.arange(len(codes)), codes]).mean()

@@ -123,7 +123,12 @@ def _assert_equal(left, right, path):
     else:
         left, right = np.asarray(left), np.asarray(right)
         assert left.dtype.kind == right.dtype.kind or {left.dtype.kind, right.dtype.kind} <= set("OUT"), path
-        assert left.dtype.kind in "OUT" or left.dtype == right.dtype, path
+        assert left.dtype.kind in "OUT" or left.dtype.names or left.dtype == right.dtype, path
+        if left.dtype.names:  # NaN in records is not equal to itself
+            assert left.dtype.names == right.dtype.names, path
+            for name in left.dtype.names:
+                _assert_equal(left[name], right[name], f"{path}/{name}")
+            return
         np.testing.assert_array_equal(left, right, err_msg=path)
 
 

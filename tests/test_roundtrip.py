@@ -123,3 +123,13 @@ def test_filtered_cells(cohort, again, assert_same_anndata):
     with pytest.warns(UserWarning, match="dropped"):
         sg.pp.filter_samples(cohort, "sample", "label", min_cells=10)
     assert_same_anndata(again(cohort), cohort)
+
+
+def test_barycenters_trajectory_and_enrichment(fitted, sdata, again, assert_same_anndata):
+    pytest.importorskip("decoupler")
+    sg.tl.enrich_genes(fitted, {"a/b": ["g3", "g1", "g2"], "c": ["g4", "g5"]}, min_genes=2, signed=True)
+    assert_same_anndata(again(fitted), fitted)
+    points = sg.tl.class_barycenters(fitted, n_points=6, cell_type_key="cell_type", rng=0)
+    assert_same_anndata(again(points), points)
+    sg.tl.order_samples(sdata, "well")
+    assert_same_anndata(again(sdata), sdata)

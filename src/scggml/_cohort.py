@@ -167,7 +167,7 @@ def kept_colors(adata: AnnData, key: str, kept: pd.Index) -> list[Any] | None:
     return [palette[categories.get_loc(name)] for name in kept]
 
 
-def read_representation(adata: AnnData, use_rep: str | None, layer: str | None) -> Representation:
+def read_representation(adata: AnnData, use_rep: Any, layer: str | None) -> Representation:
     """Return the features that `use_rep` and `layer` name, checked; None takes `X_pca` where there is one, else `X`.
 
     What is not in memory stays where it is. It is read once, by blocks of rows, for the check that all of it is finite.

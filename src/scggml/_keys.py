@@ -32,6 +32,11 @@ class Keys:
         return f"{self.key}_rank_genes"
 
     @property
+    def gene_ranking_by_class(self) -> str:
+        """`.uns` of cells: genes of each class in the shape of scanpy's `rank_genes_groups`."""
+        return f"{self.key}_rank_genes_groups"
+
+    @property
     def stability(self) -> str:
         """`.uns` of cells: how much the metric changes from one bootstrap to the next."""
         return f"{self.key}_stability"

@@ -47,6 +47,13 @@ def reference_entry(reference: Any, key: str) -> dict[str, Any]:
     if not isinstance(entry, Mapping) or "points" not in entry:
         msg = f"reference has no uns[{name!r}] with the cells of a reference. Pass what sg.tl.make_reference(adata, sdata, key={key!r}) returns."
         raise KeyError(msg)
+    names = reference.obs_names.astype(str).to_numpy(dtype=object)
+    if not np.array_equal(names, np.asarray(entry["samples"], dtype=object)):
+        msg = (
+            f"reference holds {len(names)} samples, but its cells are those of {len(entry['samples'])}, or in another order: samples were "
+            "dropped, moved or renamed after it was made. Pass it as it was made."
+        )
+        raise ValueError(msg)
     return dict(entry)
 
 

@@ -13,6 +13,7 @@ from ._storage import in_memory, uncopied
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from mudata import MuData
 
     from ._cohort import Representation
     from .core import GroundMetric
@@ -59,7 +60,7 @@ def stored_params(**params: Any) -> dict[str, Any]:
     return {name: value for name, value in params.items() if value is not None}
 
 
-def stored_entry(adata: AnnData, key: str) -> dict[str, Any]:
+def stored_entry(adata: AnnData | MuData, key: str) -> dict[str, Any]:
     """Return the `.uns` entry of a learned metric, or say how to make one."""
     entry = adata.uns.get(Keys(key).metric)
     if entry is None:

@@ -109,6 +109,10 @@ def check_anndata(name: str, adata: Any) -> None:
 
     if not isinstance(adata, AnnData):
         msg = f"{name} must be an AnnData, found {type(adata).__name__}"
+        if type(adata).__name__ == "MuData":
+            msg += (
+                f". Pass one of its modalities, {name}.mod[...]; several are for tl.fit_metric and tl.sample_distances."
+            )
         raise TypeError(msg)
     if adata.n_obs == 0:
         msg = f"{name} has no observations"

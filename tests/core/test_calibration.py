@@ -121,11 +121,11 @@ def test_probability_scores_are_those_of_scikit_learn(n_classes):
     scores, codes = drawn(0, n_classes=n_classes)
     p = class_probabilities(scores, 1.3)
     weights = 1 / np.bincount(codes)[codes]
-    found = probability_scores(p, codes)
+    found = probability_scores(p, codes, p.argmax(axis=1))
     assert found["log_loss"] == pytest.approx(log_loss(codes, p, sample_weight=weights))
     assert found["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(codes, p.argmax(axis=1)))
     assert found["log_loss_uniform"] == pytest.approx(np.log(n_classes))
-    uniform = probability_scores(np.full_like(p, 1 / n_classes), codes)
+    uniform = probability_scores(np.full_like(p, 1 / n_classes), codes, codes)
     assert uniform["log_loss"] == pytest.approx(uniform["log_loss_uniform"])
     assert uniform["brier"] == pytest.approx(uniform["brier_uniform"])
     if n_classes == 2:

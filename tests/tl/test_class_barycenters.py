@@ -162,6 +162,13 @@ def test_bad_input(fitted, assert_same_anndata, case):
     assert_same_anndata(fitted, before)
 
 
+def test_metric_of_numbers(fitted):
+    fitted.uns["ggml"]["params"] |= {"label_key": "age", "label_kind": "continuous"}
+    with pytest.raises(ValueError, match="learned from numbers in 'age'. Pass label_key"):
+        sg.tl.class_barycenters(fitted)
+    assert sg.tl.class_barycenters(fitted, label_key="label", n_points=2).n_obs == 4
+
+
 def test_a_label_called_weight(fitted):
     fitted.obs["weight"] = fitted.obs["label"]
     with pytest.raises(ValueError, match="no column may be called 'weight'"):

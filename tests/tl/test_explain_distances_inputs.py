@@ -48,6 +48,10 @@ def entropic(adata, sdata):
     sdata.uns["ggml"]["params"]["solver"] = "sinkhorn"
 
 
+def joint(adata, sdata):
+    sdata.uns["ggml"]["params"]["use_rep"] = {"rna": "X_pca", "prot": "X"}
+
+
 def lost_cells(adata, sdata):
     adata._inplace_subset_obs(adata.obs["sample"] != "p4")
     adata.obs["sample"] = adata.obs["sample"].cat.remove_unused_categories()
@@ -91,6 +95,7 @@ CASES = {
     "cityblock": (cityblock, {}, ValueError, ["metric='cityblock'", "metric='euclidean'"]),
     "entropic": (entropic, {}, ValueError, ["solver='sinkhorn'", "solver='exact'"]),
     "sketch": (sketched, {}, KeyError, ["uns['sketch']", "sg.pp.sketch"]),
+    "modalities": (joint, {}, ValueError, ["several modalities (rna, prot)", "of one modality"]),
     "lost cells": (lost_cells, {}, ValueError, ["1 in sdata only (p4)", "0 in adata only (none)", "obs['sample'].isin"]),
     "renamed": (renamed_sample, {}, ValueError, ["1 in sdata only (q1)", "1 in adata only (p1)"]),
     "doubled": (doubled_sample, {}, ValueError, ["several samples", "'p2'"]),

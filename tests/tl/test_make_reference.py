@@ -107,6 +107,7 @@ def test_fewer_points(cohort, how):
 def renamed(reference):
     reference = reference.copy()
     reference.obs_names = [f"r{name}" for name in reference.obs_names]
+    reference.uns["ggml_reference"]["samples"] = reference.obs_names.to_numpy(dtype=object)
     return reference
 
 

@@ -201,3 +201,12 @@ def test_bad_cells(new, reference):
     one_cell = new[[0, *np.flatnonzero(new.obs["sample"] != new.obs["sample"].iloc[0])]].copy()
     with pytest.raises(ValueError, match="a sample needs at least 2 cells"):
         sg.tl.map_samples(one_cell, reference)
+
+
+@pytest.mark.parametrize("kind", ["part", "turned", "renamed"])
+def test_a_reference_that_was_changed(new, reference, kind):
+    changed = {"part": reference[1:], "turned": reference[::-1], "renamed": reference}[kind].copy()
+    if kind == "renamed":
+        changed.obs_names = ["x", *changed.obs_names[1:]]
+    with pytest.raises(ValueError, match="samples were dropped, moved or renamed after it was made"):
+        sg.tl.map_samples(new, changed)

@@ -49,7 +49,8 @@ def test_probabilities_are_a_softmax_of_the_rule(mapped):
     np.testing.assert_allclose(found[15:], e / e.sum(axis=1, keepdims=True))
     assert np.isnan(found[:15]).all()
     assert list(mapped.uns["ggml_prediction"]["classes"]) == ["a", "b", "c"]
-    assert mapped.obs["predicted"][15:].tolist() == ["a", "b", "c"] * 2
+    assert mapped.obs["predicted"][15:].tolist() == np.array(["a", "b", "c"])[means.argmin(axis=1)].tolist()
+    assert (mapped.obs["predicted"] == mapped.obs["label"])[15:].mean() > 0.8
     assert mapped.obs["predicted"][:15].isna().all()
 
 
@@ -165,8 +166,15 @@ def test_bad_input(mapped, assert_same_anndata, error, match, change, arguments)
 
 def test_samples_that_the_calibration_does_not_know(mapped):
     mapped.obs_names = ["x", *mapped.obs_names[1:]]
-    with pytest.raises(ValueError, match="the calibration does not know x. Map the new samples again"):
+    with pytest.raises(ValueError, match=r"not known: x; not there: r00\..*map the new ones again"):
         sg.tl.predict_samples(mapped)
+
+
+def test_part_of_the_reference(mapped):
+    with pytest.raises(
+        ValueError, match=r"mapped holds 12 samples as those of the reference, which has 15; .*not there: r00, r01, r02"
+    ):
+        sg.tl.predict_samples(mapped[3:].copy())
 
 
 def test_part_of_the_samples(mapped):
@@ -175,3 +183,11 @@ def test_part_of_the_samples(mapped):
     part = mapped[[*range(15), 16, 19]]
     sg.tl.predict_samples(part)
     np.testing.assert_allclose(part.obs["unusual_p"][15:], whole.obs["unusual_p"].iloc[[16, 19]])
+
+
+def test_the_best_fit_is_predicted_also_without_calibration_to_speak_of(mapped):
+    expected = sg.tl.predict_samples(mapped, copy=True).obs["predicted"]
+    mapped.uns["ggml_reference"]["calibration"]["sharpness"] = 0.0
+    sg.tl.predict_samples(mapped)
+    np.testing.assert_allclose(mapped.obsm["ggml_probabilities"][15:], 1 / 3)
+    assert mapped.obs["predicted"].equals(expected)

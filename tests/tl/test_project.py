@@ -5,6 +5,7 @@ from __future__ import annotations
 import anndata as ad
 import numpy as np
 import pytest
+import scanpy as sc
 import scipy.sparse as sp
 
 import scggml as sg
@@ -207,3 +208,14 @@ def test_bad_genes(cohort, reference):
         ValueError, match=r"none of the reference's 12 genes is in new.var_names: .*has g0, g1, g2.* ENSG0, ENSG1"
     ):
         sg.tl.project(cohort, reference)
+
+
+def test_genes_without_loadings_are_not_needed(cohort):
+    kept = np.arange(12) % 4 > 0
+    sc.pp.pca(cohort, n_comps=4, mask_var=kept)
+    sg.tl.fit_metric(cohort, "sample", "label", rng=0)
+    reference = sg.tl.make_reference(cohort, sg.tl.sample_distances(cohort), cv=2, rng=0)
+    assert list(reference.uns["ggml_reference"]["genes"]["names"]) == list(cohort.var_names[kept])
+    new = cohort[:, kept].copy()
+    sg.tl.project(new, reference)
+    np.testing.assert_allclose(new.obsm["X_ggml"], cohort.obsm["X_ggml"], atol=1e-5)

@@ -6,6 +6,8 @@ import pytest
 
 import scggml as sg
 
+BASIC = ["weight", "share", "rank", "component"]
+
 
 def expected_table(adata, key="ggml"):
     length = {gene: sum(v * v for v in row) ** 0.5 for gene, row in zip(adata.var_names, adata.varm[key], strict=True)}
@@ -28,14 +30,14 @@ def test_table(name, request):
     adata = request.getfixturevalue(name)
     assert sg.tl.rank_genes(adata) is None
     table = adata.uns["ggml_rank_genes"]
-    pd.testing.assert_frame_equal(table, expected_table(adata), check_names=False)
+    pd.testing.assert_frame_equal(table[BASIC], expected_table(adata), check_names=False)
     assert table.index[0] == "g3" and table["share"].sum() == pytest.approx(1)
 
 
 def test_only_the_ranking_is_written(fitted, assert_same_anndata):
     before = fitted.copy()
     sg.tl.rank_genes(fitted)
-    del fitted.uns["ggml_rank_genes"]
+    del fitted.uns["ggml_rank_genes"], fitted.uns["ggml_rank_genes_groups"]
     assert_same_anndata(fitted, before)
 
 
@@ -53,7 +55,9 @@ def test_key_copy_and_view(fitted, assert_same_anndata):
     sg.tl.fit_metric(fitted, "sample", "label", use_rep="X", key_added="mine")
     before = fitted.copy()
     result = sg.tl.rank_genes(fitted, key="mine", copy=True)
-    pd.testing.assert_frame_equal(result.uns["mine_rank_genes"], expected_table(fitted, "mine"), check_names=False)
+    pd.testing.assert_frame_equal(
+        result.uns["mine_rank_genes"][BASIC], expected_table(fitted, "mine"), check_names=False
+    )
     view = fitted[:, :6]
     sg.tl.rank_genes(view)
     assert not view.is_view and sorted(view.uns["ggml_rank_genes"].index) == sorted(view.var_names)
@@ -75,7 +79,7 @@ def test_errors(cohort, fitted, assert_same_anndata):
 def test_bootstrap_tells_stable_genes_from_noise(fitted_x, tmp_path):
     sg.tl.rank_genes(fitted_x, n_boot=40, n_top=2, rng=0)
     table = fitted_x.uns["ggml_rank_genes"]
-    assert table.columns.tolist() == ["weight", "share", "rank", "component", "low", "high", "selected"]
+    assert table.columns.tolist() == [*BASIC, "highest", "lowest", "shift", "separation", "low", "high", "selected"]
     assert (table["low"] <= table["high"]).all()
     assert table.loc["g3", "selected"] == 1.0
     assert table["selected"].sum() == pytest.approx(2)
@@ -112,3 +116,85 @@ def test_bootstrap_needs_the_closed_form(fitted):
 def test_bad_bootstrap_arguments(fitted, name, value):
     with pytest.raises((ValueError, TypeError), match=name):
         sg.tl.rank_genes(fitted, **{"n_boot": 5, name: value})
+
+
+def dense(x):
+    return np.asarray(x.toarray() if hasattr(x, "toarray") else x, dtype=float)
+
+
+def class_means(adata, key="label"):
+    by_sample = pd.DataFrame(dense(adata.X), columns=adata.var_names).groupby(adata.obs["sample"].to_numpy()).mean()
+    label = adata.obs.groupby("sample", observed=True)[key].first().astype(str).reindex(by_sample.index.astype(str))
+    return by_sample, by_sample.groupby(label.to_numpy()).mean()
+
+
+@pytest.mark.parametrize("name", ["fitted", "fitted_x"])
+def test_direction_and_share_of_the_separation(name, request):
+    adata = request.getfixturevalue(name)
+    sg.tl.rank_genes(adata)
+    table = adata.uns["ggml_rank_genes"]
+    _, means = class_means(adata)
+    assert list(table["highest"]) == list(means.idxmax()[table.index])
+    assert list(table["lowest"]) == list(means.idxmin()[table.index])
+    difference = means.loc["sick"] - means.loc["well"]
+    np.testing.assert_allclose(table["shift"], (difference.abs() / dense(adata.X).std(axis=0))[table.index])
+    entry = adata.uns["ggml"]
+    a = entry["components"] / entry["scale"]
+    if name == "fitted":
+        a = a @ adata.varm["PCs"].T
+    delta = difference.to_numpy()
+    expected = pd.Series(delta * (a.T @ (a @ delta)), index=adata.var_names)
+    assert expected.sum() == pytest.approx(np.sum((a @ delta) ** 2))
+    np.testing.assert_allclose(table["separation"], (expected / expected.sum())[table.index], atol=1e-12)
+    assert table["separation"].sum() == pytest.approx(1)
+
+
+def test_genes_by_class_in_the_shape_of_scanpy(fitted_x, tmp_path):
+    import anndata as ad
+    import scanpy as sc
+
+    sg.tl.rank_genes(fitted_x)
+    table, (_, means) = fitted_x.uns["ggml_rank_genes"], class_means(fitted_x)
+    for group, other in (("sick", "well"), ("well", "sick")):
+        found = sc.get.rank_genes_groups_df(fitted_x, group, key="ggml_rank_genes_groups").set_index("names")
+        difference = (means.loc[group] - means.loc[other])[found.index]
+        np.testing.assert_allclose(found["scores"], table["weight"][found.index] * np.sign(difference))
+        np.testing.assert_allclose(found["logfoldchanges"], difference / np.log(2))
+        assert (np.diff(found["scores"]) <= 0).all() and found["pvals"].isna().all()
+    fitted_x.write_h5ad(tmp_path / "a.h5ad")
+    back = ad.read_h5ad(tmp_path / "a.h5ad")
+    pd.testing.assert_frame_equal(
+        sc.get.rank_genes_groups_df(back, None, key="ggml_rank_genes_groups"),
+        sc.get.rank_genes_groups_df(fitted_x, None, key="ggml_rank_genes_groups"),
+    )
+
+
+def test_scanpy_draws_it(fitted_x, pyplot):
+    import scanpy as sc
+
+    sg.tl.rank_genes(fitted_x)
+    sc.pl.rank_genes_groups(fitted_x, key="ggml_rank_genes_groups", n_genes=5, show=False)
+    assert len(pyplot.gcf().axes) == 2
+
+
+@pytest.mark.parametrize("kind", ["ordinal", "continuous"])
+def test_trend_with_ordered_labels(fitted_x, kind):
+    fitted_x.obs["years"] = fitted_x.obs["sample"].astype(str).str[1:].astype(int) % 4
+    sg.tl.fit_metric(fitted_x, "sample", "years", label_kind=kind, use_rep="X")
+    sg.tl.rank_genes(fitted_x, n_boot=3, rng=0)
+    table = fitted_x.uns["ggml_rank_genes"]
+    by_sample, _ = class_means(fitted_x)
+    years = by_sample.index.astype(str).str[1:].astype(int) % 4
+    expected = by_sample.apply(lambda gene: np.corrcoef(gene, years)[0, 1])
+    np.testing.assert_allclose(table["trend"], expected[table.index], atol=1e-12)
+    assert ("highest" in table) == (kind == "ordinal") == ("ggml_rank_genes_groups" in fitted_x.uns)
+    assert table["separation"].sum() == pytest.approx(1)
+
+
+def test_labels_that_are_gone(fitted_x, assert_same_anndata):
+    del fitted_x.obs["label"]
+    before = fitted_x.copy()
+    with pytest.raises(KeyError, match="label_key='label' is not a column of obs"):
+        sg.tl.rank_genes(fitted_x)
+    assert_same_anndata(fitted_x, before)
+    assert len(sg.get.gene_weights(fitted_x)) == fitted_x.n_vars

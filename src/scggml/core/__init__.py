@@ -1,7 +1,7 @@
 """Numbers only: point clouds, ground metrics, optimal transport and training. Knows no AnnData and no plot."""
 
 from ._barycenters import Barycenter, free_support_barycenter, share_means
-from ._bootstrap import bootstrap_metrics
+from ._bootstrap import Stability, bootstrap_metrics
 from ._calibration import (
     class_probabilities,
     fit_sharpness,
@@ -12,6 +12,7 @@ from ._calibration import (
     upper_tail,
 )
 from ._checkpoint import Checkpoint
+from ._class_means import group_means, separation_shares
 from ._costs import COSTS
 from ._diffusion import diffusion_distances
 from ._discriminant import WIDE, default_ridge, transport_discriminant
@@ -66,6 +67,7 @@ __all__ = [
     "Regularizer",
     "Sketch",
     "Solver",
+    "Stability",
     "StoredPoints",
     "Targets",
     "TrainingOptions",
@@ -89,17 +91,19 @@ __all__ = [
     "feature_scale",
     "fit_sharpness",
     "free_support_barycenter",
+    "group_means",
     "jackknife_error",
     "mean_of_nearest",
     "n_all_triplets",
     "n_threads",
-    "neighbor_means",
     "nearest_distances",
+    "neighbor_means",
     "pairwise_distances",
     "place_on_map",
     "probability_scores",
     "relative_class_scores",
     "sample_triplets",
+    "separation_shares",
     "share_means",
     "single_threaded_blas",
     "smallest_of",

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.linalg import subspace_angles
 from tqdm.auto import tqdm
 
 from ._discriminant import default_ridge, transport_discriminant
-from ._metric import GroundMetric, feature_scale
+from ._metric import GroundMetric, alignment, feature_scale
 from ._threads import single_threaded_blas
 from ._training import MAX_COMPS, cells_per_sample, choose_triplets
 from ._transport import solve_pairs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
 
@@ -82,6 +84,58 @@ def bootstrap_metrics(
                 n_jobs=n_jobs,
             )
         yield GroundMetric(components, scale)
+
+
+@dataclass(frozen=True, eq=False)
+class Stability:
+    """How much a metric changes from one bootstrap to the next.
+
+    Parameters
+    ----------
+    weights
+        Weight of each feature in each bootstrap, (n_boot, n_features), their squares summing to the same.
+    alignment
+        Cosine between the Mahalanobis matrices of a bootstrap and of the metric, (n_boot,).
+    principal_angles
+        In degrees, between the subspaces of their leading components, (n_boot, at most n_comps).
+    n_comps
+        Number of leading components: those that hold half of the metric.
+    """
+
+    weights: NDArray[np.float64]
+    alignment: NDArray[np.float64]
+    principal_angles: NDArray[np.float64]
+    n_comps: int
+
+    @classmethod
+    def of(cls, metric: GroundMetric, others: Iterable[GroundMetric], loadings: NDArray[np.float64]) -> Stability:
+        """Compare bootstraps with the metric.
+
+        Parameters
+        ----------
+        metric
+            The metric.
+        others
+            Bootstraps of it.
+        loadings
+            From the metric's features to those whose weights are wanted, (n, n_features), in the unit in which they are weighed.
+        """
+        share = np.cumsum((metric.components**2).sum(axis=1))
+        n_comps = int(np.searchsorted(share, 0.5 * share[-1])) + 1
+        unit = np.linalg.norm(loadings @ metric.linear_map.T)
+        weights, cosines, angles = [], [], []
+        for other in others:
+            weight = np.linalg.norm(loadings @ other.linear_map.T, axis=1)
+            weights.append(weight * unit / np.linalg.norm(weight))
+            cosines.append(alignment(metric.components, other.components))
+            angles.append(np.rad2deg(subspace_angles(metric.components[:n_comps].T, other.components[:n_comps].T)))
+        shortest = min(map(len, angles))
+        return cls(np.array(weights), np.array(cosines), np.array([a[:shortest] for a in angles]), n_comps)
+
+    def selected(self, n_top: int) -> NDArray[np.float64]:
+        """Return how often each feature is among the `n_top` with the largest weights, (n_features,), as a fraction."""
+        top = np.argsort(-self.weights, axis=1, kind="stable")[:, :n_top]
+        return np.bincount(top.ravel(), minlength=self.weights.shape[1]) / len(self.weights)
 
 
 def _draw(targets: Targets, pairs: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.float64]:

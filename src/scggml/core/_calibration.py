@@ -97,17 +97,26 @@ def smallest_of(p_values: list[NDArray[np.float64]]) -> NDArray[np.float64]:
     return np.minimum(len(p_values) * np.min(p_values, axis=0), 1.0)
 
 
-def probability_scores(probabilities: NDArray[np.float64], codes: NDArray[np.integer]) -> dict[str, float]:
-    """Return how good probabilities of held-out samples are, each class weighing alike.
+def probability_scores(
+    probabilities: NDArray[np.float64], codes: NDArray[np.integer], predicted: NDArray[np.integer]
+) -> dict[str, float]:
+    """Return how good predictions of held-out samples are, each class weighing alike.
 
     `log_loss` and `brier` (the sum of squared differences over classes) are best when small; for comparison, `log_loss_uniform`
     and `brier_uniform` are those of equal probabilities.
+
+    Parameters
+    ----------
+    probabilities
+        Probability of each class, (n_samples, n_classes).
+    codes, predicted
+        True and predicted class of each sample, (n_samples,). The best fit is one also where all probabilities are equal.
     """
     n_classes = probabilities.shape[1]
     truth = np.eye(n_classes)[codes]
     own = np.maximum(probabilities[np.arange(len(codes)), codes], np.finfo(float).tiny)
     values = {
-        "balanced_accuracy": (probabilities.argmax(axis=1) == codes).astype(np.float64),
+        "balanced_accuracy": (predicted == codes).astype(np.float64),
         "log_loss": -np.log(own),
         "brier": ((probabilities - truth) ** 2).sum(axis=1),
     }

@@ -3,4 +3,8 @@
 from ._classifier import OTNeighborsClassifier
 from ._ground_metric import GroundMetricLearner, check_parameters
 
-__all__ = ["GroundMetricLearner", "OTNeighborsClassifier", "check_parameters"]
+__all__ = [
+    "GroundMetricLearner",
+    "OTNeighborsClassifier",
+    "check_parameters",
+]

@@ -1,6 +1,13 @@
 """Held-out evaluation: splits, methods side by side, scores and their intervals. Knows no AnnData and no plot."""
 
-from ._comparisons import Comparisons, check_same_distances, compare_classes, compare_samples
+from ._comparisons import (
+    Comparisons,
+    check_same_distances,
+    check_same_samples,
+    compare_classes,
+    compare_samples,
+    warn_about_absent_types,
+)
 from ._cross_validation import CLASSIFIERS, cross_validate, summary
 from ._explanation_tables import BETWEEN_TYPES, explanation_tables, gene_contributions
 from ._intervals import auc_interval, label_intervals, sign_test
@@ -30,6 +37,7 @@ __all__ = [
     "candidate_settings",
     "check_distances",
     "check_same_distances",
+    "check_same_samples",
     "cluster_scores",
     "compare_classes",
     "compare_samples",
@@ -51,4 +59,5 @@ __all__ = [
     "summary",
     "tune",
     "variation_of_information",
+    "warn_about_absent_types",
 ]

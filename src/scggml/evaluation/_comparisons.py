@@ -9,6 +9,7 @@ from itertools import combinations, product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from scggml import _validation as check
 from scggml.core import class_means
@@ -140,6 +141,31 @@ def compare_samples(names: NDArray[np.object_], samples: Any) -> tuple[NDArray[n
     return chosen, Comparisons.of_classes(codes, np.array(pair, dtype=object))
 
 
+def check_same_samples(rows: pd.Index, names: NDArray[np.object_], sample_key: str) -> None:
+    """Refuse samples of which some have no row or no cells.
+
+    Parameters
+    ----------
+    rows
+        Names of the samples with distances.
+    names
+        Names of the samples with cells, (n_samples,).
+    sample_key
+        What error messages call the samples of cells.
+    """
+    if rows.has_duplicates:
+        msg = f"sdata has several samples of the name {rows[rows.duplicated()][0]!r}. Make names unique."
+        raise ValueError(msg)
+    without_cells, without_row = rows.difference(list(names)), pd.Index(names).difference(list(rows))
+    if len(without_cells) or len(without_row):
+        msg = (
+            f"sdata and adata.obs[{sample_key!r}] must have the same samples, found {len(without_cells)} in sdata only "
+            f"({check.listed(without_cells)}) and {len(without_row)} in adata only ({check.listed(without_row)}). Subset the "
+            f"one, for example adata[adata.obs[{sample_key!r}].isin(sdata.obs_names)], or compute distances again."
+        )
+        raise ValueError(msg)
+
+
 def check_same_distances(
     found: NDArray[np.float64], stored: NDArray[np.float64], pairs: NDArray[np.int64], names: NDArray[np.object_]
 ) -> None:
@@ -153,6 +179,34 @@ def check_same_distances(
             f"in sdata, {found[wrong[0]]:.6g} by adata. Compute them again with sg.tl.sample_distances."
         )
         raise ValueError(msg)
+
+
+def warn_about_absent_types(
+    cell_type_key: str, types: NDArray[np.object_], sizes: NDArray[np.int64], codes: NDArray[np.int64]
+) -> None:
+    """Warn of types that some samples lack.
+
+    Parameters
+    ----------
+    cell_type_key
+        What the warning calls the types.
+    types
+        Names of the types, (n_types,).
+    sizes
+        Points of each sample, (n_samples,).
+    codes
+        Type of each point, sample after sample, (n_points,).
+    """
+    sample = np.repeat(np.arange(len(sizes)), sizes)
+    counts = np.bincount(sample * len(types) + codes, minlength=len(sizes) * len(types)).reshape(-1, len(types))
+    n_absent = (counts == 0).sum(axis=0)
+    if n_absent.any():
+        found = [f"{name} (in {n} of {len(sizes)})" for name, n in zip(types, n_absent, strict=True) if n]
+        msg = (
+            f"{len(found)} type(s) of cell_type_key={cell_type_key!r} are absent from some samples: {check.listed(found)}. There all "
+            "cells of the type in other samples are matched with cells of other types, which counts as composition"
+        )
+        warnings.warn(msg, UserWarning, stacklevel=3)
 
 
 def _two(name: str, value: Any, known: list[str], what: str) -> list[str]:

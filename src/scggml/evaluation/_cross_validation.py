@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 CLASSIFIERS = {"class_mean": 3, "knn": 5}  # and the neighbours they look at
 REGRESSION = "neighbors"
-N_NEIGHBORS = 10  # of the regression
 BATCHES = "batch"  # stands in the place of a classifier for predictions of the batch
 CLUSTERS = "clusters"  # and for scores of clusterings
 _CLASS = "score_"
@@ -236,7 +235,7 @@ def _regressed(held: Held, values: NDArray[np.float64]) -> Iterator[tuple[str, N
     if held.values is not None:
         yield "ridge", held.values
     if held.to_train is not None:
-        yield REGRESSION, neighbor_means(held.to_train, values, n_neighbors=N_NEIGHBORS)
+        yield REGRESSION, neighbor_means(held.to_train, values, n_neighbors=round(np.sqrt(len(values))))
 
 
 def _score_rows(method: str, classifier: str, split: Split, scores: Mapping[str, float]) -> list[list[Any]]:

@@ -8,20 +8,23 @@ import numpy as np
 import pandas as pd
 
 from scggml import _validation as check
+from scggml._joint import is_mudata
 from scggml._keys import Keys
 from scggml._stored import stored_entry
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from mudata import MuData
 
 
-def gene_weights(adata: AnnData, *, key: str = "ggml", n_genes: int | None = None) -> pd.DataFrame:
+def gene_weights(adata: AnnData | MuData, *, key: str = "ggml", n_genes: int | None = None) -> pd.DataFrame:
     """Return genes by their part in the learned metric, largest first.
 
     Parameters
     ----------
     adata
-        Cells with a learned metric that leads back to genes, from :func:`scggml.tl.fit_metric`.
+        Cells with a learned metric that leads back to genes, from :func:`scggml.tl.fit_metric`. Of a MuData, the features of all
+        modalities are ranked together, with their `modality` in a column.
     key
         Key of the metric.
     n_genes
@@ -44,7 +47,8 @@ def gene_weights(adata: AnnData, *, key: str = "ggml", n_genes: int | None = Non
     >>> list(sg.get.gene_weights(adata, n_genes=1).index)
     ['signal']
     """
-    check.check_anndata("adata", adata)
+    if not is_mudata(adata):
+        check.check_anndata("adata", adata)
     if n_genes is not None:
         check.check_integer("n_genes", n_genes, minimum=1)
     stored = adata.uns.get(Keys(key).gene_ranking)
@@ -52,17 +56,19 @@ def gene_weights(adata: AnnData, *, key: str = "ggml", n_genes: int | None = Non
     return table.head(n_genes).copy() if n_genes is not None else table.copy()
 
 
-def gene_table(adata: AnnData, key: str) -> pd.DataFrame:
+def gene_table(adata: AnnData | MuData, key: str) -> pd.DataFrame:
     """Compute the ranking of genes, (n_vars, 4)."""
     params = stored_entry(adata, key)["params"]
     name = Keys(key).gene_weights
-    if name not in adata.varm:
+    cells_of = dict(adata.mod) if is_mudata(adata) else {"": adata}
+    parts = {mod: cells for mod, cells in cells_of.items() if name in cells.varm}
+    if not parts:
         msg = (
             f"varm[{name!r}] does not exist: the metric was learned on {params['use_rep']!r}, which does not lead back to "
             f"the genes of this AnnData. Fit with use_rep='X', or on 'X_pca' with the loadings in varm['PCs']."
         )
         raise KeyError(msg)
-    vectors = np.asarray(adata.varm[name], dtype=np.float64)
+    vectors = np.concatenate([np.asarray(cells.varm[name], dtype=np.float64) for cells in parts.values()])
     weight = np.linalg.norm(vectors, axis=1)
     total = float((weight**2).sum())
     table = pd.DataFrame(
@@ -72,8 +78,10 @@ def gene_table(adata: AnnData, key: str) -> pd.DataFrame:
             "rank": 0,
             "component": np.abs(vectors).argmax(axis=1),
         },
-        index=adata.var_names.copy(),
+        index=pd.Index(np.concatenate([cells.var_names for cells in parts.values()])),
     )
+    if is_mudata(adata):
+        table["modality"] = np.repeat(list(parts), [cells.n_vars for cells in parts.values()])
     table = table.iloc[np.argsort(-weight, kind="stable")]
     table["rank"] = np.arange(1, len(table) + 1)
     return table

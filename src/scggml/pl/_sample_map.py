@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _N_STEPS = 100
+_WIDTH = 0.25  # of the neighbourhood that a path is fitted to, as a share of the samples
 _HEAD = 5  # steps under the head of the arrow
 _TITLES = {"mds": "MDS", "umap": "UMAP", "diffmap": "DC", "tsne": "t-SNE"}
 
@@ -56,8 +57,8 @@ def sample_map(
         Whether to write the sample names beside the points.
     trajectory
         Whether to draw the path of the samples through the map along `.obs["ggml_pseudotime"]` from
-        :func:`scggml.tl.order_samples`, or another column of pseudotime: at each time the mean place of the samples that are
-        close in time, with an arrow at its end.
+        :func:`scggml.tl.order_samples`, or another column of pseudotime: a smooth curve fitted to the places of samples that are
+        close in order, with an arrow at its end.
     size
         Area of a point, in square points.
     palette
@@ -154,17 +155,18 @@ def _pseudotime(sdata: AnnData, trajectory: bool | str) -> NDArray[np.float64]:
 
 
 def _path(places: NDArray[np.float64], time: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return places along the order in time, (_N_STEPS, 2): a line is fitted to the samples close in order to each step."""
+    """Return places along the order in time, (_N_STEPS, 2): a parabola is fitted to the samples close in order to each step."""
     from scipy.stats import rankdata
 
-    rank = rankdata(time) - 1  # not time itself, which has gaps
-    steps = np.linspace(rank.min(), rank.max(), _N_STEPS)
-    apart = rank - steps[:, None]
-    weights = np.exp(-0.5 * (apart / max(1.0, len(time) / 8)) ** 2)
-    weights /= weights.sum(axis=1, keepdims=True)
-    mean = (weights * apart).sum(axis=1, keepdims=True)
-    spread = (weights * (apart - mean) ** 2).sum(axis=1, keepdims=True)
-    return (weights * (1 - mean * (apart - mean) / np.maximum(spread, 1e-12))) @ places
+    rank = rankdata(time)  # not time itself, which has gaps
+    order = (rank - rank.min()) / np.ptp(rank)
+    path = []
+    for step in np.linspace(0, 1, _N_STEPS):
+        apart = (order - step) / _WIDTH
+        root = np.exp(-0.25 * apart**2)[:, None]  # of the weights
+        powers = apart[:, None] ** np.arange(3)
+        path.append(np.linalg.lstsq(powers * root, places * root)[0][0])
+    return np.array(path)
 
 
 def _draw_path(ax: Axes, path: NDArray[np.float64]) -> None:

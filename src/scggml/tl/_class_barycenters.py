@@ -121,7 +121,11 @@ def class_barycenters(
     entry = stored_entry(adata, key)
     params = entry["params"]
     sample_key = params["sample_key"] if sample_key is None else sample_key
-    label_key = params["label_key"] if label_key is None else label_key
+    if label_key is None:
+        label_key = params["label_key"]
+        if params.get("label_kind") == "continuous":
+            msg = f"the metric was learned from numbers in {label_key!r}. Pass label_key with a column of classes."
+            raise ValueError(msg)
     cohort = read_cohort(adata, sample_key)
     labels = sample_labels(adata.obs, label_key, cohort.names, cohort.codes)
     classes = _classes(adata.obs[label_key], label_key, groups)

@@ -50,7 +50,8 @@ def cross_validate(
     anew. Held-out samples are classified by their distances to the training samples, with two rules: `"class_mean"`, the
     class with the smallest mean distance to its nearest samples, 3 of the largest class and the same fraction of the others; and
     `"knn"`, the majority of the 5 nearest, which favours large classes and, when samples are left out one at a time, all others
-    over the sample's own. Grades and numbers are predicted by the mean of the 10 nearest training samples (`"neighbors"`).
+    over the sample's own. Grades and numbers are predicted by the mean of as many nearest training samples as the root
+    of their number (`"neighbors"`).
 
     Parameters
     ----------

@@ -9,8 +9,8 @@ import pandas as pd
 
 from scggml import _validation as check
 from scggml._cohort import read_cohort, read_representation, sample_labels
-from scggml._keys import Keys
-from scggml._stored import check_writable, stored_entry, writable
+from scggml._keys import PCA_LOADINGS, Keys
+from scggml._stored import check_writable, stored_entry, stored_metric, writable
 from scggml.get._gene_weights import gene_table
 
 from ._gene_sets import match_genes, read_gene_sets
@@ -39,12 +39,18 @@ def enrich_genes(
     key_added: str | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    """Find gene sets whose genes weigh more in the learned metric than other genes do.
+    """Find gene sets that the learned metric amplifies more than other genes.
 
-    Computed by decoupler :cite:p:`badiaimompel2022`, which has to be installed: `pip install "scggml[enrichment]"`. The genes that
-    a set is compared with are all other genes of `adata`. p-values take genes for independent draws. Genes of a set go up and down
-    together, so that p-values are too small: use them to rank sets, and look for how often a result comes back in other cohorts
-    or bootstraps (:func:`scggml.tl.rank_genes`) before calling it significant.
+    Computed by decoupler :cite:p:`badiaimompel2022`, which has to be installed: `pip install "scggml[enrichment]"`. What is
+    compared is not the gene weight itself, but the factor by which learning changed it: how long the metric makes a step along
+    the gene, relative to the Euclidean metric on the same scaled features. For a metric on `X` with features scaled one by one,
+    that is the gene weight. Under a metric on principal components, genes that these are made of, such as markers of cell
+    types, weigh more than others whatever the classes are; the factor takes this out.
+
+    A set is compared with all other genes that weigh anything. p-values take genes for independent draws, but genes of a set go up
+    and down together, so that p-values are too small: use them to rank sets, and look whether a result comes back in another cohort
+    before calling it significant. Genes that vary much within classes are amplified less than others, so that sets of them have
+    large p-values.
 
     Parameters
     ----------
@@ -57,12 +63,12 @@ def enrich_genes(
         Key of the metric.
     method
         "ulm": t-test of the slope on the weights in the set, decoupler's univariate linear model, of normal scores (the ranks of
-        the gene weights as quantiles of a normal distribution). Gene weights themselves are so skewed that a single heavy gene
-        would do, and their t-test would find small random sets twenty times as often as it says at the level of 0.001. "gsea":
-        gene set enrichment analysis :cite:p:`subramanian2005` with permuted genes, which does look at the weights themselves;
-        for sets without weights.
+        the genes as quantiles of a normal distribution). The factors themselves are so skewed that a single gene would do, and
+        their t-test would find small random sets twenty times as often as it says at the level of 0.001. "gsea": gene set
+        enrichment analysis :cite:p:`subramanian2005` with permuted genes, which does look at the factors themselves; for sets
+        without weights.
     signed
-        With two classes, whether weights get the sign of the difference between their means, each sample counting alike, so
+        With two classes, whether genes get the sign of the difference between their means, each sample counting alike, so
         that sets which go up are told apart from those which go down. p-values are then two-sided. Otherwise, and where the
         weights of a set are all positive, they are one-sided: a set is enriched or it is not.
     min_genes
@@ -82,8 +88,8 @@ def enrich_genes(
 
     `.uns[key_added + "_enrichment"]` : `pandas.DataFrame` (n_sets, 5)
         Indexed by gene set, smallest p-value first: `score`, the t-value, or the normalised enrichment score of "gsea"; `p_value`;
-        `p_adjusted` (Benjamini and Hochberg); `n_genes`, how many genes of the set are in `adata`; `leading_genes`, up to ten of
-        them with the largest weights. With `signed` also `higher_in`, the class that the set is higher in.
+        `p_adjusted` (Benjamini and Hochberg); `n_genes`, how many genes of the set are in `adata` and weigh anything; `leading_genes`, up to ten of
+        them that are amplified most. With `signed` also `higher_in`, the class that the set is higher in.
 
     Raises
     ------
@@ -117,19 +123,23 @@ def enrich_genes(
     check.check_integer("min_genes", min_genes, minimum=2)
     check.check_integer("n_permutations", n_permutations, minimum=10)
     seed = int(check.check_random_generator(rng).integers(1, 2**31))  # decoupler takes 0 for no permutation
+    if not adata.var_names.is_unique:
+        msg = "the names of the genes of adata are not unique: call adata.var_names_make_unique() first"
+        raise ValueError(msg)
     table = gene_table(adata, key)
     check_writable(adata, copy=copy)
-    members = match_genes(read_gene_sets(gene_sets), adata.var_names, min_genes)
+    seen = table["weight"].reindex(adata.var_names).to_numpy() > 0
+    genes = adata.var_names[seen]
+    members = match_genes(read_gene_sets(gene_sets), genes, min_genes)
     _check_weights(members, method, signed)
-    weight = table["weight"].reindex(adata.var_names).to_numpy()
-    effect, classes = weight, None
+    effect, classes = _amplification(adata, key).reindex(genes).to_numpy(), None
     if signed:
         sign, classes = _direction(adata, key)
-        effect = weight * sign
+        effect = effect * sign[seen]
     score, p_value = (
-        _ulm(effect, members, adata.var_names, signed)
+        _ulm(effect, members, genes, signed)
         if method == "ulm"
-        else _gsea(effect, members, adata.var_names, signed, n_permutations, seed)
+        else _gsea(effect, members, genes, signed, n_permutations, seed)
     )
 
     from scipy.stats import false_discovery_control
@@ -137,7 +147,8 @@ def enrich_genes(
     found = pd.DataFrame({"score": score, "p_value": p_value})
     found["p_adjusted"] = false_discovery_control(found["p_value"], method="bh")
     found["n_genes"] = members["source"].value_counts().reindex(found.index).astype(np.int64)
-    ranked = members.assign(rank=table["rank"].reindex(members["target"]).to_numpy()).sort_values("rank")
+    strength = np.abs(effect)[genes.get_indexer(pd.Index(members["target"]))]
+    ranked = members.assign(strength=strength).sort_values("strength", ascending=False, kind="stable")
     found["leading_genes"] = ranked.groupby("source")["target"].agg(lambda genes: ", ".join(genes.head(_N_LEADING)))
     if classes is not None:
         found["higher_in"] = pd.Categorical(np.where(found["score"] > 0, classes[1], classes[0]), categories=classes)
@@ -159,6 +170,30 @@ def _decoupler() -> Any:
         msg = 'tl.enrich_genes needs decoupler 2 or later, found an older one. Update it with: pip install "scggml[enrichment]"'
         raise ImportError(msg)
     return decoupler
+
+
+def _amplification(adata: AnnData, key: str) -> pd.Series:
+    """Return how much longer the metric makes a step along each gene than the unlearned one does, indexed by gene."""
+    entry = stored_entry(adata, key)
+    metric = stored_metric(entry)
+    if entry["params"]["use_rep"] == "X":
+        factor = pd.Series(np.linalg.norm(metric.components, axis=0), index=np.asarray(entry["features"], dtype=object))
+        unknown = adata.var_names.difference(factor.index)
+        if len(unknown):
+            msg = f"{len(unknown)} genes of adata have other names than in the metric of uns[{key!r}]: {check.listed(unknown)}. Fit once more."
+            raise ValueError(msg)
+        return factor
+    loadings = adata.varm.get(PCA_LOADINGS)
+    if loadings is None or loadings.shape[1] != len(metric.scale):
+        msg = (
+            f"varm[{PCA_LOADINGS!r}], which the metric was learned with, is missing or has another width. Compute the same PCs again, "
+            "or fit once more."
+        )
+        raise KeyError(msg)
+    unlearned = np.linalg.norm(loadings / metric.scale, axis=1)
+    learned = np.linalg.norm(loadings @ metric.linear_map.T, axis=1)
+    ratio = np.divide(learned, unlearned, out=np.zeros_like(learned), where=unlearned > 0)
+    return pd.Series(ratio, index=adata.var_names)
 
 
 def _check_weights(members: pd.DataFrame, method: str, signed: bool) -> None:

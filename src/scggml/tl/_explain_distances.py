@@ -161,7 +161,6 @@ def explain_distances(
     metric, params = _source(sdata, key)
     entry = stored_entry(adata, key) if metric == "learned" else None
     cohort = read_cohort(adata, params["sample_key"])
-    _check_samples(sdata, cohort, params["sample_key"])
     if samples is not None and not (groups is None and label_key is None):
         found = "groups" if groups is not None else "label_key"
         msg = f"samples={samples!r} and {found} exclude each other: compare two samples, or classes of samples"
@@ -170,12 +169,15 @@ def explain_distances(
     from scggml.core import explain_pairs, solve_pairs
     from scggml.evaluation import (
         check_same_distances,
+        check_same_samples,
         compare_classes,
         compare_samples,
         explanation_tables,
         gene_contributions,
-    )
+        warn_about_absent_types,
+    )  # fmt: skip
 
+    check_same_samples(sdata.obs_names.astype(str), cohort.names, params["sample_key"])
     if samples is not None:
         chosen, comparisons = compare_samples(cohort.names, samples)
     else:
@@ -201,7 +203,7 @@ def explain_distances(
     if features is not None:
         features = features.take(rows)
     if cell_type_key is not None:
-        _warn_about_absent_types(cell_type_key, types, measures.sizes, codes)
+        warn_about_absent_types(cell_type_key, types, measures.sizes, codes)
     names_kept = cohort.names[kept]
     table = get_distances(sdata, key=key).rename(index=str, columns=str)
     stored = table.reindex(index=names_kept, columns=names_kept).to_numpy()
@@ -250,23 +252,13 @@ def _source(sdata: AnnData, key: str) -> tuple[str, dict[str, Any]]:
             f"{again}(..., solver='exact')."
         )
         raise ValueError(msg)
-    return metric, params
-
-
-def _check_samples(sdata: AnnData, cohort: Cohort, sample_key: str) -> None:
-    """Refuse samples that the cells are not of."""
-    found = sdata.obs_names.astype(str)
-    if found.has_duplicates:
-        msg = f"sdata has several samples of the name {found[found.duplicated()][0]!r}. Make names unique."
-        raise ValueError(msg)
-    without_cells, without_row = found.difference(cohort.names), pd.Index(cohort.names).difference(found)
-    if len(without_cells) or len(without_row):
+    if isinstance(params["use_rep"], Mapping):
         msg = (
-            f"sdata and adata.obs[{sample_key!r}] must have the same samples, found {len(without_cells)} in sdata only "
-            f"({check.listed(without_cells)}) and {len(without_row)} in adata only ({check.listed(without_row)}). Subset the one, "
-            f"for example adata[adata.obs[{sample_key!r}].isin(sdata.obs_names)], or compute distances again."
+            f"the distances of key={key!r} are those of several modalities ({check.listed(params['use_rep'])}), which are not told "
+            f"apart here. {again} of one modality."
         )
         raise ValueError(msg)
+    return metric, params
 
 
 def _labels(sdata: AnnData, label_key: str | None) -> tuple[pd.Series, list[str]]:
@@ -366,21 +358,6 @@ def _features(
         return names, Features(points, sketch.support, linear_map)
     means = sketch.measures(points).points
     return names, Features(means, np.arange(means.shape[0]), linear_map)
-
-
-def _warn_about_absent_types(
-    cell_type_key: str, types: NDArray[np.object_], sizes: NDArray[np.int64], codes: NDArray[np.int64]
-) -> None:
-    sample = np.repeat(np.arange(len(sizes)), sizes)
-    counts = np.bincount(sample * len(types) + codes, minlength=len(sizes) * len(types)).reshape(-1, len(types))
-    n_absent = (counts == 0).sum(axis=0)
-    if n_absent.any():
-        found = [f"{name} (in {n} of {len(sizes)})" for name, n in zip(types, n_absent, strict=True) if n]
-        msg = (
-            f"{len(found)} type(s) of cell_type_key={cell_type_key!r} are absent from some samples: {check.listed(found)}. There all "
-            "cells of the type in other samples are matched with cells of other types, which counts as composition"
-        )
-        warnings.warn(msg, UserWarning, stacklevel=3)
 
 
 def _warn_about_remainder(result: dict[str, Any], representation: Representation) -> None:

@@ -19,14 +19,18 @@ from scggml._cohort import (
     sample_column,
     standard_deviation,
 )
+from scggml._joint import JOINT, check_mudata, check_without, is_mudata, joint_cells, read_joint
 from scggml._keys import PCA, PCA_LOADINGS, Keys
 from scggml._labels import read_labels
 from scggml._samples import labelled_samples
 from scggml._storage import unreadable
-from scggml._stored import check_writable, stored_params, writable
+from scggml._stored import check_writable, stored_metric, stored_params, writable
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from anndata import AnnData
+    from mudata import MuData
 
     from scggml.core import LabelKind, Regularizer, Solver
     from scggml.estimators import GroundMetricLearner
@@ -36,15 +40,17 @@ logger = logging.getLogger(__name__)
 
 
 def fit_metric(
-    adata: AnnData,
+    adata: AnnData | MuData,
     sample_key: str,
     label_key: str,
     *,
     label_kind: LabelKind = "class",
     batch_key: str | None = None,
     group_key: str | None = None,
-    use_rep: str | None = None,
+    use_rep: str | Mapping[str, str] | None = None,
     layer: str | None = None,
+    mod: Sequence[str] | None = None,
+    intersect: bool = False,
     sketch_key: str | None = None,
     n_comps: int | None = None,
     scale: Literal["auto", "feature", "global"] | None = "auto",
@@ -72,7 +78,7 @@ def fit_metric(
     n_jobs: int | None = None,
     key_added: str = "ggml",
     copy: bool = False,
-) -> AnnData | None:
+) -> AnnData | MuData | None:
     """Learn the ground metric under which optimal transport separates classes of samples :cite:p:`kuehn2025`.
 
     Each sample (patient) is the cloud of its cells. From the label of each sample, one linear map `W` is learned such
@@ -84,6 +90,8 @@ def fit_metric(
     adata
         Cells, (n_obs, n_vars). A view is made an actual copy before anything is written to it. Features may stay in a backed
         or lazily read file or a dask array: the points of training are read into memory, blocks of rows of all other cells.
+        Or a MuData with several modalities of the same cells, for one metric on all of them: features are taken in units
+        that give each modality the same total variance.
     sample_key
         Column of `.obs` that says which sample a cell belongs to; at least two cells per sample.
     label_key
@@ -101,9 +109,13 @@ def fit_metric(
         `batch_key`: labels are compared within groups; with both, within the same batch and group.
     use_rep
         Features that the metric acts on: a key of `.obsm`, or "X". None takes `.obsm["X_pca"]` where there is one and
-        no `layer` is given, else `X`.
+        no `layer` is given, else `X`. Of a MuData a mapping from modalities to these, such as `{"rna": "X_pca", "prot": "X"}`.
     layer
-        Layer to take instead of `X`.
+        Layer to take instead of `X`; not of a MuData.
+    mod
+        Modalities of a MuData; None takes all of them.
+    intersect
+        Whether to take only the cells that are in all of these modalities; if not, others are an error.
     sketch_key
         Key of a sketch by :func:`scggml.pp.sketch`, whose points stand in for the cells of each sample in training. None
         takes all cells.
@@ -145,6 +157,10 @@ def fit_metric(
         Gene weights: where a cell moves in the learned space when a gene rises by one standard deviation. For `X_pca` they
         are projected back through `.varm["PCs"]`; for other representations there are none.
 
+    Of a MuData, `.uns` and `.obsm` are its own, with NaN in `.obsm` for cells that are not in all modalities, and weights stand in
+    the `.varm` of each modality. `.uns[key_added]` then holds `modality_weights` besides, the share of each modality in the variance
+    of cells in the learned space.
+
     Raises
     ------
     KeyError, ValueError, TypeError
@@ -169,8 +185,16 @@ def fit_metric(
         "triplets": triplets, "batch_size": batch_size, "lr": lr,
         "solver": solver, "sinkhorn_reg": sinkhorn_reg, "device": device, "max_cells": max_cells, "refine_cells": refine_cells, "max_iter": max_iter, "tol": tol,
     }  # fmt: skip
-    check.check_anndata("adata", adata)
     check.check_name("key_added", key_added)
+    if is_mudata(adata):
+        settings = {
+            **params, "batch_key": batch_key, "group_key": group_key, "validate": validate, "rng": rng, "n_jobs": n_jobs,
+            "key_added": key_added,
+        }  # fmt: skip
+        check_without("a MuData", layer=layer, sketch_key=sketch_key)
+        return _fit_joint(adata, sample_key, label_key, mod, use_rep, intersect, settings, copy)
+    check_without("an AnnData", mod=mod, intersect=intersect or None)
+    check.check_anndata("adata", adata)
     check_writable(adata, copy=copy)
     cohort = read_cohort(adata, sample_key)
     labels = read_labels(adata, cohort, label_key, label_kind=label_kind, batch_key=batch_key, group_key=group_key)
@@ -226,12 +250,60 @@ def fit_metric(
     adata.uns[keys.metric] = entry
     adata.obsm[keys.cells] = cells
     # what an earlier fit left under this key does not belong to this one
-    for stale in (keys.gene_ranking, keys.stability):
+    for stale in (keys.gene_ranking, keys.gene_ranking_by_class, keys.stability, keys.enrichment):
         adata.uns.pop(stale, None)
     adata.varm.pop(keys.gene_weights, None)
     if weights is not None:
         adata.varm[keys.gene_weights] = weights
     return adata if copy else None
+
+
+def _fit_joint(
+    mdata: MuData,
+    sample_key: str,
+    label_key: str,
+    mod: Sequence[str] | None,
+    use_rep: Any,
+    intersect: bool,
+    settings: dict[str, Any],
+    copy: bool,
+) -> MuData | None:
+    """Learn one metric on several modalities."""
+    check_mudata(mdata)
+    joint = read_joint(mdata, mod, use_rep, intersect=intersect)
+    columns = [sample_key, label_key, settings["batch_key"], settings["group_key"]]
+    cells = joint_cells(mdata, joint, columns, balanced=True)
+    logger.info("one metric on %d cells of the modalities %s", cells.n_obs, ", ".join(joint.mods))
+    fit_metric(cells, sample_key, label_key, use_rep=JOINT, **settings)
+    keys = Keys(settings["key_added"])
+    entry = cells.uns[keys.metric]
+    metric = stored_metric(entry)
+    weights: dict[str, Any] = {}
+    variances: dict[str, float] = {}
+    for name, part in joint.blocks.items():
+        places = cells.obsm[JOINT][:, part] @ metric.linear_map[:, part].T
+        variances[name] = float(np.var(places, axis=0).sum())
+    for name, representation, unit in zip(joint.mods, joint.representations, joint.units, strict=True):
+        way = way_to_genes(mdata.mod[name], representation)
+        if way is not None:
+            to_features, genes = way
+            components = metric.linear_map[:, joint.blocks[name]] / unit
+            weights[name] = (to_features @ components.T) * standard_deviation(genes)[:, None]
+    entry["scale"] = entry["scale"] * joint.unit
+    entry["features"] = joint.features()
+    entry["modality_weights"] = {name: value / sum(variances.values()) for name, value in variances.items()}
+    entry["params"] |= {"use_rep": joint.use_rep, "mod": np.array(joint.mods, dtype=object), "intersect": intersect}
+
+    mdata = mdata.copy() if copy else mdata
+    places = np.full((mdata.n_obs, cells.obsm[keys.cells].shape[1]), np.nan)
+    places[mdata.obs_names.get_indexer(joint.names)] = cells.obsm[keys.cells]
+    mdata.uns[keys.metric] = entry
+    mdata.obsm[keys.cells] = places
+    for name in mdata.mod:
+        mdata.mod[name].varm.pop(keys.gene_weights, None)
+        if name in weights:
+            mdata.mod[name].varm[keys.gene_weights] = weights[name]
+    return mdata if copy else None
 
 
 def _validate(

@@ -116,9 +116,6 @@ def _long(gene_sets: dict[str, list[str]]) -> pd.DataFrame:
 
 def match_genes(table: pd.DataFrame, genes: pd.Index, min_genes: int) -> pd.DataFrame:
     """Return the rows of genes that the data have, of sets with enough of them; warn about the others."""
-    if not genes.is_unique:
-        msg = "the names of the genes of adata are not unique: call adata.var_names_make_unique() first"
-        raise ValueError(msg)
     found = table[table["target"].isin(genes)]
     if not len(found):
         msg = (

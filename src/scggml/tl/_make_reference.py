@@ -94,7 +94,7 @@ def make_reference(
     A copy of `sdata` with the field
 
     `.uns[key + "_reference"]` : `dict`
-        `params`; `metric`, what :func:`scggml.tl.fit_metric` wrote; `points` (n_points, n_components), `offsets` (n_samples + 1,)
+        `params`; `metric`, what :func:`scggml.tl.fit_metric` wrote; `samples`, their names; `points` (n_points, n_components), `offsets` (n_samples + 1,)
         and, of sketches, `weights` (n_points,), where rows `offsets[i]:offsets[i + 1]` belong to sample i; `genes`, the way from genes to
         the learned space where there is one; and `calibration` with `classes`, `sharpness` (the inverse temperature of the class
         probabilities), `held_out`, a data frame with a row per sample (`label`, `predicted`, `probability_0` and so on in the order
@@ -173,6 +173,7 @@ def make_reference(
             sketch_key=sketch_key, n_points=n_points, group_key=group_key, cv=str(cv), n_splits=len(splits), rng=rng,
         ),
         "metric": {name: deepcopy(value) for name, value in entry.items() if name not in ("loss_history", "validation")},
+        "samples": cohort.names[order],
         **_kept_points(cohort, points, sketch, order),
     }  # fmt: skip
     if genes is not None:
@@ -304,7 +305,7 @@ def _cells_to_hold_out(
     elif representation.use_rep != "X":
         msg = (
             f"{representation.text} cannot be computed anew without the samples that are held out, which it has seen. Where it was made "
-            "of these samples only, probabilities will be too sure, and unusual samples be missed: they seem near beside held-out ones."
+            "of these samples only, probabilities are less reliable, and no new sample will seem unusual beside held-out ones, which it knows."
         )
         warnings.warn(msg, UserWarning, stacklevel=3)
     codes = labels.values.astype(np.int64)
@@ -345,11 +346,11 @@ def _calibration(
     learner = GroundMetricLearner(**settings)
     held = hold_out_each(cells, splits, learner, rng=rng, n_jobs=n_jobs)
     codes = cells.classes
-    probabilities = probabilities_without_own(held.scores, codes)
+    probabilities, best = probabilities_without_own(held.scores, codes), held.scores.argmax(axis=1)
     table = pd.DataFrame(
         {
             "label": labels.text,
-            "predicted": labels.classes[probabilities.argmax(axis=1)],
+            "predicted": labels.classes[best],
             **{f"probability_{c}": probabilities[:, c] for c in range(len(labels.classes))},
             "distance": held.distances,
             **({} if held.outside is None else {"outside": held.outside}),
@@ -361,5 +362,5 @@ def _calibration(
         "sharpness": fit_sharpness(held.scores, codes),
         "unit": distance_unit(learner, stored_measures(kept), n_jobs),
         "held_out": table.iloc[order],
-        "scores": probability_scores(probabilities, codes),
+        "scores": probability_scores(probabilities, codes, best),
     }

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from scggml import _validation as check
-from scggml._cohort import read_cohort
-from scggml._keys import IS_REFERENCE, N_CELLS, SKETCH_ERROR, Keys, embedding
+from scggml._cohort import kept_colors, read_cohort
+from scggml._keys import IS_REFERENCE, N_CELLS, SKETCH_ERROR, Keys, colors, embedding
 from scggml._reference import project_cells, reference_entry, stored_measures
 from scggml.get import distances as get_distances
 
@@ -44,7 +44,9 @@ def map_samples(
     each new one is placed such that its distances on the map differ least from those to the reference, by least squares from Gower's
     interpolation of classical scaling :cite:p:`gower1968`. Other maps have no place for new samples and are left out.
 
-    Samples that the metric was learned on lie further apart by class than new ones will.
+    Samples that the metric was learned on lie further apart than new ones will: metric and principal components know what is
+    peculiar to each of them, and nothing of what is peculiar to a new one. Where a new sample lies on the map is no proof of its
+    class, for which there is :func:`scggml.tl.predict_samples`.
 
     Parameters
     ----------
@@ -150,7 +152,7 @@ def map_samples(
         obsp={keys.distances: np.block([[known, across.T], [across, within]])},
         obsm=_extended_map(reference, across),
         uns={
-            **{name: value for name, value in reference.uns.items() if _is_palette(name, obs)},
+            **_kept_palettes(reference, obs),
             keys.metric: {**source, "gap": max(float(source.get("gap", 0.0)), gap, own_gap)},
             keys.reference: calibration,
         },
@@ -226,6 +228,14 @@ def _joined(first: pd.Series, second: pd.Series) -> Any:
     return pd.Categorical(text, categories=categories, ordered=bool(ordered))
 
 
-def _is_palette(name: str, obs: pd.DataFrame) -> bool:
-    """Whether an entry holds scanpy's colours of a column that has got no categories besides."""
-    return name.endswith("_colors") and name.removesuffix("_colors") in obs.columns
+def _kept_palettes(reference: AnnData, obs: pd.DataFrame) -> dict[str, Any]:
+    """Return scanpy's colours of the columns that have the same categories as in the reference."""
+    kept = {}
+    for name in obs.columns.intersection(reference.obs.columns):
+        now, then = obs[name].dtype, reference.obs[name].dtype
+        if not isinstance(now, pd.CategoricalDtype) or not isinstance(then, pd.CategoricalDtype):
+            continue
+        palette = kept_colors(reference, name, then.categories) if len(now.categories) == len(then.categories) else None
+        if palette is not None:
+            kept[colors(name)] = palette
+    return kept

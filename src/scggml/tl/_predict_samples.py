@@ -58,7 +58,7 @@ def predict_samples(mapped: AnnData, *, key: str = "ggml", alpha: float = 0.05, 
     None, or a copy of `mapped` with `copy=True`. Sets the following fields; samples of the reference have missing values:
 
     `.obs["predicted"]` : `categorical`
-        The class with the greatest probability.
+        The class that fits best: the one with the greatest probability, unless held-out samples say nothing for any of them.
     `.obs["unusual_p"]` : float64
         p-value.
     `.obs["unusual"]` : bool
@@ -106,16 +106,22 @@ def predict_samples(mapped: AnnData, *, key: str = "ggml", alpha: float = 0.05, 
     held = calibration["held_out"]
     classes = np.asarray(calibration["classes"], dtype=object)
     position = {name: i for i, name in enumerate(classes)}
-    labels = held["label"].astype(str).reindex(mapped.obs_names[~is_new])
-    if labels.isna().any():
-        msg = f"the calibration does not know {check.listed(labels.index[labels.isna()])}. Map the new samples again with sg.tl.map_samples."
+    known = mapped.obs_names[~is_new]
+    if len(known) != len(held) or not known.isin(held.index).all():
+        msg = (
+            f"mapped holds {len(known)} samples as those of the reference, which has {len(held)}; not known: "
+            f"{check.listed(known[~known.isin(held.index)])}; not there: {check.listed(held.index[~held.index.isin(known)])}. New samples may be "
+            "left out, those of the reference not: map the new ones again with sg.tl.map_samples."
+        )
         raise ValueError(msg)
+    labels = held["label"].astype(str).loc[known]
     codes = np.array([position[name] for name in labels], dtype=np.int64)
     _warn_about_small(mapped, is_new)
 
     from scggml.core import class_probabilities, nearest_distances, relative_class_scores, smallest_of, upper_tail
 
-    probabilities = class_probabilities(relative_class_scores(matrix, codes), float(calibration["sharpness"]))
+    scores = relative_class_scores(matrix, codes)
+    probabilities = class_probabilities(scores, float(calibration["sharpness"]))
     nearest = nearest_distances(matrix, len(codes)) / float(calibration["unit"])
     p_values = {"distance": upper_tail(held["distance"].to_numpy(dtype=np.float64), nearest)}
     if "outside" in held and keys.outside in mapped.obs:
@@ -125,7 +131,7 @@ def predict_samples(mapped: AnnData, *, key: str = "ggml", alpha: float = 0.05, 
 
     mapped = writable(mapped, copy=copy)
     predicted = np.full(mapped.n_obs, None, dtype=object)
-    predicted[is_new] = classes[probabilities.argmax(axis=1)]
+    predicted[is_new] = classes[scores.argmax(axis=1)]
     mapped.obs["predicted"] = pd.Categorical(predicted, categories=list(classes))
     mapped.obs["unusual_p"] = _among(p, is_new)
     mapped.obs["unusual"] = (mapped.obs["unusual_p"] <= alpha).to_numpy(dtype=bool)

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
+    from scggml._cohort import Cohort, Representation
+    from scggml._labels import Labels
+    from scggml.core import GroundMetric
+
 _INTERVAL = (0.025, 0.975)
 
 
@@ -59,13 +63,21 @@ def rank_genes(
 
     Returns
     -------
-    None, or a copy of `adata` with `copy=True`. Sets the following field:
+    None, or a copy of `adata` with `copy=True`. Sets the following fields:
 
-    `.uns[key + "_rank_genes"]` : `pandas.DataFrame` (n_vars, 4)
-        Indexed by gene, largest weight first: `weight`; `share` of the sum of squared weights; `rank` from 1; and
-        `component`, the component that moves most. With `n_boot` also `low` and `high`, between which 95 % of the
+    `.uns[key + "_rank_genes"]` : `pandas.DataFrame` (n_vars, 8)
+        Indexed by gene, largest weight first: `weight`; `share` of the sum of squared weights; `rank` from 1;
+        `component`, the component that moves most; `highest` and `lowest`, the classes in which the gene is so, and `shift`, how far
+        the means of these are apart in standard deviations of cells; and `separation`, the gene's share of the squared distances
+        between the means of classes in the learned space, what two genes have in common shared half and half. Shares sum to one
+        and are negative where a gene works against the others. Means are those of samples, which count alike. Of ordered
+        labels also `trend`, the correlation of samples' means with the label, and of numbers no classes. With `n_boot` also `low` and `high`, between which 95 % of the
         bootstrapped weights lie, in the same unit, and `selected`, the fraction of bootstraps that select the gene. With few
         different patients, bootstraps find noise besides: leading genes can weigh less in all of them than in the fit.
+    `.uns[key + "_rank_genes_groups"]` : `dict`
+        In the shape of :func:`scanpy.tl.rank_genes_groups`, for :func:`scanpy.get.rank_genes_groups_df` and scanpy's plots with
+        `key=...`: for each class the genes by `scores`, their weights with the sign of the difference of means to the other classes,
+        which is in `logfoldchanges` (base 2 if `X` is log1p-normalised). The metric has no p-values: `pvals` are NaN. Not of numbers.
     `.uns[key + "_stability"]` : `dict`, with `n_boot`
         `alignment` (n_boot,), the cosine between the Mahalanobis matrices of a bootstrap and of the metric; and
         `principal_angles` (n_boot, n_comps), in degrees, between the subspaces of their first `n_comps` components, which
@@ -74,8 +86,8 @@ def rank_genes(
     Raises
     ------
     KeyError, ValueError, TypeError
-        If there is no such metric, it does not lead back to genes, or, with `n_boot`, it was not learned from these samples by
-        the closed form alone.
+        If there is no such metric, it does not lead back to genes, `.obs` lacks the samples and labels that it was learned with, or,
+        with `n_boot`, it was not learned by the closed form alone.
 
     Examples
     --------
@@ -94,79 +106,127 @@ def rank_genes(
     check.check_integer("n_top", n_top, minimum=1)
     check.check_jobs(n_jobs)
     generator = check.check_random_generator(rng)
-    table = gene_table(adata, key)
     check_writable(adata, copy=copy)
     keys = Keys(key)
+    table = gene_table(adata, key)
+    entry = stored_entry(adata, key)
+    params = dict(entry["params"])
+    cohort = read_cohort(adata, params["sample_key"])
+    labels = read_labels(adata, cohort, params["label_key"], **label_params(params))
+    representation = read_representation(adata, params["use_rep"], params.get("layer"))
+    way = way_to_genes(adata, representation)
+    assert way is not None  # there are gene weights
+    to_features, genes = way
+
+    from scggml.core import group_means, separation_shares
+
+    spread = standard_deviation(genes)
+    metric = stored_metric(entry)
+    of_samples = group_means(genes, cohort.codes, len(cohort.names))
+    classes = labels.targets.codes
+    of_classes = group_means(of_samples, classes, int(classes.max()) + 1)
+    by_gene = _separation(of_samples, of_classes, spread, labels)
+    by_gene["separation"] = separation_shares(of_classes, np.asarray(to_features @ metric.linear_map.T))
+    table = table.join(pd.DataFrame(by_gene, index=adata.var_names.copy()))
     stability = None
     if n_boot:
-        found, stability = _bootstrapped(adata, key, table, n_boot, n_top, generator, n_jobs)
+        _check_closed_form(key, params)
+        found, stability = _bootstrapped(
+            adata, params, cohort, representation, labels, metric, to_features, spread, n_boot, n_top, generator, n_jobs
+        )
         table = table.join(found)
+    groups = None if labels.kind == "continuous" else _by_class(table, adata.var_names, of_classes, labels, params)
     adata = writable(adata, copy=copy)
     adata.uns[keys.gene_ranking] = table
-    adata.uns.pop(keys.stability, None)
+    for stale in (keys.stability, keys.gene_ranking_by_class):
+        adata.uns.pop(stale, None)
     if stability is not None:
         adata.uns[keys.stability] = stability
+    if groups is not None:
+        adata.uns[keys.gene_ranking_by_class] = groups
     return adata if copy else None
+
+
+def _separation(
+    of_samples: NDArray[np.float64], of_classes: NDArray[np.float64], spread: NDArray[np.float64], labels: Labels
+) -> dict[str, Any]:
+    """Return in which class a gene is highest and lowest and how far these are apart; or how it goes with ordered labels."""
+    found: dict[str, Any] = {}
+    if labels.kind != "continuous":
+        high, low = of_classes.argmax(axis=0), of_classes.argmin(axis=0)
+        found["highest"], found["lowest"] = labels.classes[high].astype(str), labels.classes[low].astype(str)
+        difference = of_classes.max(axis=0) - of_classes.min(axis=0)
+        found["shift"] = np.divide(difference, spread, out=np.zeros_like(spread), where=spread > 0)
+    if labels.kind != "class":
+        values = labels.values - labels.values.mean()
+        centred = of_samples - of_samples.mean(axis=0)
+        length = np.linalg.norm(centred, axis=0) * np.linalg.norm(values)
+        found["trend"] = np.divide(values @ centred, length, out=np.zeros_like(length), where=length > 0)
+    return found
+
+
+def _by_class(
+    table: pd.DataFrame, genes: pd.Index, of_classes: NDArray[np.float64], labels: Labels, params: dict[str, Any]
+) -> dict[str, Any]:
+    """Return genes of each class by signed weight, as scanpy keeps them."""
+    weight = table["weight"].reindex(genes).to_numpy()
+    columns: dict[str, list[NDArray[Any]]] = {"names": [], "scores": [], "logfoldchanges": []}
+    for c in range(len(of_classes)):
+        difference = of_classes[c] - np.delete(of_classes, c, axis=0).mean(axis=0)
+        score = weight * np.sign(difference)
+        order = np.argsort(-score, kind="stable")
+        columns["names"].append(genes.to_numpy(dtype=object)[order].astype(str).astype(object))
+        columns["scores"].append(score[order])
+        columns["logfoldchanges"].append(difference[order] / np.log(2))
+    columns |= {name: [np.full(len(genes), np.nan) for _ in labels.classes] for name in ("pvals", "pvals_adj")}
+    names = [str(name) for name in labels.classes]
+    return {
+        "params": {
+            "groupby": params["label_key"],
+            "reference": "rest",
+            "method": "scggml",
+            "use_raw": False,
+            "corr_method": "none",
+        },
+        **{
+            column: pd.DataFrame(dict(zip(names, values, strict=True))).to_records(index=False)
+            for column, values in columns.items()
+        },
+    }
 
 
 def _bootstrapped(
     adata: AnnData,
-    key: str,
-    table: pd.DataFrame,
+    params: dict[str, Any],
+    cohort: Cohort,
+    representation: Representation,
+    labels: Labels,
+    metric: GroundMetric,
+    to_features: Any,
+    spread: NDArray[np.float64],
     n_boot: int,
     n_top: int,
     rng: np.random.Generator,
     n_jobs: int | None,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return interval and frequency of selection of each gene, and how the metric changes."""
-    entry = stored_entry(adata, key)
-    params = dict(entry["params"])
-    _check_closed_form(key, params)
-    cohort = read_cohort(adata, params["sample_key"])
-    labels = read_labels(adata, cohort, params["label_key"], **label_params(params))
-    representation = read_representation(adata, params["use_rep"], params.get("layer"))
+    from scggml.core import Stability, TrainingOptions, bootstrap_metrics
+
     sketch_key = params.get("sketch_key")
     sketch = None if sketch_key is None else read_sketch(adata, sketch_key, params["sample_key"], cohort)
-    way = way_to_genes(adata, representation)
-    assert way is not None  # there are gene weights
-    to_features, genes = way
-
-    from scipy.linalg import subspace_angles
-
-    from scggml.core import TrainingOptions, alignment, bootstrap_metrics
-
     settings: dict[str, Any] = {name: params.get(name) for name in TrainingOptions.__dataclass_fields__}
-    spread = standard_deviation(genes)
-    metric = stored_metric(entry)
-    n_comps = _leading(metric.components)
-    unit = float(np.sqrt((table["weight"] ** 2).sum()))
-    weights, cosines, angles = [], [], []
-    for other in bootstrap_metrics(
-        cohort.measures(representation, sketch),
-        labels.targets,
-        TrainingOptions(**settings),
-        n_boot=n_boot,
-        rng=rng,
-        n_jobs=n_jobs,
-    ):
-        weight = np.linalg.norm((to_features @ other.linear_map.T) * spread[:, None], axis=1)
-        weights.append(weight * unit / np.linalg.norm(weight))
-        cosines.append(alignment(metric.components, other.components))
-        angles.append(np.rad2deg(subspace_angles(metric.components[:n_comps].T, other.components[:n_comps].T)))
-    drawn = np.array(weights)
-    top = np.argsort(-drawn, axis=1, kind="stable")[:, :n_top]
-    low, high = np.quantile(drawn, _INTERVAL, axis=0)
-    selected = np.bincount(top.ravel(), minlength=adata.n_vars) / n_boot
-    n_angles = min(map(len, angles))
-    return (
-        pd.DataFrame({"low": low, "high": high, "selected": selected}, index=adata.var_names.copy()),
-        {
-            "n_boot": n_boot,
-            "n_comps": n_comps,
-            "alignment": np.array(cosines),
-            "principal_angles": np.array([angle[:n_angles] for angle in angles]),
-        },
-    )
+    measures, options = cohort.measures(representation, sketch), TrainingOptions(**settings)
+    drawn = bootstrap_metrics(measures, labels.targets, options, n_boot=n_boot, rng=rng, n_jobs=n_jobs)
+    loadings = to_features * spread[:, None]
+    found = Stability.of(metric, drawn, loadings)
+    low, high = np.quantile(found.weights, _INTERVAL, axis=0)
+    columns = {"low": low, "high": high, "selected": found.selected(n_top)}
+    return pd.DataFrame(columns, index=adata.var_names.copy()), {
+        "n_boot": n_boot,
+        "n_comps": found.n_comps,
+        "alignment": found.alignment,
+        "principal_angles": found.principal_angles,
+    }
 
 
 def _check_closed_form(key: str, params: dict[str, Any]) -> None:
@@ -181,9 +241,3 @@ def _check_closed_form(key: str, params: dict[str, Any]) -> None:
             "leave n_boot out."
         )
         raise ValueError(msg)
-
-
-def _leading(components: NDArray[np.float64]) -> int:
-    """Return how many components hold half of the metric."""
-    share = np.cumsum((components**2).sum(axis=1))
-    return int(np.searchsorted(share, 0.5 * share[-1])) + 1

@@ -9,12 +9,16 @@ import numpy as np
 
 from scggml import _validation as check
 from scggml._cohort import kept_colors, read_cohort, read_representation, read_sketch
+from scggml._joint import JOINT, check_without, is_mudata, joint_cells, read_joint
 from scggml._keys import N_POINTS, SKETCH_ERROR, Keys, SketchKeys, colors
 from scggml._stored import select_features, stored_entry, stored_metric, stored_params
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import pandas as pd
     from anndata import AnnData
+    from mudata import MuData
 
     from scggml.core import Solver
 
@@ -22,13 +26,15 @@ _DEFAULT_REG = 0.05
 
 
 def sample_distances(
-    adata: AnnData,
+    adata: AnnData | MuData,
     sample_key: str | None = None,
     *,
     key: str = "ggml",
     metric: Literal["learned", "euclidean", "cityblock", "cosine"] = "learned",
-    use_rep: str | None = None,
+    use_rep: str | Mapping[str, str] | None = None,
     layer: str | None = None,
+    mod: Sequence[str] | None = None,
+    intersect: bool | None = None,
     sketch_key: str | Literal[False] | None = None,
     solver: Solver | None = None,
     sinkhorn_reg: float | None = None,
@@ -47,7 +53,9 @@ def sample_distances(
     ----------
     adata
         Cells. Nothing is written to it. Features may stay in a backed or lazily read file or a dask array: with a learned
-        metric they are read by blocks of rows, for a fixed one all those it compares are loaded.
+        metric they are read by blocks of rows, for a fixed one all those it compares are loaded. Or a MuData, with a metric that
+        was learned on several modalities, or for a fixed one, which then sees features in units that give each modality the same
+        total variance.
     sample_key
         Column of `.obs` that says which sample a cell belongs to. None takes the one that the metric was learned with;
         needed with a fixed metric.
@@ -58,6 +66,9 @@ def sample_distances(
         "learned", or a fixed ground metric for comparison, on the features as they are.
     use_rep, layer
         Features, as in :func:`scggml.tl.fit_metric`. With a learned metric, None takes those it was learned on.
+    mod, intersect
+        Modalities of a MuData, and whether to take only the cells that are in all of them, as in :func:`scggml.tl.fit_metric`; None
+        takes what the metric was learned with.
     sketch_key
         Key of a sketch by :func:`scggml.pp.sketch`, whose points stand in for the cells of each sample. None takes the
         one that the metric was learned with where `adata` has a sketch of that key, else all cells; False takes all
@@ -105,8 +116,14 @@ def sample_distances(
     >>> sdata.obsp["ggml_distances"].shape
     (30, 30)
     """
-    check.check_anndata("adata", adata)
     check.check_name("key", key)
+    if is_mudata(adata):
+        check_without("a MuData", layer=layer, sketch_key=sketch_key or None)
+        sample_key, adata = _joint_cells(adata, sample_key, key, metric, use_rep, mod, intersect)
+        use_rep = JOINT
+    else:
+        check_without("an AnnData", mod=mod, intersect=intersect)
+    check.check_anndata("adata", adata)
     check.check_choice("metric", metric, ("learned", "euclidean", "cityblock", "cosine"))
     keys = Keys(key if key_added is None else key_added)
     check.check_name("key_added", keys.key)
@@ -178,6 +195,38 @@ def sample_distances(
             },
         },
     )
+
+
+def _joint_cells(
+    mdata: MuData,
+    sample_key: str | None,
+    key: str,
+    metric: str,
+    use_rep: Any,
+    mod: Sequence[str] | None,
+    intersect: bool | None,
+) -> tuple[str | None, AnnData]:
+    """Return the sample key and the cells of a MuData as an AnnData that holds the metric, if there is one."""
+    params: dict[str, Any] = {}
+    if metric == "learned":
+        params = stored_entry(mdata, key)["params"]
+        if "mod" not in params:
+            msg = f"the metric in uns[{key!r}] was learned on one modality. Pass that one: mdata.mod[...]."
+            raise ValueError(msg)
+        mod = list(params["mod"]) if mod is None else mod
+        use_rep = params["use_rep"] if use_rep is None else use_rep
+        sample_key = params["sample_key"] if sample_key is None else sample_key
+    chosen = bool(params.get("intersect", False)) if intersect is None else intersect
+    joint = read_joint(mdata, mod, use_rep, intersect=chosen)
+    columns = [sample_key, params.get("label_key")]
+    cells = joint_cells(mdata, joint, columns, balanced=metric != "learned")
+    if metric == "learned":
+        entry = stored_entry(mdata, key)
+        if not np.array_equal(np.asarray(entry["features"], dtype=object), joint.features()):
+            msg = f"the metric in uns[{key!r}] was learned on other features than those of {joint.use_rep}. Use the same ones."
+            raise ValueError(msg)
+        cells.uns[key] = entry
+    return sample_key, cells
 
 
 def _choose_solver(
