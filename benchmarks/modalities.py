@@ -62,10 +62,10 @@ def held_out(mdata, mod, seed):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--samples", type=int, default=40)
+    parser.add_argument("--samples", type=int, default=60)
     parser.add_argument("--cells", type=int, default=80)
-    parser.add_argument("--rna", type=float, default=0.6, help="log fold change of the programme")
-    parser.add_argument("--protein", type=float, default=0.35, help="shift of five proteins, in standard deviations")
+    parser.add_argument("--rna", type=float, default=0.55, help="log fold change of the programme")
+    parser.add_argument("--protein", type=float, default=0.7, help="shift of five proteins, in standard deviations")
     args = parser.parse_args()
     print(machine())
     warnings.filterwarnings("ignore", message="From 0.4 .update")

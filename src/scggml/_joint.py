@@ -104,6 +104,17 @@ def check_mudata(mdata: MuData) -> None:
         raise ValueError(msg)
 
 
+def check_without_metric(mdata: MuData, mods: Sequence[str], key: str) -> None:
+    """Refuse modalities with a metric of their own, whose gene weights would be overwritten."""
+    found = [name for name in mods if key in mdata.mod[name].uns]
+    if found:
+        msg = (
+            f"modalities {check.listed(found)} have a metric of their own in uns[{key!r}], whose gene weights in varm[{key!r}] would be "
+            "overwritten. Pass another key_added."
+        )
+        raise ValueError(msg)
+
+
 def check_without(what: str, **given: Any) -> None:
     """Refuse arguments that have no meaning here."""
     found = [f"{name}={value!r}" for name, value in given.items() if value is not None]
@@ -133,7 +144,7 @@ def read_joint(mdata: MuData, mod: Sequence[str] | None, use_rep: Any, *, inters
         found = check.listed([f"{name} ({count})" for name, count in missing.items() if count])
         msg = (
             f"cells are missing from other modalities: {found} have cells of their own, {len(shared)} are in all of "
-            f"{check.listed(mods, limit=None)}. Pass intersect=True to take only these."
+            f"{check.listed(mods, limit=None)}. Pass intersect=True to take only these, or call mdata.update() if modalities were changed."
         )
         raise ValueError(msg)
     rows, representations, units = [], [], []

@@ -66,8 +66,9 @@ def read_labels(
     label_kind: Any = "class",
     batch_key: str | None = None,
     group_key: str | None = None,
+    warn: bool = True,
 ) -> Labels:
-    """Return the labels of samples, checked; refuse or warn where batches cannot be told from them."""
+    """Return the labels of samples, checked; refuse or, with `warn`, warn where batches cannot be told from them."""
     from .core import LABEL_KINDS
 
     check.check_choice("label_kind", label_kind, LABEL_KINDS)
@@ -81,13 +82,17 @@ def read_labels(
     else:
         values, classes = _ordered(column, label_key, label_kind, cohort)
         check.check_ordered(values, label_kind, name=name)
-    blocks = _blocks(adata.obs, label_key, text, label_kind, batch_key, group_key, cohort)
+    blocks, warned = _blocks(adata.obs, label_key, text, label_kind, batch_key, group_key, cohort)
+    for found in warned if warn else []:
+        warnings.warn(found, UserWarning, stacklevel=3)
     return Labels(label_kind, text, classes, values, blocks)
 
 
 def label_params(params: dict[str, Any]) -> dict[str, Any]:
     """Return how the labels of a stored metric are read."""
-    return {name: params.get(name) for name in ("batch_key", "group_key")} | {"label_kind": params["label_kind"]}
+    return {name: params.get(name) for name in ("batch_key", "group_key")} | {
+        "label_kind": params.get("label_kind", "class")
+    }
 
 
 def _ordered(
@@ -128,32 +133,31 @@ def _blocks(
     batch_key: str | None,
     group_key: str | None,
     cohort: Cohort,
-) -> NDArray[np.object_] | None:
-    """Return the block of each sample: its batch, its group, or both at once."""
+) -> tuple[NDArray[np.object_] | None, list[str]]:
+    """Return the block of each sample: its batch, its group, or both at once; and what to warn about."""
     batches = sample_column(obs, "batch_key", batch_key, cohort)
     groups = sample_column(obs, "group_key", group_key, cohort)
+    warned = []
     if batches is not None and label_kind == "class":
-        found = check.check_not_confounded(label_key, text, str(batch_key), batches)
-        if found is not None:
-            warnings.warn(found, UserWarning, stacklevel=4)
+        warned.append(check.check_not_confounded(label_key, text, str(batch_key), batches))
     given = [column for column in (batches, groups) if column is not None]
     if not given:
-        return None
-    keys = [repr(key) for key in (batch_key, group_key) if key is not None]
+        return None, []
+    keys = [f"{name}={key!r}" for name, key in (("batch_key", batch_key), ("group_key", group_key)) if key is not None]
     blocks = np.array(["\x1f".join(names) for names in zip(*given, strict=True)], dtype=object)
     codes = np.unique(blocks, return_inverse=True)[1]
     check.check_blocks(np.unique(text, return_inverse=True)[1], codes, name=" with ".join(keys))
     if groups is not None:
-        _warn_about_unpaired(str(group_key), groups, text)
-    return blocks
+        warned.append(_unpaired(str(group_key), groups, text))
+    return blocks, [found for found in warned if found is not None]
 
 
-def _warn_about_unpaired(group_key: str, groups: NDArray[np.object_], text: NDArray[np.object_]) -> None:
+def _unpaired(group_key: str, groups: NDArray[np.object_], text: NDArray[np.object_]) -> str | None:
     n_labels = pd.Series(text).groupby(groups).nunique()
     single = n_labels.index[n_labels == 1]
-    if len(single):
-        msg = (
-            f"{len(single)} of {len(n_labels)} groups of group_key={group_key!r} hold one label only ({check.listed(single)}): their samples "
-            "are compared with others of the same label, not with other labels."
-        )
-        warnings.warn(msg, UserWarning, stacklevel=4)
+    if not len(single):
+        return None
+    return (
+        f"{len(single)} of {len(n_labels)} groups of group_key={group_key!r} hold one label only ({check.listed(single)}): their samples "
+        "are compared with others of the same label, not with other labels."
+    )

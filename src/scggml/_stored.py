@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +75,19 @@ def stored_entry(adata: AnnData | MuData, key: str) -> dict[str, Any]:
         msg = f"uns[{key!r}] is not a learned metric: {check.listed(missing)} missing"
         raise ValueError(msg)
     return dict(entry)
+
+
+def stored_entry_of_one(adata: AnnData, key: str) -> dict[str, Any]:
+    """Return the `.uns` entry of a metric on one representation; refuse one on several modalities."""
+    entry = stored_entry(adata, key)
+    use_rep = entry["params"]["use_rep"]
+    if isinstance(use_rep, Mapping):
+        msg = (
+            f"the metric in uns[{key!r}] was learned on several modalities ({check.listed(use_rep)}), which this is not for. Learn one "
+            "on a single modality, sg.tl.fit_metric(mdata.mod[...], ...)."
+        )
+        raise ValueError(msg)
+    return entry
 
 
 def stored_metric(entry: dict[str, Any]) -> GroundMetric:

@@ -228,16 +228,31 @@ def check_blocks(codes: NDArray[np.integer], blocks: NDArray[np.integer] | None,
     table = pd.DataFrame({"block": blocks, "code": codes}).drop_duplicates()
     if not table["block"].duplicated().any():
         msg = (
-            f"{name} has no batch that holds samples with different labels, so that nothing tells a difference between labels from one "
-            "between batches. Leave it out, knowing that batches may be what is learned, or add samples."
+            f"{name} has no block that holds samples with different labels, so that nothing tells a difference between labels from one "
+            "between blocks. Leave it out, knowing that these may be what is learned, or add samples."
         )
         raise ValueError(msg)
+
+
+def check_blocks_left(
+    names: NDArray[np.object_], codes: NDArray[np.integer], blocks: NDArray[np.integer] | None, *, name: str
+) -> None:
+    """Refuse blocks within which there is nothing to compare once some sample is left out."""
+    for i in range(len(codes) if blocks is not None else 0):
+        left = np.arange(len(codes)) != i
+        table = pd.DataFrame({"block": blocks, "code": codes})[left].drop_duplicates()
+        if not table["block"].duplicated().any():
+            msg = (
+                f"{name}: without sample {names[i]}, no block holds samples with different labels, so that no metric can be learned to "
+                "hold it out from. Leave it out, knowing that batches may be what is learned, or add samples."
+            )
+            raise ValueError(msg)
 
 
 def check_ordered(values: NDArray[np.float64], label_kind: str, *, name: str) -> None:
     """Refuse grades or numbers from which no order can be learned."""
     if not np.isfinite(values).all():
-        msg = f"{name} has {int((~np.isfinite(values)).sum())} values that are NaN or infinite"
+        msg = f"{name} has {int((~np.isfinite(values)).sum())} values that are NaN or infinite. Drop these samples, or fill them in."
         raise ValueError(msg)
     counts = np.unique(values, return_counts=True)[1]
     if len(counts) < 2:
@@ -265,6 +280,14 @@ def check_classes(labels: Sequence[Any] | NDArray[Any], *, name: str, minimum: i
             "Merge it with another class or drop its samples, for example with "
             f"sg.pp.filter_samples(..., min_samples={minimum})."
         )
+        raise ValueError(msg)
+
+
+def check_unique_genes(name: str, genes: pd.Index) -> None:
+    """Refuse genes with the same name."""
+    if not genes.is_unique:
+        found = listed(genes[genes.duplicated()].unique())
+        msg = f"{name}.var_names are not unique, found several of {found}. Call {name}.var_names_make_unique() first."
         raise ValueError(msg)
 
 

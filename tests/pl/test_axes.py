@@ -17,6 +17,9 @@ PLOTS = {
     "gene_weights": lambda cells, samples, ax: sg.pl.gene_weights(cells, ax=ax),
     "training_history": lambda cells, samples, ax: sg.pl.training_history(cells, ax=ax),
     "cross_validation": lambda cells, samples, ax: sg.pl.cross_validation(cells, baseline="euclidean", ax=ax),
+    "cells": lambda cells, samples, ax: sg.pl.cells(cells, color="label", ax=ax),
+    "transport": lambda cells, samples, ax: sg.pl.transport(samples, what="excess", ax=ax),
+    "explained_genes": lambda cells, samples, ax: sg.pl.explained_genes(samples, cell_type="even", ax=ax),
     "tuning": lambda cells, samples, ax: sg.pl.tuning(cells, ax=ax),
 }
 
@@ -41,6 +44,8 @@ def draw(request, fitted, sdata, evaluated, monkeypatch, assert_same_anndata, py
 
     monkeypatch.setattr(pyplot, "show", shown)
     fitted.uns.update(deepcopy(evaluated))
+    fitted.obs["cell_type"] = ["even" if i % 2 else "odd" for i in range(fitted.n_obs)]
+    sg.tl.explain_distances(fitted, sdata, cell_type_key="cell_type")
     cells, samples, params = fitted.copy(), sdata.copy(), dict(mpl.rcParams)
     yield lambda ax: PLOTS[request.param](fitted, sdata, ax)
     assert dict(mpl.rcParams) == params

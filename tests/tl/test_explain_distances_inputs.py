@@ -49,7 +49,7 @@ def entropic(adata, sdata):
 
 
 def joint(adata, sdata):
-    sdata.uns["ggml"]["params"]["use_rep"] = {"rna": "X_pca", "prot": "X"}
+    sdata.uns["ggml"]["params"] |= {"use_rep": "X_joint", "mod": np.array(["rna", "prot"], dtype=object)}
 
 
 def lost_cells(adata, sdata):

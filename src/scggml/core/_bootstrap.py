@@ -39,7 +39,7 @@ def bootstrap_metrics(
     """Yield the closed form of samples drawn with replacement, of classes within each class.
 
     Plans are solved once: under the Euclidean metric they are the same whichever samples are drawn. Draws with fewer than two
-    different samples of a class are drawn again. A sample that was drawn several times weighs as much in pairs with others, and
+    different samples of a class that can be compared are drawn again. A sample that was drawn several times weighs as much in pairs with others, and
     is not paired with itself.
 
     Parameters
@@ -143,13 +143,14 @@ def _draw(targets: Targets, pairs: NDArray[np.int64], rng: np.random.Generator) 
     codes = targets.codes if targets.kind == "class" else np.zeros(len(targets), dtype=np.int64)
     of_class = [np.flatnonzero(codes == c) for c in range(int(codes.max()) + 1)]
     same = codes[pairs[:, 0]] == codes[pairs[:, 1]]
+    n_compared = len(np.unique(codes[pairs[same, 0]]))  # a class that is alone in its blocks has no pairs
     for _ in range(_MAX_DRAWS):
         drawn = np.concatenate([rng.choice(members, len(members)) for members in of_class])
         times = np.bincount(drawn, minlength=len(codes)).astype(np.float64)
         left = same & (times[pairs].prod(axis=1) > 0)
-        if len(np.unique(codes[pairs[left, 0]])) == len(of_class) and all(
+        if len(np.unique(codes[pairs[left, 0]])) == n_compared and all(
             weights.any() for weights in targets.pair_weights(pairs, times)
         ):
             return times
-    msg = "no draw of samples held two different ones of each class: there are too few to tell how stable the metric is"
+    msg = "no draw of samples held both like and different labels to compare: there are too few to tell how stable the metric is"
     raise ValueError(msg)

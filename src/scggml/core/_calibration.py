@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 N_NEIGHBORS = 3
 _MAX_SHARPNESS = 1e6
+_LEAST = 1e-3  # of the largest known value: keeps logarithms of copies of a sample, at distance zero, finite
 
 
 def relative_class_scores(distances: NDArray[np.float64], codes: NDArray[np.integer]) -> NDArray[np.float64]:
@@ -83,13 +84,14 @@ def class_probabilities(scores: NDArray[np.float64], sharpness: float) -> NDArra
 def upper_tail(known: NDArray[np.float64], new: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the probability that one more value like the known ones is at least as large, (n_new,).
 
-    From the prediction interval of Student's t for logarithms of positive values: it reaches small probabilities with few known
-    values, where ranks end at 1 / (n + 1).
+    From the prediction interval of Student's t for logarithms of values, none of them taken for less than a thousandth of the largest
+    known one: it reaches small probabilities with few known values, where ranks end at 1 / (n + 1).
     """
-    logs = np.log(known)
+    least = max(_LEAST * float(known.max()), np.finfo(float).tiny)
+    logs = np.log(np.maximum(known, least))
     n = len(logs)
     spread = max(float(logs.std(ddof=1)), 1e-12) * np.sqrt(1 + 1 / n)
-    return np.asarray(t.sf((np.log(new) - logs.mean()) / spread, n - 1))
+    return np.asarray(t.sf((np.log(np.maximum(new, least)) - logs.mean()) / spread, n - 1))
 
 
 def smallest_of(p_values: list[NDArray[np.float64]]) -> NDArray[np.float64]:

@@ -52,10 +52,7 @@ def separation_shares(means: NDArray[np.float64], loadings: NDArray[np.float64])
     loadings
         The map A, transposed, (n_features, n_components).
     """
-    first, second = np.triu_indices(len(means), k=1)
-    shares = np.zeros(means.shape[1])
-    for a, b in zip(first, second, strict=True):
-        delta = means[a] - means[b]
-        shares += delta * (loadings @ (delta @ loadings))
+    centred = means - means.mean(axis=0)  # the sum over all pairs is that over differences from the mean
+    shares = (centred * ((centred @ loadings) @ loadings.T)).sum(axis=0)
     total = float(shares.sum())
     return shares / total if total > 0 else np.zeros_like(shares)

@@ -67,7 +67,7 @@ class GeneSpace:
             self.unit[present],
             self.offset + self.mean[~present] @ weights[~present],
             self.mean[present],
-            axes[present],
+            np.linalg.qr(axes[present])[0],  # what the genes that are there could be of any point of the space
         )
 
     def project(self, genes: Points) -> NDArray[np.float64]:

@@ -76,8 +76,8 @@ class Targets:
         """Return weights (n_pairs,) of the mean over pairs with like labels, and of that over pairs with different ones.
 
         Each class counts alike in the first, each two classes in the second; two grades count as much as they are apart. Of numbers,
-        the first mean takes pairs closer than the lower quartile of all differences, the more the closer, and in the second pairs
-        count as much as they are apart.
+        the first mean takes pairs closer than the lower quartile of all differences, the more the closer (the closest, where none is
+        closer than that), and in the second pairs count as much as they are apart.
 
         Parameters
         ----------
@@ -98,9 +98,11 @@ class Targets:
         return within, _normalised(_balanced(across * (apart > 0), group) * apart)
 
     def _near(self) -> float:
+        """Return the difference from which on numbers are not like each other; some pair is closer."""
         i, j = np.triu_indices(len(self), k=1)
         apart = self.differences(i, j)
-        return float(np.quantile(apart[apart > 0], 0.25))
+        near, closest = float(np.quantile(apart[apart > 0], 0.25)), float(apart.min())
+        return near if closest < near * (1 - 1e-9) else 2 * closest
 
 
 def _balanced(weights: NDArray[np.float64], group: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -133,6 +133,8 @@ class GroundMetricLearner(TransformerMixin, BaseEstimator):
         Number of these values.
     converged_ : bool
         Whether objective and metric settled before `max_iter`; the closed form without refinement counts as settled.
+    epsilon_ : float or None
+        Entropic strength in the unit of the metric's distances; None for the exact solver.
     gap_ : float
         Largest relative duality gap of the transport problems behind the best loss: how exact they are.
     constant_features_ : ndarray of shape (n_features,)
@@ -313,7 +315,9 @@ class GroundMetricLearner(TransformerMixin, BaseEstimator):
         if targets.kind == "class":
             scores = class_scores(distances, targets.codes, rule="knn", n_neighbors=n_neighbors)
             return float((self.classes_[scores.argmax(axis=1)] == labels).mean())
-        return float(spearmanr(neighbor_means(distances, targets.values, n_neighbors=n_neighbors), labels).statistic)
+        predicted = neighbor_means(distances, targets.values, n_neighbors=n_neighbors)
+        constant = len(np.unique(predicted)) == 1  # says nothing
+        return 0.0 if constant else float(spearmanr(predicted, labels).statistic)
 
     def _check(self, X: Samples, name: str = "X") -> Measures:
         check_is_fitted(self)
@@ -327,6 +331,11 @@ class GroundMetricLearner(TransformerMixin, BaseEstimator):
 
     def _project(self, measures: Measures) -> Measures:
         return measures.with_points(self.metric_.project(measures.points))
+
+
+def check_labels(y: NDArray[Any], label_kind: LabelKind, batches: NDArray[Any] | None) -> None:
+    """Refuse labels that `GroundMetricLearner.fit` would refuse."""
+    as_targets(y, len(y), label_kind, batches)
 
 
 def check_parameters(params: dict[str, Any], n_features: int) -> None:

@@ -28,6 +28,7 @@ REGRESSION = "neighbors"
 BATCHES = "batch"  # stands in the place of a classifier for predictions of the batch
 CLUSTERS = "clusters"  # and for scores of clusterings
 _CLASS = "score_"
+_ROUNDING = 1e-9
 
 
 def cross_validate(
@@ -47,6 +48,9 @@ def cross_validate(
     score that is defined there.
     """
     seeds = [int(child.integers(2**31)) for child in rng.spawn(len(splits))]
+    for method in methods.values():
+        if isinstance(method, Learned):
+            method.check(samples, splits)
     # what users bring comes first, so that its faults show before the long work
     order = sorted(methods, key=lambda name: not isinstance(methods[name], Called | Learned))
     predictions, scores = [], []
@@ -107,7 +111,7 @@ def summary(
     for method in table["method"].unique():
         for classifier, part in table[table["method"] == method].groupby("classifier", sort=False):
             if classifier == BATCHES:
-                comparison, pooled = (np.nan,) * 3, _pooled(part, sorted(part["label"].unique()))
+                comparison, pooled = (np.nan,) * 3, _pooled(part, sorted({*part["label"], *part["predicted"]}))
             else:
                 comparison = _comparison(table, part, method, str(classifier), baseline)
                 pooled = _pooled_values(part) if "value" in part else _pooled(part, classes)
@@ -126,9 +130,11 @@ def _pooled_values(part: pd.DataFrame) -> Iterator[tuple[str, float, float, floa
         value_scores(repeat["value"].to_numpy(), repeat["predicted_value"].to_numpy())
         for _, repeat in part.groupby("repeat")
     ]
-    errors = (part["value"] - part["predicted_value"]).abs().groupby(part["group"]).mean().to_numpy()
+    by_group = (part["value"] - part["predicted_value"]).abs().groupby(part["group"])
+    share = by_group.size().to_numpy() * by_group.ngroups / len(part)
     for name in by_repeat[0]:
         value = float(np.mean([scores[name] for scores in by_repeat]))
+        errors = value + share * (by_group.mean().to_numpy() - value)  # larger groups count more, as in the value
         low, high = mean_interval(errors) if name == "mae" else rank_interval(name, value, len(errors))
         yield name, value, low, high
 
@@ -184,7 +190,8 @@ def _comparison(
     if other.empty:  # a classifier that the baseline has not: compare with its best-behaved one
         other = table[(table["method"] == baseline) & table["classifier"].isin(["class_mean", REGRESSION])]
     difference = part.groupby("group")["right"].mean() - other.groupby("group")["right"].mean()
-    gained, lost = int((difference > 0).sum()), int((difference < 0).sum())
+    least = _ROUNDING * max(float(part["right"].abs().max()), 1.0)  # means of the same numbers in another order
+    gained, lost = int((difference > least).sum()), int((difference < -least).sum())
     return gained, lost, sign_test(gained, lost)
 
 
@@ -224,11 +231,14 @@ def _evaluated(held: Held, samples: Samples, split: Split) -> Iterator[tuple[pd.
             table = {"classifier": classifier, **about, "label": labels, "predicted": text}
             yield pd.DataFrame({**table, "value": truth, "predicted_value": values}), value_scores(truth, values)
     if samples.batches is not None and held.to_train is not None:
-        names, batches = np.unique(samples.batches, return_inverse=True)
-        fits = class_scores(held.to_train, batches[split.train], rule="knn", n_neighbors=CLASSIFIERS["knn"])
-        found, predicted = batches[split.test], fits.argmax(axis=1)
-        table = {"classifier": BATCHES, **about, "label": names[found], "predicted": names[predicted]}
-        yield pd.DataFrame(table), label_scores(found, predicted, None)
+        names, batches = np.unique(samples.batches[split.train], return_inverse=True)
+        can_be_told = np.isin(samples.batches[split.test], names)
+        if can_be_told.any():
+            fits = class_scores(held.to_train, batches, rule="knn", n_neighbors=CLASSIFIERS["knn"])[can_be_told]
+            truth, predicted = samples.batches[split.test][can_be_told], fits.argmax(axis=1)
+            table = {"classifier": BATCHES, **about, "label": samples.batches[split.test], "predicted": ""}
+            told = pd.DataFrame(table)[can_be_told].assign(predicted=names[predicted])
+            yield told, label_scores(np.searchsorted(names, truth), predicted, None)
 
 
 def _regressed(held: Held, values: NDArray[np.float64]) -> Iterator[tuple[str, NDArray[np.float64]]]:

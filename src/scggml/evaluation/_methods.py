@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 
 from scggml import _validation as check
 from scggml.core import COSTS, LABEL_KINDS, feature_scale, pairwise_distances
-from scggml.estimators import GroundMetricLearner, check_parameters
+from scggml.estimators import GroundMetricLearner, check_labels, check_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,6 +95,22 @@ class Learned:
 
     name: str
     estimator: Any
+
+    def check(self, samples: Samples, splits: Sequence[Split]) -> None:
+        """Refuse splits whose training samples the metric cannot be learned from."""
+        if not isinstance(self.estimator, GroundMetricLearner):
+            return
+        for split in splits:
+            blocks = None if samples.blocks is None else samples.blocks[split.train]
+            try:
+                check_labels(samples.y[split.train], self.estimator.label_kind, blocks)
+            except ValueError as error:
+                held = check.listed(samples.names[split.test])
+                msg = (
+                    f"methods[{self.name!r}] cannot be learned without the samples of fold {split.fold} ({held}): {error} "
+                    "Pass other folds as cv, or methods without it."
+                )
+                raise ValueError(msg) from error
 
     def held_out(self, samples: Samples, split: Split, seed: int, n_jobs: int | None) -> Held:
         train, test = samples.take(split.train), samples.take(split.test)

@@ -11,7 +11,6 @@ from scipy.stats import kendalltau, spearmanr
 from sklearn.metrics import (
     accuracy_score,
     adjusted_rand_score,
-    balanced_accuracy_score,
     f1_score,
     mutual_info_score,
     normalized_mutual_info_score,
@@ -40,7 +39,8 @@ def label_scores(
     scores = {"accuracy": float(accuracy_score(codes, predicted))}
     if len(np.unique(codes)) > 1:
         classes = np.arange(max(codes.max(), predicted.max()) + 1 if class_scores is None else class_scores.shape[1])
-        scores["balanced_accuracy"] = float(balanced_accuracy_score(codes, predicted))
+        # scikit-learn's would warn of predicted classes that are not there
+        scores["balanced_accuracy"] = float(np.mean([(predicted[codes == c] == c).mean() for c in np.unique(codes)]))
         scores["macro_f1"] = float(f1_score(codes, predicted, labels=classes, average="macro", zero_division=0))
         if class_scores is not None:
             scores["roc_auc"] = float(np.mean(one_against_rest_auc(codes, class_scores)))

@@ -60,7 +60,8 @@ def gene_table(adata: AnnData | MuData, key: str) -> pd.DataFrame:
     """Compute the ranking of genes, (n_vars, 4)."""
     params = stored_entry(adata, key)["params"]
     name = Keys(key).gene_weights
-    cells_of = dict(adata.mod) if is_mudata(adata) else {"": adata}
+    mods = [mod for mod in params.get("mod", ()) if mod in adata.mod] if is_mudata(adata) else []
+    cells_of = {mod: adata.mod[mod] for mod in mods} if is_mudata(adata) else {"": adata}
     parts = {mod: cells for mod, cells in cells_of.items() if name in cells.varm}
     if not parts:
         msg = (

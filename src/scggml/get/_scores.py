@@ -33,14 +33,16 @@ def scores(adata: AnnData, *, key: str = "ggml", baseline: str | None = None) ->
     `ci_low`, `ci_high`
         95 % interval that respects how few samples there are: of accuracies from Jeffreys' intervals of the classes, put
         together :cite:p:`zou2008`; of F1 from draws of the confusion matrix :cite:p:`brodersen2010`; of areas under the curve the
-        score interval :cite:p:`newcombe2006`. With `group_key`, as if each group counted once per class. None (NaN) for
+        score interval :cite:p:`newcombe2006`; of rank correlations Fisher's :cite:p:`bonett2000`, and of the mean absolute error
+        Student's. With `group_key`, as if each group counted once per class. None (NaN) for
         clusterings.
     `n`
         Samples, or folds for clusterings.
     `gained`, `lost`, `p_value`
-        Samples (with `group_key` groups) that were predicted rightly more often than with the baseline, and less often, by the
-        same classifier (its `"class_mean"` where it has not got that one); and the two-sided sign test. They are about
-        predictions, whatever the score in the row.
+        Samples (with `group_key` groups) that were predicted rightly more often than with the baseline, and less often, or, of
+        grades and numbers, more closely and less, by the same classifier (its `"class_mean"` or `"neighbors"` where it has not got
+        that one); and the two-sided sign test. They are about predictions, whatever the score in the row; none (NaN) for
+        batches.
 
     Raises
     ------

@@ -77,6 +77,7 @@ def explained_genes(
         column, ascending=False, kind="stable"
     )
     ax = new_axes(ax, 4.5, 1.2 + 0.22 * len(table))
+    ax.locator_params(axis="x", nbins=5)  # small numbers are long
     positions = range(len(table))
     ax.barh(positions, table[column], color=[PLAIN if value >= 0 else NEGATIVE for value in table[column]], height=0.75)
     ax.axvline(0, color="black", linewidth=0.8)

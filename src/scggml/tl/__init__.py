@@ -1,6 +1,7 @@
 """Tools: learn the metric, measure distances between samples, embed them, rank genes, evaluate."""
 
 from ._class_barycenters import class_barycenters
+from ._cluster_samples import cluster_samples
 from ._cross_validate import cross_validate
 from ._embed_samples import embed_samples
 from ._enrich_genes import enrich_genes
@@ -18,6 +19,7 @@ from ._tune import tune
 
 __all__ = [
     "class_barycenters",
+    "cluster_samples",
     "cross_validate",
     "embed_samples",
     "enrich_genes",

@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from scggml import _validation as check
 from scggml._cohort import kept_colors, read_cohort, read_representation, sample_labels
 from scggml._keys import CELL_TYPES, POINT_WEIGHT, Keys, colors
-from scggml._stored import select_features, stored_entry, stored_metric, stored_params
+from scggml._stored import select_features, stored_entry_of_one, stored_metric, stored_params
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,7 +88,8 @@ def class_barycenters(
         `label_key`, the class; `weight`, the mass of the point within its class; with `cell_type_key` also the column of that
         name, the most common cell type.
     `.obsm["cell_types"]` : `pandas.DataFrame` (n_classes * n_points, n_cell_types), with `cell_type_key`
-        Shares of the cell types among the cells that are transported to the point, rows summing to one.
+        Shares of the cell types among the cells that are transported to the point, rows summing to one. A "/" in the name of a type is
+        "_" in that of its column, which has to do for files.
     `.uns[key_added + "_barycenters"]` : `dict`
         `params`; `classes`, and for each of them `n_samples`, `objective`, the mean squared Wasserstein-2 distance to its
         samples, and `converged`; and `history`, a data frame of the objective in each iteration.
@@ -118,7 +119,7 @@ def class_barycenters(
     check.check_number("tol", tol, minimum=0)
     check.check_jobs(n_jobs)
     generator = check.check_random_generator(rng)
-    entry = stored_entry(adata, key)
+    entry = stored_entry_of_one(adata, key)
     params = entry["params"]
     sample_key = params["sample_key"] if sample_key is None else sample_key
     if label_key is None:
@@ -130,6 +131,7 @@ def class_barycenters(
     labels = sample_labels(adata.obs, label_key, cohort.names, cohort.codes)
     classes = _classes(adata.obs[label_key], label_key, groups)
     cell_types = None if cell_type_key is None else _cell_types(adata.obs, cell_type_key, label_key)
+    columns = [] if cell_types is None else _column_names(cell_types[0], str(cell_type_key))
     if POINT_WEIGHT in (label_key, cell_type_key):
         msg = f"no column may be called {POINT_WEIGHT!r}, which holds the mass of the points. Rename it."
         raise ValueError(msg)
@@ -163,9 +165,9 @@ def class_barycenters(
     if cell_types is not None and cell_type_key is not None:
         types, codes = cell_types
         members = sp.csr_array((np.ones(len(codes)), (np.arange(len(codes)), codes)), shape=(len(codes), len(types)))
-        composition = pd.DataFrame(share_means(of_cells, members), index=obs.index, columns=types)
-        obs[cell_type_key] = pd.Categorical(composition.idxmax(axis=1), categories=types)
-        obsm[CELL_TYPES] = composition
+        composition = share_means(of_cells, members)
+        obs[cell_type_key] = pd.Categorical.from_codes(composition.argmax(axis=1), categories=types)
+        obsm[CELL_TYPES] = pd.DataFrame(composition, index=obs.index, columns=columns)
     for column in obs.columns.intersection(adata.obs.columns):
         if column != POINT_WEIGHT and adata.obs[column].dtype == "category":
             uns |= _colors(adata, column, obs[column].cat.categories)
@@ -218,6 +220,16 @@ def _cell_types(obs: pd.DataFrame, cell_type_key: str, label_key: str) -> tuple[
         raise ValueError(msg)
     types = _known(column)
     return types, pd.Categorical(check.as_names("cell_type_key", cell_type_key, column), categories=types).codes
+
+
+def _column_names(types: list[str], cell_type_key: str) -> list[str]:
+    """Return what the columns of the types are called: no "/", which files take for a folder."""
+    names = [name.replace("/", "_") for name in types]
+    twice = [name for name in types if names.count(name.replace("/", "_")) > 1]
+    if twice:
+        msg = f"cell_type_key={cell_type_key!r} has types that differ in '/' and '_' only: {check.listed(twice)}. Rename one of them."
+        raise ValueError(msg)
+    return names
 
 
 def _point_obs(adata: AnnData, label_key: str, classes: list[str], n_points: int) -> pd.DataFrame:

@@ -86,7 +86,8 @@ def cross_validate(
     batch_key
         Column of `.obs` with batches of samples. Metrics are learned as with the `batch_key` of :func:`scggml.tl.fit_metric`, and
         rows with `classifier` `"batch"` say how well the batch of a held-out sample is told by the majority of its 5 nearest
-        training samples: by chance only, where batches do not matter. Classes that batches explain altogether are
+        training samples: by chance only, where batches do not matter. They leave out samples whose batch is not among the training
+        samples. Classes that batches explain altogether are
         refused, and where some batch holds one class only, there is a warning with the table.
     cell_type_key
         Column of `.obs` with cell types, for `"composition"`.

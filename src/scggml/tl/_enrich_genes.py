@@ -10,7 +10,7 @@ import pandas as pd
 from scggml import _validation as check
 from scggml._cohort import read_cohort, read_representation, sample_labels
 from scggml._keys import PCA_LOADINGS, Keys
-from scggml._stored import check_writable, stored_entry, stored_metric, writable
+from scggml._stored import check_writable, stored_entry, stored_entry_of_one, stored_metric, writable
 from scggml.get._gene_weights import gene_table
 
 from ._gene_sets import match_genes, read_gene_sets
@@ -126,6 +126,7 @@ def enrich_genes(
     if not adata.var_names.is_unique:
         msg = "the names of the genes of adata are not unique: call adata.var_names_make_unique() first"
         raise ValueError(msg)
+    stored_entry_of_one(adata, key)
     table = gene_table(adata, key)
     check_writable(adata, copy=copy)
     seen = table["weight"].reindex(adata.var_names).to_numpy() > 0

@@ -12,6 +12,7 @@ import pandas as pd
 
 from scggml import _validation as check
 from scggml._cohort import read_cohort, read_representation, read_sketch
+from scggml._joint import JOINT
 from scggml._keys import PCA, Keys
 from scggml._stored import check_writable, select_features, stored_entry, stored_metric, stored_params, writable
 from scggml.get import distances as get_distances
@@ -182,7 +183,8 @@ def explain_distances(
         chosen, comparisons = compare_samples(cohort.names, samples)
     else:
         label_key = params.get("label_key") if label_key is None else label_key
-        labels, classes = _labels(sdata, label_key)
+        numbers = params.get("label_kind") == "continuous" and label_key == params.get("label_key")
+        labels, classes = _labels(sdata, label_key, numbers=numbers)
         chosen, comparisons = compare_classes(
             labels.reindex(cohort.names).to_numpy(dtype=object), classes, groups, str(label_key)
         )
@@ -252,17 +254,18 @@ def _source(sdata: AnnData, key: str) -> tuple[str, dict[str, Any]]:
             f"{again}(..., solver='exact')."
         )
         raise ValueError(msg)
-    if isinstance(params["use_rep"], Mapping):
+    if params["use_rep"] == JOINT:
+        which = f" ({check.listed(params['mod'])})" if "mod" in params else ""
         msg = (
-            f"the distances of key={key!r} are those of several modalities ({check.listed(params['use_rep'])}), which are not told "
-            f"apart here. {again} of one modality."
+            f"the distances of key={key!r} are those of several modalities{which}, which are not told apart here. {again} of one "
+            "modality."
         )
         raise ValueError(msg)
     return metric, params
 
 
-def _labels(sdata: AnnData, label_key: str | None) -> tuple[pd.Series, list[str]]:
-    """Return the class of each sample, by name, and the classes in their order."""
+def _labels(sdata: AnnData, label_key: str | None, *, numbers: bool) -> tuple[pd.Series, list[str]]:
+    """Return the class of each sample, by name, and the classes in their order; refuse `numbers`, which are no classes."""
     if label_key is None:
         msg = "label_key is needed, as these distances are not of a metric that was learned with one: name the column of sdata.obs"
         raise ValueError(msg)
@@ -276,7 +279,7 @@ def _labels(sdata: AnnData, label_key: str | None) -> tuple[pd.Series, list[str]
     column = check.check_column("label_key", label_key, sdata.obs)
     text = pd.Series(check.as_names("label_key", label_key, column), index=sdata.obs_names.astype(str))
     sizes = text.value_counts()
-    if pd.api.types.is_float_dtype(column.dtype) and (sizes == 1).sum() > len(sizes) / 2:
+    if numbers or (pd.api.types.is_float_dtype(column.dtype) and (sizes == 1).sum() > len(sizes) / 2):
         msg = (
             f"label_key={label_key!r} holds {len(sizes)} different numbers for {len(text)} samples, not classes. Cut them into "
             f"classes, sdata.obs['class'] = pandas.cut(sdata.obs[{label_key!r}], 3).astype(str), and pass label_key='class'."

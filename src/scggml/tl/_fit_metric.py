@@ -19,7 +19,15 @@ from scggml._cohort import (
     sample_column,
     standard_deviation,
 )
-from scggml._joint import JOINT, check_mudata, check_without, is_mudata, joint_cells, read_joint
+from scggml._joint import (
+    JOINT,
+    check_mudata,
+    check_without,
+    check_without_metric,
+    is_mudata,
+    joint_cells,
+    read_joint,
+)
 from scggml._keys import PCA, PCA_LOADINGS, Keys
 from scggml._labels import read_labels
 from scggml._samples import labelled_samples
@@ -129,7 +137,7 @@ def fit_metric(
     validate
         Whether to tell, with the same settings learned anew without the samples that are held out, how the metric does on
         these beside Euclidean optimal transport, and to warn if it does not help. Samples are left out one at a time, beyond
-        50 in five folds; where several are of one donor, use :func:`scggml.tl.cross_validate` with `group_key`.
+        50 in five folds; with `group_key`, those of one group together. :func:`scggml.tl.cross_validate` tells more.
     rng
         Seed or generator; only sampled triplets, minibatches, `init="random"` and the folds of `validate` use it.
     n_jobs
@@ -271,6 +279,7 @@ def _fit_joint(
     """Learn one metric on several modalities."""
     check_mudata(mdata)
     joint = read_joint(mdata, mod, use_rep, intersect=intersect)
+    check_without_metric(mdata, joint.mods, settings["key_added"])
     columns = [sample_key, label_key, settings["batch_key"], settings["group_key"]]
     cells = joint_cells(mdata, joint, columns, balanced=True)
     logger.info("one metric on %d cells of the modalities %s", cells.n_obs, ", ".join(joint.mods))
@@ -300,7 +309,8 @@ def _fit_joint(
     mdata.uns[keys.metric] = entry
     mdata.obsm[keys.cells] = places
     for name in mdata.mod:
-        mdata.mod[name].varm.pop(keys.gene_weights, None)
+        if keys.metric not in mdata.mod[name].uns:  # else they are of a metric of its own
+            mdata.mod[name].varm.pop(keys.gene_weights, None)
         if name in weights:
             mdata.mod[name].varm[keys.gene_weights] = weights[name]
     return mdata if copy else None

@@ -14,7 +14,7 @@ from scggml._cohort import read_cohort, read_representation, read_sketch, sample
 from scggml._keys import SKETCH_ERROR, Keys
 from scggml._labels import read_labels
 from scggml._reference import stored_measures, way_from_genes
-from scggml._stored import select_features, stored_entry, stored_metric, stored_params
+from scggml._stored import select_features, stored_entry_of_one, stored_metric, stored_params
 from scggml.get import distances as get_distances
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def make_reference(
     check.check_name("key", key)
     check.check_choice("calibrate", calibrate, (True, False))
     check.check_jobs(n_jobs)
-    entry = stored_entry(adata, key)
+    entry = stored_entry_of_one(adata, key)
     params = entry["params"]
     fold_rng, point_rng, fit_rng = check.check_random_generator(rng).spawn(3)
     known = _distances_entry(sdata, key)

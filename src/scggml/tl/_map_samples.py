@@ -132,7 +132,7 @@ def map_samples(
     within, own_gap = np.zeros((1, 1)), 0.0
     if len(measures) > 1:
         within, own_gap = pairwise_distances(measures, progress="between new samples", **options)
-    obs = _joint_obs(reference, cohort.sample_obs(new.obs), entry["params"]["label_key"])
+    obs = _joint_obs(reference, cohort.sample_obs(new.obs), entry["params"])
     n = reference.n_obs
     if in_genes is not None:
         space, genes = in_genes
@@ -182,16 +182,22 @@ def _extended_map(reference: AnnData, across: NDArray[np.float64]) -> dict[str, 
     return {name: np.concatenate([places, place_on_map(places, across)])}
 
 
-def _joint_obs(reference: AnnData, of_new: pd.DataFrame, label_key: str) -> pd.DataFrame:
+def _joint_obs(reference: AnnData, of_new: pd.DataFrame, params: Mapping[str, Any]) -> pd.DataFrame:
     """Return the columns that both tables have, the label in any case."""
     n, m = reference.n_obs, len(of_new)
     of_reference = reference.obs
-    shared = [name for name in of_reference.columns if name in of_new.columns or name == label_key]
+    label_key, numbers = params["label_key"], params.get("label_kind") == "continuous"
+    shared = [
+        name
+        for name in of_reference.columns
+        if (name in of_new.columns or name == label_key) and name != IS_REFERENCE
+    ]
     index = pd.Index([*of_reference.index.astype(str), *of_new.index.astype(str)], dtype=object)
     table = pd.DataFrame({IS_REFERENCE: np.arange(n + m) < n}, index=index)
     for name in shared:
         first = of_reference[name]
-        second = of_new[name] if name in of_new.columns else pd.Series([None] * m, dtype=object)
+        absent = pd.Series([None] * m, dtype=np.float64 if numbers else object)
+        second = of_new[name] if name in of_new.columns else absent
         table[name] = _joined(first, second)
     left_out = [name for name in [*of_reference.columns, *of_new.columns] if name not in shared]
     if left_out:

@@ -94,7 +94,7 @@ def project(
 
     new = writable(new, copy=copy)
     n_comps = cells.shape[1]
-    params = {name: entry["metric"]["params"].get(name) for name in ("sample_key", "label_key", "solver")}
+    params = {name: entry["metric"]["params"].get(name) for name in ("sample_key", "label_key", "label_kind", "solver")}
     stored = {
         "params": stored_params(**params, use_rep=keys.cells),
         "components": np.eye(n_comps),
@@ -104,4 +104,8 @@ def project(
         stored["epsilon"] = float(entry["metric"]["epsilon"])
     new.obsm[keys.cells] = cells
     new.uns[keys.metric] = stored
+    # what a metric of its own left under this key does not belong to this one
+    for stale in (keys.gene_ranking, keys.gene_ranking_by_class, keys.stability, keys.enrichment):
+        new.uns.pop(stale, None)
+    new.varm.pop(keys.gene_weights, None)
     return new if copy else None

@@ -71,9 +71,10 @@ def rank_genes(
         the means of these are apart in standard deviations of cells; and `separation`, the gene's share of the squared distances
         between the means of classes in the learned space, what two genes have in common shared half and half. Shares sum to one
         and are negative where a gene works against the others. Means are those of samples, which count alike. Of ordered
-        labels also `trend`, the correlation of samples' means with the label, and of numbers no classes. With `n_boot` also `low` and `high`, between which 95 % of the
-        bootstrapped weights lie, in the same unit, and `selected`, the fraction of bootstraps that select the gene. With few
-        different patients, bootstraps find noise besides: leading genes can weigh less in all of them than in the fit.
+        labels also `trend`, the correlation of samples' means with the label; of numbers no classes, and `separation` is that of the
+        ends of the line that fits samples' means. With `n_boot` also `low` and `high`, between which 95 % of the bootstrapped
+        weights lie, in the same unit, and `selected`, the fraction of bootstraps that select the gene. With few different
+        patients, bootstraps find noise besides: leading genes can weigh less in all of them than in the fit.
     `.uns[key + "_rank_genes_groups"]` : `dict`
         In the shape of :func:`scanpy.tl.rank_genes_groups`, for :func:`scanpy.get.rank_genes_groups_df` and scanpy's plots with
         `key=...`: for each class the genes by `scores`, their weights with the sign of the difference of means to the other classes,
@@ -86,8 +87,8 @@ def rank_genes(
     Raises
     ------
     KeyError, ValueError, TypeError
-        If there is no such metric, it does not lead back to genes, `.obs` lacks the samples and labels that it was learned with, or,
-        with `n_boot`, it was not learned by the closed form alone.
+        If there is no such metric, it does not lead back to genes, names of genes are not unique, `.obs` lacks the samples and labels
+        that it was learned with, or, with `n_boot`, it was not learned by the closed form alone.
 
     Examples
     --------
@@ -109,10 +110,11 @@ def rank_genes(
     check_writable(adata, copy=copy)
     keys = Keys(key)
     table = gene_table(adata, key)
+    check.check_unique_genes("adata", adata.var_names)
     entry = stored_entry(adata, key)
     params = dict(entry["params"])
     cohort = read_cohort(adata, params["sample_key"])
-    labels = read_labels(adata, cohort, params["label_key"], **label_params(params))
+    labels = read_labels(adata, cohort, params["label_key"], **label_params(params), warn=False)
     representation = read_representation(adata, params["use_rep"], params.get("layer"))
     way = way_to_genes(adata, representation)
     assert way is not None  # there are gene weights
@@ -126,7 +128,8 @@ def rank_genes(
     classes = labels.targets.codes
     of_classes = group_means(of_samples, classes, int(classes.max()) + 1)
     by_gene = _separation(of_samples, of_classes, spread, labels)
-    by_gene["separation"] = separation_shares(of_classes, np.asarray(to_features @ metric.linear_map.T))
+    apart = of_classes if labels.kind != "continuous" else _fitted_ends(of_samples, labels.values)
+    by_gene["separation"] = separation_shares(apart, np.asarray(to_features @ metric.linear_map.T))
     table = table.join(pd.DataFrame(by_gene, index=adata.var_names.copy()))
     stability = None
     if n_boot:
@@ -163,6 +166,13 @@ def _separation(
         length = np.linalg.norm(centred, axis=0) * np.linalg.norm(values)
         found["trend"] = np.divide(values @ centred, length, out=np.zeros_like(length), where=length > 0)
     return found
+
+
+def _fitted_ends(of_samples: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the ends of the line that fits the means of samples, (2, n_genes)."""
+    centred = values - values.mean()
+    slope = centred @ of_samples / (centred @ centred)
+    return np.outer([values.min(), values.max()], slope)
 
 
 def _by_class(

@@ -213,12 +213,16 @@ def _joint_cells(
         if "mod" not in params:
             msg = f"the metric in uns[{key!r}] was learned on one modality. Pass that one: mdata.mod[...]."
             raise ValueError(msg)
-        mod = list(params["mod"]) if mod is None else mod
+        learned = list(params["mod"])
+        if mod is not None and (isinstance(mod, str) or list(mod) != learned):
+            msg = f"mod={mod!r}, but the metric in uns[{key!r}] was learned on {learned!r}. Leave mod out, or fit a metric on these."
+            raise ValueError(msg)
+        mod = learned
         use_rep = params["use_rep"] if use_rep is None else use_rep
         sample_key = params["sample_key"] if sample_key is None else sample_key
     chosen = bool(params.get("intersect", False)) if intersect is None else intersect
     joint = read_joint(mdata, mod, use_rep, intersect=chosen)
-    columns = [sample_key, params.get("label_key")]
+    columns = [sample_key, *(params.get(name) for name in ("label_key", "batch_key", "group_key"))]
     cells = joint_cells(mdata, joint, columns, balanced=metric != "learned")
     if metric == "learned":
         entry = stored_entry(mdata, key)

@@ -19,6 +19,9 @@ def read_distances(sdata: AnnData, key: str) -> NDArray[np.float64]:
     if not np.isfinite(matrix).all() or (matrix < 0).any() or not np.allclose(matrix, matrix.T):
         msg = f"the distances of key={key!r} must be finite, not negative and symmetric. Recompute them with sg.tl.sample_distances."
         raise ValueError(msg)
+    if len(matrix) > 1 and not matrix.any():
+        msg = f"all distances of key={key!r} are zero: samples do not differ."
+        raise ValueError(msg)
     return matrix
 
 

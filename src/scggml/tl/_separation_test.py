@@ -120,6 +120,7 @@ def separation_test(
     cohort = read_cohort(adata, sample_key)
     labels = read_labels(adata, cohort, label_key, batch_key=batch_key)
     check.check_classes(labels.text, name=f"label_key={label_key!r}", minimum=_MIN_SAMPLES)
+    check.check_blocks_left(cohort.names, labels.targets.codes, labels.targets.blocks, name=f"batch_key={batch_key!r}")
     groups = sample_column(adata.obs, "group_key", group_key, cohort)
     batches = sample_column(adata.obs, "batch_key", batch_key, cohort)
 
