@@ -155,7 +155,15 @@ def test_every_verb_has_tests(part):
 @pytest.mark.parametrize("part", ["pp", "tl", "pl", "get", "datasets"])
 def test_every_public_file_is_exported(part):
     module = getattr(sg, part)
-    shared = {"_axes", "_download", "_gene_sets", "_sample_graph", "_simulation"}  # helpers of several verbs
+    shared = {
+        "_axes",
+        "_download",
+        "_explained_parts",
+        "_gene_sets",
+        "_known_distances",
+        "_sample_graph",
+        "_simulation",
+    }  # helpers of several verbs
     files = {path.stem for path in (ROOT / part).glob("_*.py")} - {"__init__"} - shared
     assert files == {f"_{name}" for name in module.__all__}
 

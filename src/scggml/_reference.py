@@ -277,7 +277,10 @@ def _match_genes(
         if share > 0.5:
             raise ValueError(f"{what}. More than half of the metric is missing: use data with these genes.")
         warnings.warn(
-            f"{what}. They are taken at the reference's mean: cells do not differ in them.", UserWarning, stacklevel=4
+            f"{what}. They are taken at the reference's mean: cells do not differ in them, and samples may lie further from all "
+            "of the reference than they are.",
+            UserWarning,
+            stacklevel=4,
         )
     return present, np.array([position[name] for name in names[present]], dtype=np.int64)
 

@@ -234,21 +234,6 @@ def check_blocks(codes: NDArray[np.integer], blocks: NDArray[np.integer] | None,
         raise ValueError(msg)
 
 
-def check_blocks_left(
-    names: NDArray[np.object_], codes: NDArray[np.integer], blocks: NDArray[np.integer] | None, *, name: str
-) -> None:
-    """Refuse blocks within which there is nothing to compare once some sample is left out."""
-    for i in range(len(codes) if blocks is not None else 0):
-        left = np.arange(len(codes)) != i
-        table = pd.DataFrame({"block": blocks, "code": codes})[left].drop_duplicates()
-        if not table["block"].duplicated().any():
-            msg = (
-                f"{name}: without sample {names[i]}, no block holds samples with different labels, so that no metric can be learned to "
-                "hold it out from. Leave it out, knowing that batches may be what is learned, or add samples."
-            )
-            raise ValueError(msg)
-
-
 def check_ordered(values: NDArray[np.float64], label_kind: str, *, name: str) -> None:
     """Refuse grades or numbers from which no order can be learned."""
     if not np.isfinite(values).all():

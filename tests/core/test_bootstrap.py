@@ -7,6 +7,7 @@ from scggml.core import (
     Measures,
     Targets,
     TrainingOptions,
+    all_triplets,
     bootstrap_metrics,
     feature_scale,
     solve_pairs,
@@ -90,4 +91,16 @@ def test_a_draw_is_the_closed_form_with_its_weights(measures):
 def test_classes_of_one_sample_cannot_be_drawn(monkeypatch):
     monkeypatch.setattr(module, "_MAX_DRAWS", 5)
     with pytest.raises(ValueError, match="too few to tell how stable"):
-        module._draw(Targets.of_classes(np.array([0, 1, 1])), square_pairs(3), np.random.default_rng(0))
+        module._draw(Targets.of_classes(np.array([0, 1, 2])), square_pairs(3), np.random.default_rng(0))
+
+
+def test_a_class_alone_in_its_block_does_not_stop_draws():
+    targets = Targets.of_classes(np.array([0, 0, 1, 1, 2, 2, 2]), np.array([0, 0, 0, 0, 1, 1, 1]))
+    pairs = all_triplets(targets).pairs
+    assert not (pairs > 3).any()
+    assert len(module._draw(targets, pairs, np.random.default_rng(0))) == 7
+
+
+def test_numbers_as_far_apart_as_one_another_can_be_drawn():
+    targets = Targets(np.arange(6.0), "continuous")
+    assert module._draw(targets, square_pairs(6), np.random.default_rng(0)).sum() == 6

@@ -111,6 +111,13 @@ def test_p_values_fall_with_the_value_and_do_not_depend_on_the_unit():
     assert upper_tail(np.ones(4), np.array([2.0])) < 1e-6  # no spread at all
 
 
+def test_copies_of_a_sample_are_at_distance_zero():
+    known = np.array([0.0, 1.0, 1.2, 0.9, 1.1, 0.0])
+    p = upper_tail(known, np.array([0.0, 1.0, 1e6]))
+    assert np.isfinite(p).all() and (np.diff(p) < 0).all()
+    assert upper_tail(np.zeros(4), np.array([0.0, 1.0])) == pytest.approx([0.5, 0.0])
+
+
 def test_smallest_of_several():
     np.testing.assert_allclose(smallest_of([np.array([0.01, 0.9]), np.array([0.5, 0.7])]), [0.02, 1.0])
     np.testing.assert_allclose(smallest_of([np.array([0.3])]), [0.3])

@@ -37,4 +37,7 @@ def test_shares_of_the_separation_sum_to_one_and_do_not_turn_with_the_components
         bumped[g] += step
         derivative = (total(bumped) - total(np.ones(6))) / step
         assert shares[g] == pytest.approx(derivative / 2 / total(np.ones(6)), abs=1e-4)
+    pairs = [means[a] - means[b] for a in range(3) for b in range(a)]
+    expected = sum(delta * (loadings @ (delta @ loadings)) for delta in pairs)
+    np.testing.assert_allclose(shares, expected / expected.sum())
     assert not separation_shares(np.zeros((2, 6)), loadings).any()

@@ -63,6 +63,14 @@ def test_numbers_are_like_when_they_are_close():
     np.testing.assert_allclose(within, close / close.sum())
 
 
+@pytest.mark.parametrize("n", [4, 5, 6, 7])
+def test_the_closest_are_like_where_none_is_closer_than_the_quartile(n):
+    pairs = square_pairs(n)
+    within, _ = Targets(np.arange(n) / 10, "continuous").pair_weights(pairs)
+    next_to = np.diff(pairs, axis=1).ravel() == 1
+    np.testing.assert_allclose(within, next_to / next_to.sum(), atol=1e-9)
+
+
 @pytest.mark.parametrize(
     "targets",
     [

@@ -396,3 +396,12 @@ def test_generators_and_jobs():
     assert isinstance(check_random_generator(None), np.random.Generator)
     for n_jobs in (None, -1, 1, np.int64(2)):
         check_jobs(n_jobs)
+
+
+def test_score_of_numbers_is_a_rank_correlation():
+    rng = np.random.default_rng(0)
+    values = np.linspace(0, 3, 16)
+    samples = [rng.normal(size=(20, 3)) + [3 * v, 0, 0] for v in values]
+    learner = GroundMetricLearner(label_kind="continuous").fit(samples[::2], values[::2])
+    assert learner.score(samples[1::2], values[1::2], n_neighbors=2) > 0.9
+    assert learner.score(samples[1::2], values[1::2], n_neighbors=8) == 0  # all the same: says nothing

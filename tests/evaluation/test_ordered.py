@@ -9,7 +9,7 @@ from sklearn.neighbors import KNeighborsRegressor
 
 from scggml import GroundMetricLearner
 from scggml.core import Measures, neighbor_means, pairwise_distances
-from scggml.evaluation import Samples, cross_validate, make_splits, named_methods, summary
+from scggml.evaluation import Samples, Split, cross_validate, make_splits, named_methods, summary
 from scggml.evaluation._intervals import mean_interval, rank_interval
 from scggml.evaluation._scores import value_scores
 
@@ -42,6 +42,7 @@ def test_neighbor_means_are_those_of_scikit_learn():
     model = KNeighborsRegressor(4, metric="precomputed").fit(np.zeros((12, 12)), values)
     np.testing.assert_allclose(neighbor_means(distances, values, n_neighbors=4), model.predict(distances))
     np.testing.assert_allclose(neighbor_means(distances, values, n_neighbors=50), values.mean())
+    assert len(np.unique(neighbor_means(distances, values, n_neighbors=12))) == 1  # in whatever order they are
 
 
 def test_predictions_are_those_of_neighbours_in_the_training_samples():
@@ -90,6 +91,72 @@ def test_the_batch_is_predicted_besides():
     row = summary(predictions, scores, classes=[]).set_index(["classifier", "score"]).loc[("batch", "accuracy")]
     assert row["value"] == pytest.approx((found["predicted"] == found["label"]).mean())
     assert row["ci_low"] < row["value"] < row["ci_high"]
+
+
+def test_batches_without_training_samples_are_left_out():
+    samples = ordered("ordinal")
+    samples.batches[5] = "alone"
+    splits, predictions, scores = evaluated(samples, ["euclidean"], cv="leave_one_out")
+    found = predictions[predictions["classifier"] == "batch"]
+    assert list(found["sample"]) == [name for name in samples.names if name != "s05"]
+    distances = pairwise_distances(samples.measures)[0]
+    for split, row in zip([s for s in splits if s.test[0] != 5], found.itertuples(), strict=True):
+        nearest = split.train[np.argsort(distances[split.test[0], split.train])[:5]]
+        votes = {b: int((samples.batches[nearest] == b).sum()) for b in ("a", "b", "alone")}
+        assert votes[row.predicted] == max(votes.values())
+    assert ("batch", "accuracy") in set(zip(scores["classifier"], scores["score"], strict=True))
+
+
+def test_batches_that_are_predicted_only():
+    samples = ordered("ordinal")
+    splits = [Split(0, 0, np.arange(4, 24), np.array([0, 2]))]  # both of batch a
+    known = named_methods(["euclidean"], samples=samples, stored={}, has_cell_types=False)
+    predictions, scores = cross_validate(samples, known, splits, rng=np.random.default_rng(1), n_jobs=1)
+    found = predictions[predictions["classifier"] == "batch"]
+    row = summary(predictions, scores, classes=[]).set_index(["classifier", "score"]).loc[("batch", "accuracy")]
+    assert row["value"] == pytest.approx((found["predicted"] == "a").mean())
+
+
+def test_rounding_is_no_gain():
+    samples = ordered()
+    _, predictions, scores = evaluated(samples, {"one": "euclidean", "other": "euclidean"})
+    is_other = predictions["method"] == "other"
+    predictions.loc[is_other, "predicted_value"] *= 1 + 1e-15
+    row = summary(predictions, scores, classes=[], baseline="one").set_index(["method", "classifier", "score"])
+    assert tuple(row.loc[("other", "neighbors", "mae"), ["gained", "lost"]]) == (0, 0)
+
+
+def test_the_interval_of_the_error_holds_it_with_groups_of_any_size():
+    samples = ordered()
+    _, predictions, scores = evaluated(samples, ["euclidean"])
+    chosen = predictions["classifier"] == "neighbors"
+    error = (predictions["value"] - predictions["predicted_value"]).abs()[chosen]
+    worst = error.sort_values().index[-12:]
+    predictions["group"] = predictions["sample"].where(~predictions.index.isin(worst), "all the worst")
+    row = summary(predictions, scores, classes=[]).set_index(["classifier", "score"]).loc[("neighbors", "mae")]
+    assert row["value"] == pytest.approx(error.mean())
+    assert row["ci_low"] + row["ci_high"] == pytest.approx(2 * row["value"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "blocks", "text"),
+    [
+        ("ordinal", [0, 0, 1, 2, 3], None, "no grade of y has 2 samples.*, or fewer grades. Pass other folds"),
+        ("continuous", [0, 0, 0, 0, 7], None, "fold 4 \\(s4\\): y has only the value 0"),
+        ("continuous", [0, 1, 2, 3, 4], list("aabcd"), "batches has no block that holds samples with different labels"),
+    ],
+)
+def test_folds_that_nothing_can_be_learned_from_are_told_before_any_work(kind, values, blocks, text, monkeypatch):
+    rng = np.random.default_rng(0)
+    samples = Samples(
+        Measures.from_arrays([rng.normal(size=(5, 2)) for _ in values]), np.array([f"s{i}" for i in range(5)], dtype=object),
+        np.array(list(map(str, values)), dtype=object), kind=kind, values=np.array(values, dtype=float),
+        blocks=None if blocks is None else np.array(blocks, dtype=object),
+    )  # fmt: skip
+    evaluated(samples, ["euclidean"], cv="leave_one_out")
+    monkeypatch.setattr(GroundMetricLearner, "fit", lambda *_: pytest.fail("work was done"))
+    with pytest.raises(ValueError, match=rf"methods\['ggml'\] cannot be learned without .*{text}"):
+        evaluated(samples, ["ggml"], cv="leave_one_out")
 
 
 def test_a_learner_of_classes_takes_grades_but_not_numbers():

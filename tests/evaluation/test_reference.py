@@ -37,14 +37,16 @@ def splits_of(*parts):
 SPLITS = splits_of([0], [1, 4], [2, 3, 8], [5, 6, 7])
 
 
-def by_hand(genes, codes, n_comps, refit):
+def by_hand(genes, codes, n_comps, refit, scaled=False):
     """Scores, mean distances to the nearest and shifts, sample by sample."""
     scores, near, outside = np.empty((N_SAMPLES, 2)), np.empty(N_SAMPLES), np.empty(N_SAMPLES)
     for split in SPLITS:
         seen = np.isin(codes, split.train) if refit else np.ones(len(codes), dtype=bool)
-        mean = genes[seen].mean(axis=0)
-        loadings = np.linalg.svd(genes[seen] - mean, full_matrices=False)[2][:n_comps].T
-        z = (genes - mean) @ loadings
+        unit = genes[seen].std(axis=0, ddof=1) if scaled else np.ones(10)
+        x = genes / unit
+        mean = x[seen].mean(axis=0)
+        loadings = np.linalg.svd(x[seen] - mean, full_matrices=False)[2][:n_comps].T
+        z = (x - mean) @ loadings
         clouds = [z[codes == i] for i in range(N_SAMPLES)]
         learner = GroundMetricLearner(scale="global", rng=0).fit([clouds[i] for i in split.train], CLASSES[split.train])
         w = learner.components_
@@ -57,7 +59,7 @@ def by_hand(genes, codes, n_comps, refit):
                 means.append(mean_of_first(d[CLASSES[split.train] == c], k))
             scores[i] = -np.array(means) / np.mean(means)
             near[i] = mean_of_first(d, max(4 * (len(split.train) + 1) / (N_SAMPLES + 1) - 1, 1))
-            space = GeneSpace(loadings, np.ones(10), -mean @ loadings, mean)
+            space = GeneSpace(loadings, unit, -mean @ loadings, mean * unit)
             outside[i] = space.shifts_outside(genes[codes == i], np.zeros((codes == i).sum(), dtype=int), 1)[0]
     return scores, near, outside
 
@@ -68,10 +70,13 @@ def mean_of_first(d, k):
 
 
 @pytest.mark.parametrize("kind", [np.asarray, sp.csr_array])
-def test_components_and_metric_are_learned_without_the_held_out(genes, codes, kind):
-    cells = ReferenceCells(genes[:, :4], codes, CLASSES, CLASSES, None, kind(genes), np.ones(10))
+@pytest.mark.parametrize("scaled", [False, True])
+def test_components_and_metric_are_learned_without_the_held_out(genes, codes, kind, scaled):
+    genes = genes * np.arange(1, 11)
+    genes[:12, 9] *= 20  # what one sample alone has too much of
+    cells = ReferenceCells(genes[:, :4], codes, CLASSES, CLASSES, None, kind(genes), scaled)
     found = hold_out_each(cells, SPLITS, GroundMetricLearner(scale="global", rng=0), rng=np.random.default_rng(0))
-    scores, near, outside = by_hand(genes, codes, 4, refit=True)
+    scores, near, outside = by_hand(genes, codes, 4, refit=True, scaled=scaled)
     np.testing.assert_allclose(found.scores, scores, rtol=1e-6)
     np.testing.assert_allclose(found.distances, near, rtol=1e-6)
     np.testing.assert_allclose(found.outside, outside, rtol=1e-6)

@@ -60,3 +60,8 @@ def test_variation_of_information():
     assert variation_of_information(a, 1 - a) == 0
     c = np.array([0, 1, 2, 3])
     assert variation_of_information(a, c) <= variation_of_information(a, b) + variation_of_information(b, c)
+
+
+def test_predictions_of_classes_that_are_not_there():
+    found = label_scores(np.array([0, 0, 1, 1]), np.array([0, 2, 1, 1]), None)  # a warning would be an error
+    assert found["balanced_accuracy"] == pytest.approx((1 / 2 + 1) / 2)

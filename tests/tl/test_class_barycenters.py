@@ -175,3 +175,15 @@ def test_a_label_called_weight(fitted):
         sg.tl.class_barycenters(fitted, label_key="weight")
     with pytest.raises(TypeError, match="adata must be an AnnData, found NoneType"):
         sg.tl.class_barycenters(None)
+
+
+def test_types_with_a_slash_can_be_written(fitted, tmp_path, assert_same_anndata):
+    fitted.obs["cell_type"] = fitted.obs["cell_type"].cat.rename_categories({"T": "T/NK"})
+    points = sg.tl.class_barycenters(fitted, n_points=5, cell_type_key="cell_type", rng=0)
+    assert points.obsm["cell_types"].columns.tolist() == ["B", "T_NK"]
+    assert points.obs["cell_type"].cat.categories.tolist() == ["B", "T/NK"]
+    points.write_h5ad(tmp_path / "points.h5ad")
+    assert_same_anndata(ad.read_h5ad(tmp_path / "points.h5ad"), points)
+    fitted.obs["cell_type"] = np.where(fitted.obs["cell_type"] == "B", "T_NK", "T/NK")
+    with pytest.raises(ValueError, match="has types that differ in '/' and '_' only: T/NK, T_NK"):
+        sg.tl.class_barycenters(fitted, n_points=5, cell_type_key="cell_type")

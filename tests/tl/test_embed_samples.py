@@ -159,3 +159,11 @@ def test_cells_instead_of_samples(fitted):
         sg.tl.embed_samples(fitted)
     with pytest.raises(TypeError, match="sdata must be an AnnData, found ndarray"):
         sg.tl.embed_samples(np.eye(5))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_samples_that_do_not_differ(method):
+    sdata = samples_at(np.zeros((6, 1)))
+    with pytest.raises(ValueError, match="all distances of key='ggml' are zero: samples do not differ"):
+        sg.tl.embed_samples(sdata, method)
+    assert not sdata.obsm

@@ -167,3 +167,11 @@ def test_no_anndata(fitted, sdata):
         sg.tl.explain_distances(fitted, sdata.obs)
     with pytest.raises(TypeError, match="adata must be an AnnData, found DataFrame"):
         sg.tl.explain_distances(fitted.obs, sdata)
+
+
+def test_whole_numbers_that_a_metric_was_learned_from_are_no_classes(cohort):
+    cohort.obs["age"] = cohort.obs["age"].astype(int)
+    sg.tl.fit_metric(cohort, "sample", "age", label_kind="continuous", rng=0)
+    sdata = sg.tl.sample_distances(cohort)
+    with pytest.raises(ValueError, match="label_key='age' holds 8 different numbers for 8 samples, not classes"):
+        sg.tl.explain_distances(cohort, sdata)

@@ -231,3 +231,11 @@ def test_features_in_a_file(cohort, use_rep, tmp_path, assert_same_anndata):
     np.testing.assert_allclose(other["points"], one["points"], atol=1e-12)
     np.testing.assert_allclose(other["calibration"]["sharpness"], one["calibration"]["sharpness"], rtol=1e-6)
     backed.file.close()
+
+
+def test_distances_that_held_out_ones_do_not_compare_with(fitted):
+    sdata = sg.tl.sample_distances(fitted, solver="sinkhorn", sinkhorn_reg=0.3)
+    with pytest.raises(
+        ValueError, match=r"learned with solver exact, .* computed with sinkhorn \(epsilon .* calibrate=False"
+    ):
+        sg.tl.make_reference(fitted, sdata)

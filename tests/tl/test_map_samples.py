@@ -210,3 +210,31 @@ def test_a_reference_that_was_changed(new, reference, kind):
         changed.obs_names = ["x", *changed.obs_names[1:]]
     with pytest.raises(ValueError, match="samples were dropped, moved or renamed after it was made"):
         sg.tl.map_samples(new, changed)
+
+
+def test_numbers_stay_numbers(new, cohort):
+    sg.tl.fit_metric(cohort, "sample", "age", label_kind="continuous", rng=0)
+    reference = sg.tl.make_reference(cohort, sg.tl.sample_distances(cohort), calibrate=False)
+    del new.obs["age"]
+    ages = sg.tl.map_samples(new, reference).obs["age"]
+    assert ages.dtype == np.float64 and ages.isna().tolist() == [False] * 8 + [True] * 3
+    sg.tl.project(new, reference)
+    assert new.uns["ggml"]["params"]["label_kind"] == "continuous"
+
+
+def test_a_column_called_is_reference(new, fitted):
+    fitted.obs["is_reference"] = new.obs["is_reference"] = True
+    reference = sg.tl.make_reference(fitted, sg.tl.sample_distances(fitted), calibrate=False)
+    mapped = sg.tl.map_samples(new, reference)
+    assert mapped.obs["is_reference"].tolist() == [True] * 8 + [False] * 3
+
+
+def test_distances_by_another_solver_than_that_of_the_metric(new, fitted):
+    sdata = sg.tl.sample_distances(fitted, solver="sinkhorn_divergence", sinkhorn_reg=0.3)
+    reference = sg.tl.make_reference(fitted, sdata, calibrate=False)
+    mapped = sg.tl.map_samples(new, reference)
+    sg.tl.project(new, reference)
+    union = ad.concat([fitted, new])
+    union.uns["ggml"] = new.uns["ggml"]
+    whole = sg.tl.sample_distances(union)[mapped.obs_names]
+    np.testing.assert_allclose(mapped.obsp["ggml_distances"], whole.obsp["ggml_distances"], atol=1e-6)

@@ -160,6 +160,61 @@ def test_bad_arguments(mdata, arguments, error, text):
     assert "ggml" not in mdata.uns and "X_ggml" not in mdata.obsm
 
 
+def with_own_fit(mdata):
+    rna = mdata.mod["rna"]
+    rna.obs[["sample", "label"]] = mdata.obs[["sample", "label"]]
+    sg.tl.fit_metric(rna, "sample", "label", rng=0)
+    return rna
+
+
+def test_metrics_of_single_modalities_are_left_alone(mdata):
+    rna = with_own_fit(mdata)
+    own = rna.varm["ggml"].copy()
+    with pytest.raises(
+        ValueError, match=r"modalities rna have a metric of their own in uns\['ggml'\].*another key_added"
+    ):
+        sg.tl.fit_metric(mdata, "sample", "label", rng=0)
+    assert "ggml" not in mdata.uns and "X_ggml" not in mdata.obsm
+    sg.tl.fit_metric(mdata, "sample", "label", mod=["prot"], rng=0)
+    np.testing.assert_array_equal(rna.varm["ggml"], own)
+    assert list(sg.get.gene_weights(mdata).index) == list(
+        sg.get.gene_weights(mdata).index[sg.get.gene_weights(mdata)["modality"] == "prot"]
+    )
+    sg.tl.fit_metric(mdata, "sample", "label", key_added="joint", rng=0)
+    assert set(sg.get.gene_weights(mdata, key="joint")["modality"]) == {"rna", "prot"}
+
+
+def test_cells_in_another_order_in_a_modality(mdata):
+    order = np.random.default_rng(0).permutation(mdata.n_obs)
+    other = md.MuData({"rna": mdata.mod["rna"].copy(), "prot": mdata.mod["prot"][order].copy()})
+    other.obs[["sample", "label"]] = mdata.obs[["sample", "label"]].loc[other.obs_names]
+    for each in (mdata, other):
+        sg.tl.fit_metric(each, "sample", "label", rng=0)
+    places = pd.DataFrame(other.obsm["X_ggml"], index=other.obs_names).loc[mdata.obs_names]
+    np.testing.assert_allclose(places, mdata.obsm["X_ggml"], atol=1e-9)
+
+
+def test_other_modalities_than_those_learned_on(mdata):
+    sg.tl.fit_metric(mdata, "sample", "label", rng=0)
+    with pytest.raises(
+        ValueError, match=r"mod=\['rna'\], but the metric in uns\['ggml'\] was learned on \['rna', 'prot'\]"
+    ):
+        sg.tl.sample_distances(mdata, mod=["rna"])
+
+
+def test_ordered_labels_and_batches_in_the_columns_of_a_modality(mdata, tmp_path):
+    number = mdata.obs["sample"].astype(str).str[1:].astype(int).to_numpy()
+    mdata.mod["rna"].obs["batch"] = np.where(number // 2 % 2, "x", "y")
+    mdata.obs["years"] = number % 5 + 0.5
+    sg.tl.fit_metric(mdata, "sample", "years", label_kind="continuous", batch_key="batch", rng=0)
+    assert mdata.uns["ggml"]["params"]["batch_key"] == "batch" and len(mdata.uns["ggml"]["classes"]) == 0
+    distances = sg.tl.sample_distances(mdata)
+    assert {"batch", "years"} <= set(distances.obs)
+    mdata.write(tmp_path / "cells.h5mu")
+    back = sg.tl.sample_distances(md.read(tmp_path / "cells.h5mu"))
+    np.testing.assert_array_equal(back.obsp["ggml_distances"], distances.obsp["ggml_distances"])
+
+
 def test_disjoint_cells(mdata):
     mdata.mod["prot"].obs_names = [f"x{i}" for i in range(mdata.mod["prot"].n_obs)]
     apart = md.MuData({m: mdata.mod[m].copy() for m in ("rna", "prot")})
@@ -190,3 +245,21 @@ def test_samples_that_were_taken_out(mdata):
     assert "s3" in part.obs["sample"].cat.categories
     sg.tl.fit_metric(part, "sample", "label", rng=0)
     assert "s3" not in sg.tl.sample_distances(part).obs_names
+
+
+def test_verbs_for_one_representation_refuse_a_joint_metric(mdata):
+    sg.tl.fit_metric(mdata, "sample", "label", rng=0)
+    sdata = sg.tl.sample_distances(mdata)
+    rna = mdata.mod["rna"].copy()
+    rna.obs = mdata.obs.copy()
+    rna.uns["ggml"] = mdata.uns["ggml"]
+    for verb in (
+        lambda: sg.tl.make_reference(rna, sdata),
+        lambda: sg.tl.class_barycenters(rna),
+        lambda: sg.tl.explain_distances(rna, sdata),
+    ):
+        with pytest.raises(ValueError, match=r"several modalities \(rna, prot\)"):
+            verb()
+    fixed = sg.tl.sample_distances(mdata, "sample", metric="euclidean")
+    with pytest.raises(ValueError, match="those of several modalities, which are not told apart"):
+        sg.tl.explain_distances(rna, fixed, label_key="label")

@@ -159,3 +159,9 @@ def test_bad_samples(curve):
     curve.obsp["ggml_distances"][0, 1] = np.nan
     with pytest.raises(ValueError, match="must be finite"):
         sg.tl.order_samples(curve, "s4")
+
+
+def test_samples_that_do_not_differ(curve):
+    curve.obsp["ggml_distances"][:] = 0
+    with pytest.raises(ValueError, match="all distances of key='ggml' are zero: samples do not differ"):
+        sg.tl.order_samples(curve, "s3")

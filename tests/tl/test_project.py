@@ -219,3 +219,9 @@ def test_genes_without_loadings_are_not_needed(cohort):
     new = cohort[:, kept].copy()
     sg.tl.project(new, reference)
     np.testing.assert_allclose(new.obsm["X_ggml"], cohort.obsm["X_ggml"], atol=1e-5)
+
+
+def test_what_an_earlier_metric_left_is_gone(fitted, reference):
+    sg.tl.rank_genes(fitted, rng=0)
+    sg.tl.project(fitted, reference)
+    assert "ggml" not in fitted.varm and "ggml_rank_genes" not in fitted.uns

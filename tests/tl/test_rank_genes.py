@@ -191,6 +191,35 @@ def test_trend_with_ordered_labels(fitted_x, kind):
     assert table["separation"].sum() == pytest.approx(1)
 
 
+def test_separation_along_numbers(fitted_x):
+    fitted_x.obs["years"] = fitted_x.obs["sample"].astype(str).str[1:].astype(int) ** 1.5
+    sg.tl.fit_metric(fitted_x, "sample", "years", label_kind="continuous", use_rep="X")
+    sg.tl.rank_genes(fitted_x)
+    by_sample, _ = class_means(fitted_x)
+    years = by_sample.index.astype(str).str[1:].astype(int).to_numpy() ** 1.5
+    slope = np.polyfit(years, by_sample.to_numpy(), 1)[0]
+    entry = fitted_x.uns["ggml"]
+    a = entry["components"] / entry["scale"]
+    expected = pd.Series(slope * (a.T @ (a @ slope)), index=fitted_x.var_names)
+    table = fitted_x.uns["ggml_rank_genes"]
+    np.testing.assert_allclose(table["separation"], (expected / expected.sum())[table.index], atol=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore:Variable names are not unique")
+def test_genes_with_the_same_name(fitted_x, assert_same_anndata):
+    fitted_x.var_names = ["twice", "twice", *fitted_x.var_names[2:]]
+    before = fitted_x.copy()
+    with pytest.raises(ValueError, match=r"adata\.var_names are not unique, found several of twice\. Call"):
+        sg.tl.rank_genes(fitted_x)
+    assert_same_anndata(fitted_x, before)
+
+
+def test_metrics_of_before_there_were_kinds_of_labels(fitted_x):
+    del fitted_x.uns["ggml"]["params"]["label_kind"]
+    sg.tl.rank_genes(fitted_x)
+    assert "highest" in fitted_x.uns["ggml_rank_genes"]
+
+
 def test_labels_that_are_gone(fitted_x, assert_same_anndata):
     del fitted_x.obs["label"]
     before = fitted_x.copy()

@@ -19,12 +19,14 @@ _MAX_SHARPNESS = 1e6
 _LEAST = 1e-3  # of the largest known value: keeps logarithms of copies of a sample, at distance zero, finite
 
 
-def relative_class_scores(distances: NDArray[np.float64], codes: NDArray[np.integer]) -> NDArray[np.float64]:
+def relative_class_scores(
+    distances: NDArray[np.float64], codes: NDArray[np.integer], *, n_neighbors: int = N_NEIGHBORS
+) -> NDArray[np.float64]:
     """Return minus the mean distance to the nearest samples of each class over its mean of all classes, (n_new, n_classes).
 
     The rule is "class_mean" of `class_scores`; the unit of distance, which differs between metrics, cancels.
     """
-    scores = class_scores(distances, codes, rule="class_mean", n_neighbors=N_NEIGHBORS)
+    scores = class_scores(distances, codes, rule="class_mean", n_neighbors=n_neighbors)
     return scores / np.maximum(-scores.mean(axis=1, keepdims=True), np.finfo(float).tiny)
 
 

@@ -57,7 +57,10 @@ class GeneSpace:
         return cls(model.components_.T, unit, -mean @ model.components_.T, mean * unit)
 
     def restricted(self, present: NDArray[np.bool_]) -> GeneSpace:
-        """Return the space for cells of which only these genes are known, (n_genes,); the others are taken at their mean."""
+        """Return the space for cells of which only these genes are known, (n_genes,); the others are taken at their mean.
+
+        They say nothing of what lies outside: that is what the genes that are there differ in from all points of the space.
+        """
         if present.all():
             return self
         weights = self.loadings / self.unit[:, None]

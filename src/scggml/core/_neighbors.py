@@ -61,7 +61,9 @@ def neighbor_means(
         Number of neighbours, at most all.
     """
     nearest = np.argsort(distances, axis=1, kind="stable")[:, :n_neighbors]
-    return np.asarray(values[nearest].mean(axis=1))
+    return np.asarray(
+        np.sort(values[nearest], axis=1).mean(axis=1)
+    )  # the same neighbours have the same mean, to the last bit
 
 
 def class_neighbors(counts: NDArray[np.integer], n_neighbors: int) -> NDArray[np.float64]:

@@ -13,7 +13,14 @@ from ._explanation_tables import BETWEEN_TYPES, explanation_tables, gene_contrib
 from ._intervals import auc_interval, label_intervals, sign_test
 from ._methods import METHODS, check_distances, named_methods
 from ._permutations import Exchange
-from ._reference import HeldOutSamples, ReferenceCells, distance_unit, hold_out_each, probabilities_without_own
+from ._reference import (
+    HeldOutSamples,
+    ReferenceCells,
+    calibration,
+    distance_unit,
+    hold_out_each,
+    probabilities_without_own,
+)
 from ._samples import Samples
 from ._scores import LABEL_SCORES, cluster_scores, label_scores, variation_of_information
 from ._separation import PermutationTest, learned_margin, mean_margin, permutation_tests, pseudo_f
@@ -34,6 +41,7 @@ __all__ = [
     "Split",
     "Tuned",
     "auc_interval",
+    "calibration",
     "candidate_settings",
     "check_distances",
     "check_same_distances",

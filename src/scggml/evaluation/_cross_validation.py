@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from scggml.core import class_scores, neighbor_means
+from scggml.core import class_scores, neighbor_means, relative_class_scores
 
 from ._intervals import auc_interval, label_intervals, mean_interval, rank_interval, sign_test
 from ._methods import Called, Learned
@@ -200,10 +200,10 @@ def _classified(held: Held, codes: NDArray[np.int64]) -> Iterator[tuple[str, NDA
         yield "logistic", held.class_scores
     if held.to_train is not None:
         for rule, n_neighbors in CLASSIFIERS.items():
-            fits = class_scores(held.to_train, codes, rule=rule, n_neighbors=n_neighbors)  # type: ignore[arg-type]
             if rule == "class_mean":  # free of the unit of distance, which differs between splits
-                fits = fits / np.maximum(-fits.mean(axis=1, keepdims=True), np.finfo(float).tiny)
-            yield rule, fits
+                yield rule, relative_class_scores(held.to_train, codes, n_neighbors=n_neighbors)
+            else:
+                yield rule, class_scores(held.to_train, codes, rule=rule, n_neighbors=n_neighbors)  # type: ignore[arg-type]
 
 
 def _evaluated(held: Held, samples: Samples, split: Split) -> Iterator[tuple[pd.DataFrame, dict[str, float]]]:
@@ -235,10 +235,10 @@ def _evaluated(held: Held, samples: Samples, split: Split) -> Iterator[tuple[pd.
         can_be_told = np.isin(samples.batches[split.test], names)
         if can_be_told.any():
             fits = class_scores(held.to_train, batches, rule="knn", n_neighbors=CLASSIFIERS["knn"])[can_be_told]
-            truth, predicted = samples.batches[split.test][can_be_told], fits.argmax(axis=1)
-            table = {"classifier": BATCHES, **about, "label": samples.batches[split.test], "predicted": ""}
-            told = pd.DataFrame(table)[can_be_told].assign(predicted=names[predicted])
-            yield told, label_scores(np.searchsorted(names, truth), predicted, None)
+            found, predicted = samples.batches[split.test], fits.argmax(axis=1)
+            told = pd.DataFrame({"classifier": BATCHES, **about, "label": found})[can_be_told]
+            in_training = np.searchsorted(names, found[can_be_told])
+            yield told.assign(predicted=names[predicted]), label_scores(in_training, predicted, None)
 
 
 def _regressed(held: Held, values: NDArray[np.float64]) -> Iterator[tuple[str, NDArray[np.float64]]]:

@@ -107,8 +107,8 @@ class Learned:
             except ValueError as error:
                 held = check.listed(samples.names[split.test])
                 msg = (
-                    f"methods[{self.name!r}] cannot be learned without the samples of fold {split.fold} ({held}): {error} "
-                    "Pass other folds as cv, or methods without it."
+                    f"methods[{self.name!r}] cannot be learned without the samples of fold {split.fold} ({held}): "
+                    f"{str(error).removesuffix('.')}. Pass other folds as cv, or methods without it."
                 )
                 raise ValueError(msg) from error
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from sklearn.base import clone
 from tqdm.auto import tqdm
 
@@ -16,7 +17,9 @@ from scggml.core import (
     fit_sharpness,
     nearest_distances,
     pairwise_distances,
+    probability_scores,
     relative_class_scores,
+    weighted_moments,
 )
 
 if TYPE_CHECKING:
@@ -52,8 +55,8 @@ class ReferenceCells:
     genes
         Values of the genes that the features are principal components of, (n_cells, n_genes); None where they are not, and the
         features cannot be computed anew.
-    unit
-        What each gene is divided by, (n_genes,).
+    scaled
+        Whether each gene is divided by its standard deviation before the components are computed.
     sketch
         Points that stand in for the cells.
     """
@@ -64,16 +67,15 @@ class ReferenceCells:
     labels: NDArray[Any]
     blocks: NDArray[np.object_] | None = None
     genes: Points | None = None
-    unit: NDArray[np.float64] | None = None
+    scaled: bool = False
     sketch: Sketch | None = None
 
     def without(self, split: Split) -> tuple[Measures, NDArray[np.float64] | None]:
         """Return all samples in features that were computed without the held-out ones; and how far outside of them these lie."""
         points, outside = self.points, None
         if self.genes is not None:
-            assert self.unit is not None
-            cells = np.flatnonzero(np.isin(self.codes, split.train))
-            space = GeneSpace.fit(self.genes[cells], self.unit, self.points.shape[1])
+            genes = self.genes[np.flatnonzero(np.isin(self.codes, split.train))]
+            space = GeneSpace.fit(genes, _unit(genes, scaled=self.scaled), self.points.shape[1])
             points = space.project(self.genes)
             held = np.flatnonzero(np.isin(self.codes, split.test))
             position = np.empty(len(self.classes), dtype=np.int64)
@@ -82,6 +84,15 @@ class ReferenceCells:
         if self.sketch is not None:
             return self.sketch.measures(points), outside
         return Measures.from_codes(points, self.codes, len(self.classes)), outside
+
+
+def _unit(genes: Points, *, scaled: bool) -> NDArray[np.float64]:
+    """Return what each gene is divided by, (n_genes,): as scanpy.pp.scale, or one."""
+    n_cells, n_genes = genes.shape
+    if not scaled:
+        return np.ones(n_genes)
+    variance = weighted_moments(genes, np.full(n_cells, 1 / n_cells))[1] * n_cells / (n_cells - 1)
+    return np.sqrt(np.where(variance > 0, variance, 1.0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,3 +179,41 @@ def probabilities_without_own(scores: NDArray[np.float64], codes: NDArray[np.int
         others = np.arange(n) != i
         parts.append(class_probabilities(scores[[i]], fit_sharpness(scores[others], codes[others])))
     return np.concatenate(parts)
+
+
+def calibration(
+    held: HeldOutSamples,
+    codes: NDArray[np.int64],
+    labels: NDArray[np.object_],
+    classes: NDArray[np.object_],
+    *,
+    samples: NDArray[np.object_],
+    order: NDArray[np.int64],
+) -> dict[str, Any]:
+    """Return the classes, the sharpness of their probabilities, a table of the held-out samples and its scores.
+
+    Parameters
+    ----------
+    held
+        What is known of each sample from a reference without it.
+    codes, labels, samples
+        Class of each sample, as position in `classes` and as text, and its name, (n_samples,).
+    classes
+        Names of the classes, (n_classes,).
+    order
+        Samples in the order of the table, (n_samples,).
+    """
+    probabilities, best = probabilities_without_own(held.scores, codes), held.scores.argmax(axis=1)
+    columns = {
+        "label": labels,
+        "predicted": classes[best],
+        **{f"probability_{c}": probabilities[:, c] for c in range(len(classes))},
+        "distance": held.distances,
+        **({} if held.outside is None else {"outside": held.outside}),
+    }
+    return {
+        "classes": classes,
+        "sharpness": fit_sharpness(held.scores, codes),
+        "held_out": pd.DataFrame(columns, index=pd.Index(samples, dtype=object)).iloc[order],
+        "scores": probability_scores(probabilities, codes, best),
+    }

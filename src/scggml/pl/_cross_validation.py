@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
 
+_LOWER_IS_BETTER = ("mae", "variation_of_information")
+
 
 def cross_validation(
     adata: AnnData,
@@ -79,7 +81,7 @@ def cross_validation(
     # one row per method: with the classifier asked for, else the first that it has
     table = table.assign(asked=table["classifier"] == classifier)
     table = table.sort_values("asked", ascending=False, kind="stable").drop_duplicates("method")
-    table = table.sort_values("value", kind="stable").reset_index(drop=True)
+    table = table.sort_values("value", ascending=score not in _LOWER_IS_BETTER, kind="stable").reset_index(drop=True)
 
     ax = new_axes(ax, 5.6, 1.1 + 0.42 * len(table))
     for y, (_, row) in enumerate(table.iterrows()):
@@ -100,9 +102,10 @@ def cross_validation(
         ax.axvline(chance, color="0.6", linewidth=1, linestyle=":", zorder=0)
     if (table["value"] <= 1).all():
         ax.set_xlim(right=1.03)
-    ax.set_xlabel(f"{score.replace('_', ' ')} of held-out samples")
+    what = "mean absolute error" if score == "mae" else score.replace("_", " ")
+    ax.set_xlabel(f"{what} of {'the batch of ' if classifier == 'batch' else ''}held-out samples")
     ax.spines[["top", "right"]].set_visible(False)
-    if baseline is not None:
+    if np.isfinite(table["gained"]).any():
         ax.annotate(
             f"samples gained\nand lost against\n{baseline}",
             (1.02, 1.0),

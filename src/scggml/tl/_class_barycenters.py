@@ -166,7 +166,7 @@ def class_barycenters(
         types, codes = cell_types
         members = sp.csr_array((np.ones(len(codes)), (np.arange(len(codes)), codes)), shape=(len(codes), len(types)))
         composition = share_means(of_cells, members)
-        obs[cell_type_key] = pd.Categorical.from_codes(composition.argmax(axis=1), categories=types)
+        obs[cell_type_key] = pd.Categorical(np.array(types, dtype=object)[composition.argmax(axis=1)], categories=types)
         obsm[CELL_TYPES] = pd.DataFrame(composition, index=obs.index, columns=columns)
     for column in obs.columns.intersection(adata.obs.columns):
         if column != POINT_WEIGHT and adata.obs[column].dtype == "category":

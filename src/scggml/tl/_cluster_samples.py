@@ -99,9 +99,9 @@ def cluster_samples(
     order = np.lexsort((first, -sizes))
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
-    names = [str(i) for i in range(len(order))]
+    names = np.array([str(i) for i in range(len(order))], dtype=object)
     sdata = writable(sdata, copy=copy)
-    sdata.obs[name] = pd.Categorical.from_codes(rank[codes].tolist(), categories=names)
+    sdata.obs[name] = pd.Categorical(names[rank[codes]], categories=names)
     sdata.uns[name] = {
         "params": stored_params(n_clusters=n_clusters, linkage=linkage, key=key),
         "silhouette": silhouette,

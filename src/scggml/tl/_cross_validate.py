@@ -82,7 +82,8 @@ def cross_validate(
     n_repeats
         Repetitions with other folds.
     group_key
-        Column of `.obs`: samples of one group, such as a donor, are held out together.
+        Column of `.obs`: samples of one group, such as a donor, are held out together. In a paired design, pass it as `batch_key`
+        too for metrics as with the `group_key` of :func:`scggml.tl.fit_metric`.
     batch_key
         Column of `.obs` with batches of samples. Metrics are learned as with the `batch_key` of :func:`scggml.tl.fit_metric`, and
         rows with `classifier` `"batch"` say how well the batch of a held-out sample is told by the majority of its 5 nearest

@@ -126,6 +126,7 @@ def enrich_genes(
     if not adata.var_names.is_unique:
         msg = "the names of the genes of adata are not unique: call adata.var_names_make_unique() first"
         raise ValueError(msg)
+    _decoupler()
     stored_entry_of_one(adata, key)
     table = gene_table(adata, key)
     check_writable(adata, copy=copy)

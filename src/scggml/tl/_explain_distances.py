@@ -13,22 +13,19 @@ import pandas as pd
 from scggml import _validation as check
 from scggml._cohort import read_cohort, read_representation, read_sketch
 from scggml._joint import JOINT
-from scggml._keys import PCA, Keys
+from scggml._keys import Keys
 from scggml._stored import check_writable, select_features, stored_entry, stored_metric, stored_params, writable
 from scggml.get import distances as get_distances
 
-from ._fit_metric import way_to_genes
+from ._explained_parts import in_order, read_cell_types, read_features
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
-    from numpy.typing import NDArray
 
-    from scggml._cohort import Cohort, Representation
-    from scggml.core import Features, Sketch
+    from scggml._cohort import Representation
 
-ALL_CELLS = "all"  # the one type where there are none
 _MAX_REMAINDER = 1e-3  # share of a distance that genes may leave over without a warning
 
 
@@ -191,8 +188,8 @@ def explain_distances(
     representation = read_representation(adata, params["use_rep"], params.get("layer"))
     sketch_key = params.get("sketch_key")
     sketch = None if sketch_key is None else read_sketch(adata, sketch_key, params["sample_key"], cohort)
-    types, codes = _cell_types(adata, cell_type_key, cohort, sketch, sketch_key)
-    names, features = _features(adata, representation, entry, key, cohort, sketch) if genes else (None, None)
+    types, codes = read_cell_types(adata, cell_type_key, cohort, sketch, sketch_key)
+    names, features = read_features(adata, representation, entry, key, cohort, sketch) if genes else (None, None)
 
     if entry is not None:
         points = stored_metric(entry).project(select_features(representation, entry, key))
@@ -285,82 +282,7 @@ def _labels(sdata: AnnData, label_key: str | None, *, numbers: bool) -> tuple[pd
             f"classes, sdata.obs['class'] = pandas.cut(sdata.obs[{label_key!r}], 3).astype(str), and pass label_key='class'."
         )
         raise ValueError(msg)
-    return text, _in_order(column, set(text))
-
-
-def _in_order(column: pd.Series, present: set[str]) -> list[str]:
-    """Return the values that are present, in the order of the categories or of text."""
-    ordered = column.cat.categories.astype(str) if isinstance(column.dtype, pd.CategoricalDtype) else sorted(present)
-    return [str(name) for name in ordered if name in present]
-
-
-def _cell_types(
-    adata: AnnData, cell_type_key: str | None, cohort: Cohort, sketch: Sketch | None, sketch_key: str | None
-) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
-    """Return the names of the types, and the type of each point of the measures, (n_points,)."""
-    from scggml.evaluation import BETWEEN_TYPES
-
-    if cell_type_key is None:
-        n_points = adata.n_obs if sketch is None else int(sketch.offsets[-1])
-        return np.array([ALL_CELLS], dtype=object), np.zeros(n_points, dtype=np.int64)
-    column = check.check_column("cell_type_key", cell_type_key, adata.obs)
-    text = check.as_names("cell_type_key", cell_type_key, column)
-    present = set(text)
-    types = _in_order(column, present)
-    taken = [name for name in BETWEEN_TYPES if name in present]
-    if taken:
-        msg = f"cell_type_key={cell_type_key!r} has a type {taken[0]!r}, which stands for what lies between types. Rename it."
-        raise ValueError(msg)
-    codes = pd.Index(types).get_indexer(pd.Index(text))
-    names = np.array(types, dtype=object)
-    if sketch is None:
-        return names, codes[np.argsort(cohort.codes, kind="stable")]
-    of_points = np.empty(int(sketch.offsets[-1]), dtype=np.int64)
-    of_points[sketch.groups] = codes
-    mixed = int((of_points[sketch.groups] != codes).sum())
-    if mixed:
-        msg = (
-            f"points of sketch {sketch_key!r} stand for cells of several types of cell_type_key={cell_type_key!r} ({mixed} of "
-            f"{len(codes)} cells share a point with cells of another type), so that what moves between types is not known. Compute "
-            "distances of all cells with sg.tl.sample_distances(..., sketch_key=False), or sketch with sg.pp.sketch(..., "
-            f"method='cell_type', cell_type_key={cell_type_key!r})."
-        )
-        raise ValueError(msg)
-    return names, of_points
-
-
-def _features(
-    adata: AnnData,
-    representation: Representation,
-    entry: dict[str, Any] | None,
-    key: str,
-    cohort: Cohort,
-    sketch: Sketch | None,
-) -> tuple[NDArray[np.object_] | None, Features | None]:
-    """Return names of genes, None where none can be had; and how to share distances among them, None for features compared as they are."""
-    from scggml.core import Features
-
-    linear_map = None if entry is None else stored_metric(entry).linear_map
-    points, names = representation.points, representation.names
-    if representation.use_rep == PCA:
-        way = way_to_genes(adata, representation)
-        if way is None:
-            return None, None
-        linear_map = way[0].T if linear_map is None else linear_map @ way[0].T
-        points, names = way[1], adata.var_names.to_numpy(dtype=object)
-    elif entry is not None:
-        points, names = select_features(representation, entry, key), entry.get("features", names)
-    if names is None:
-        names = np.array([f"{representation.use_rep}_{i}" for i in range(points.shape[1])], dtype=object)
-    names = np.asarray(names, dtype=object)
-    if linear_map is None:
-        return names, None
-    if sketch is None:
-        return names, Features(points, np.argsort(cohort.codes, kind="stable"), linear_map)
-    if sketch.support is not None:
-        return names, Features(points, sketch.support, linear_map)
-    means = sketch.measures(points).points
-    return names, Features(means, np.arange(means.shape[0]), linear_map)
+    return text, in_order(column, set(text))
 
 
 def _warn_about_remainder(result: dict[str, Any], representation: Representation) -> None:

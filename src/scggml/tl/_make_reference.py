@@ -7,7 +7,6 @@ from copy import deepcopy
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pandas as pd
 
 from scggml import _validation as check
 from scggml._cohort import read_cohort, read_representation, read_sketch, sample_column
@@ -15,7 +14,8 @@ from scggml._keys import SKETCH_ERROR, Keys
 from scggml._labels import read_labels
 from scggml._reference import stored_measures, way_from_genes
 from scggml._stored import select_features, stored_entry_of_one, stored_metric, stored_params
-from scggml.get import distances as get_distances
+
+from ._known_distances import check_same_metric, check_same_solver, learned_distances, order_of_samples
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -24,9 +24,8 @@ if TYPE_CHECKING:
     from scggml._cohort import Cohort, Representation
     from scggml._labels import Labels
     from scggml.core import Sketch
+    from scggml.estimators import GroundMetricLearner
     from scggml.evaluation import ReferenceCells
-
-_SAME = 1e-6
 
 
 def make_reference(
@@ -97,7 +96,7 @@ def make_reference(
         `params`; `metric`, what :func:`scggml.tl.fit_metric` wrote; `samples`, their names; `points` (n_points, n_components), `offsets` (n_samples + 1,)
         and, of sketches, `weights` (n_points,), where rows `offsets[i]:offsets[i + 1]` belong to sample i; `genes`, the way from genes to
         the learned space where there is one; and `calibration` with `classes`, `sharpness` (the inverse temperature of the class
-        probabilities), `held_out`, a data frame with a row per sample (`label`, `predicted`, `probability_0` and so on in the order
+        probabilities), `unit` (what distances of new samples are divided by), `held_out`, a data frame with a row per sample (`label`, `predicted`, `probability_0` and so on in the order
         of `classes`, `distance` and `outside`, see :func:`scggml.tl.predict_samples`), and `scores` of these: `balanced_accuracy`,
         `log_loss` and `brier`, with those of equal probabilities for comparison. Each held-out sample's probabilities are those
         of the sharpness that the others suggest.
@@ -135,9 +134,11 @@ def make_reference(
     entry = stored_entry_of_one(adata, key)
     params = entry["params"]
     fold_rng, point_rng, fit_rng = check.check_random_generator(rng).spawn(3)
-    known = _distances_entry(sdata, key)
+    known = learned_distances(sdata, key)
+    if calibrate:
+        check_same_solver(known, entry, key)
     cohort = read_cohort(adata, params["sample_key"])
-    order = _order_of_samples(sdata, cohort)
+    order = order_of_samples(sdata, cohort)
     sketch_key = _choose_points(sketch_key, n_points, known["params"])
     sketch = None if sketch_key is None else read_sketch(adata, sketch_key, params["sample_key"], cohort)
     labels = read_labels(
@@ -146,7 +147,7 @@ def make_reference(
     )  # fmt: skip
     splits: list[Any] = []
     if calibrate:
-        from scggml.evaluation import make_splits
+        from scggml.evaluation import calibration, distance_unit, hold_out_each, make_splits
 
         _check_classes(labels.kind)
         group_key = params.get("group_key") if group_key is None else group_key
@@ -156,14 +157,13 @@ def make_reference(
         _check_each_once(splits, len(cohort.names))
     representation = read_representation(adata, params["use_rep"], params.get("layer"))
     points = stored_metric(entry).project(select_features(representation, entry, key))
-    _check_same_metric(points, cohort, sdata, known, key, adata, order)
+    check_same_metric(points, cohort, sdata, known, key, adata, order)
     genes = way_from_genes(adata, representation, layer)
 
     errors = None
     if n_points is not None:
         from scggml.core import coresets
 
-        check.check_integer("n_points", n_points, minimum=1)
         sketch = coresets(points, cohort.codes, len(cohort.names), n_points, rng=point_rng, n_jobs=n_jobs)
     if sketch is not None:
         errors = sketch.errors(points)[order]
@@ -182,41 +182,17 @@ def make_reference(
         cells = _cells_to_hold_out(
             adata, cohort, labels, representation, genes, layer, sketch if n_points is None else None
         )
-        found["calibration"] = _calibration(
-            cells, cohort.names, labels, params, splits, order, found, rng=fit_rng, n_jobs=n_jobs
-        )
+        learner = _learner(params)
+        held = hold_out_each(cells, splits, learner, rng=fit_rng, n_jobs=n_jobs)
+        found["calibration"] = {
+            **calibration(held, cells.classes, labels.text, labels.classes, samples=cohort.names, order=order),
+            "unit": distance_unit(learner, stored_measures(found), n_jobs),
+        }
     reference = sdata.copy()
     reference.uns[Keys(key).reference] = found
     if errors is not None:
         reference.obs[SKETCH_ERROR] = errors
     return reference
-
-
-def _distances_entry(sdata: AnnData, key: str) -> dict[str, Any]:
-    get_distances(sdata, key=key)  # or say that there are none
-    known = sdata.uns.get(Keys(key).metric)
-    if known is None or known.get("metric") != "learned":
-        found = "nothing" if known is None else f"metric={known.get('metric')!r}"
-        msg = (
-            f"sdata must hold distances under the learned metric, found {found} in uns[{key!r}]. Compute them with "
-            f"sg.tl.sample_distances(adata, key={key!r})."
-        )
-        raise ValueError(msg)
-    return dict(known)
-
-
-def _order_of_samples(sdata: AnnData, cohort: Cohort) -> NDArray[np.int64]:
-    """Return the position in the cohort of each sample of `sdata`."""
-    order = pd.Index(cohort.names).get_indexer(sdata.obs_names.astype(str))
-    absent = np.setdiff1d(np.arange(len(cohort.names)), order)
-    if (order < 0).any() or len(absent) or not sdata.obs_names.is_unique:
-        msg = (
-            f"sdata must hold the samples of adata, each once, found {sdata.n_obs} for {len(cohort.names)}; not in adata: "
-            f"{check.listed(sdata.obs_names[order < 0])}; not in sdata: {check.listed(cohort.names[absent])}. Compute "
-            "sg.tl.sample_distances(adata) on the same cells."
-        )
-        raise ValueError(msg)
-    return np.asarray(order, dtype=np.int64)
 
 
 def _choose_points(sketch_key: str | Literal[False] | None, n_points: int | None, used: dict[str, Any]) -> str | None:
@@ -247,35 +223,6 @@ def _check_each_once(splits: list[Any], n_samples: int) -> None:
         raise ValueError(msg)
 
 
-def _check_same_metric(
-    points: NDArray[np.float64], cohort: Cohort, sdata: AnnData, known: dict[str, Any], key: str, adata: AnnData,
-    order: NDArray[np.int64],
-) -> None:  # fmt: skip
-    """Refuse distances that this metric does not give: one of them is computed again."""
-    if known["params"].get("solver", "exact") != "exact" or len(order) < 2:
-        return
-    sketch_key = known["params"].get("sketch_key")
-    if sketch_key is not None:
-        measures = read_sketch(adata, sketch_key, known["params"]["sample_key"], cohort).measures(points)
-    else:
-        from scggml.core import Measures
-
-        measures = Measures.from_codes(points, cohort.codes, len(cohort.names))
-
-    from scggml.core import pairwise_distances
-
-    first, second = np.argsort(cohort.sizes[order], kind="stable")[:2]
-    again = pairwise_distances(measures.take(order[[first, second]]))[0][0, 1]
-    stored = get_distances(sdata, key=key).to_numpy()[first, second]
-    if not np.isclose(again, stored, rtol=_SAME, atol=1e-12):
-        names = sdata.obs_names[[first, second]]
-        msg = (
-            f"sdata does not hold the distances of the metric in adata.uns[{key!r}]: {names[0]!r} and {names[1]!r} are {stored:.6g} "
-            f"apart there, {again:.6g} under the metric. Compute them again with sg.tl.sample_distances(adata, key={key!r})."
-        )
-        raise ValueError(msg)
-
-
 def _kept_points(
     cohort: Cohort, points: NDArray[np.float64], sketch: Sketch | None, order: NDArray[np.int64]
 ) -> dict[str, Any]:
@@ -298,10 +245,11 @@ def _cells_to_hold_out(
 ) -> ReferenceCells:
     from scggml.evaluation import ReferenceCells
 
-    values = unit = None
+    values, scaled = None, False
     if genes is not None and "loadings" in genes:
         columns = adata.var_names.astype(str).get_indexer(genes["names"])
-        values, unit = _loaded(read_representation(adata, "X", layer).points, columns), genes["unit"]
+        values = _loaded(read_representation(adata, "X", layer).points, columns)
+        scaled = bool((genes["unit"] != 1).any())
     elif representation.use_rep != "X":
         msg = (
             f"{representation.text} cannot be computed anew without the samples that are held out, which it has seen. Where it was made "
@@ -310,7 +258,7 @@ def _cells_to_hold_out(
         warnings.warn(msg, UserWarning, stacklevel=3)
     codes = labels.values.astype(np.int64)
     return ReferenceCells(
-        _loaded(representation.points), cohort.codes, codes, labels.y, labels.blocks, values, unit, sketch
+        _loaded(representation.points), cohort.codes, codes, labels.y, labels.blocks, values, scaled, sketch
     )
 
 
@@ -325,42 +273,10 @@ def _loaded(points: Any, columns: NDArray[np.int64] | None = None) -> Any:
     return points if columns is None else points[:, columns]
 
 
-def _calibration(
-    cells: ReferenceCells,
-    names: NDArray[np.object_],
-    labels: Labels,
-    params: dict[str, Any],
-    splits: list[Any],
-    order: NDArray[np.int64],
-    kept: dict[str, Any],
-    *,
-    rng: np.random.Generator,
-    n_jobs: int | None,
-) -> dict[str, Any]:
-    from scggml.core import fit_sharpness, probability_scores
+def _learner(params: dict[str, Any]) -> GroundMetricLearner:
+    """Return a learner with the settings of a stored metric."""
     from scggml.estimators import GroundMetricLearner
-    from scggml.evaluation import distance_unit, hold_out_each, probabilities_without_own
 
     settings: dict[str, Any] = {name: params.get(name) for name in GroundMetricLearner().get_params(deep=False)}
     settings = {name: value.item() if isinstance(value, np.generic) else value for name, value in settings.items()}
-    learner = GroundMetricLearner(**settings)
-    held = hold_out_each(cells, splits, learner, rng=rng, n_jobs=n_jobs)
-    codes = cells.classes
-    probabilities, best = probabilities_without_own(held.scores, codes), held.scores.argmax(axis=1)
-    table = pd.DataFrame(
-        {
-            "label": labels.text,
-            "predicted": labels.classes[best],
-            **{f"probability_{c}": probabilities[:, c] for c in range(len(labels.classes))},
-            "distance": held.distances,
-            **({} if held.outside is None else {"outside": held.outside}),
-        },
-        index=pd.Index(names, dtype=object),
-    )
-    return {
-        "classes": labels.classes,
-        "sharpness": fit_sharpness(held.scores, codes),
-        "unit": distance_unit(learner, stored_measures(kept), n_jobs),
-        "held_out": table.iloc[order],
-        "scores": probability_scores(probabilities, codes, best),
-    }
+    return GroundMetricLearner(**settings)

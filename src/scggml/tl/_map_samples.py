@@ -126,7 +126,7 @@ def map_samples(
 
     measures = Measures.from_codes(cells, cohort.codes, len(cohort.names))
     of_reference = stored_measures(entry)
-    entropic = _entropic(entry["metric"])
+    entropic = _entropic(reference.uns[keys.metric])  # as the distances that there are
     options: Any = {"entropic": entropic, "n_jobs": n_jobs}
     across, gap = pairwise_distances(measures, of_reference, progress="to the reference", **options)
     within, own_gap = np.zeros((1, 1)), 0.0
@@ -159,13 +159,14 @@ def map_samples(
     )
 
 
-def _entropic(metric: Mapping[str, Any]) -> Entropic | None:
+def _entropic(distances: Mapping[str, Any]) -> Entropic | None:
+    """Return how distances with this entry of `.uns` were regularised."""
     from scggml.core import Entropic
 
-    solver = metric["params"].get("solver", "exact")
+    solver = distances["params"].get("solver", "exact")
     if solver == "exact":
         return None
-    return Entropic(float(metric["epsilon"]), solver == "sinkhorn_divergence", None)
+    return Entropic(float(distances["epsilon"]), solver == "sinkhorn_divergence", None)
 
 
 def _extended_map(reference: AnnData, across: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
@@ -188,9 +189,7 @@ def _joint_obs(reference: AnnData, of_new: pd.DataFrame, params: Mapping[str, An
     of_reference = reference.obs
     label_key, numbers = params["label_key"], params.get("label_kind") == "continuous"
     shared = [
-        name
-        for name in of_reference.columns
-        if (name in of_new.columns or name == label_key) and name != IS_REFERENCE
+        name for name in of_reference.columns if (name in of_new.columns or name == label_key) and name != IS_REFERENCE
     ]
     index = pd.Index([*of_reference.index.astype(str), *of_new.index.astype(str)], dtype=object)
     table = pd.DataFrame({IS_REFERENCE: np.arange(n + m) < n}, index=index)

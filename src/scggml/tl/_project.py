@@ -94,14 +94,16 @@ def project(
 
     new = writable(new, copy=copy)
     n_comps = cells.shape[1]
-    params = {name: entry["metric"]["params"].get(name) for name in ("sample_key", "label_key", "label_kind", "solver")}
+    distances = reference.uns[Keys(key).metric]
+    params = {name: entry["metric"]["params"].get(name) for name in ("sample_key", "label_key", "label_kind")}
+    params["solver"] = distances["params"].get("solver")
     stored = {
         "params": stored_params(**params, use_rep=keys.cells),
         "components": np.eye(n_comps),
         "scale": np.ones(n_comps),
     }
-    if "epsilon" in entry["metric"]:
-        stored["epsilon"] = float(entry["metric"]["epsilon"])
+    if "epsilon" in distances:
+        stored["epsilon"] = float(distances["epsilon"])
     new.obsm[keys.cells] = cells
     new.uns[keys.metric] = stored
     # what a metric of its own left under this key does not belong to this one

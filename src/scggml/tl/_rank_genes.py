@@ -128,7 +128,7 @@ def rank_genes(
     classes = labels.targets.codes
     of_classes = group_means(of_samples, classes, int(classes.max()) + 1)
     by_gene = _separation(of_samples, of_classes, spread, labels)
-    apart = of_classes if labels.kind != "continuous" else _fitted_ends(of_samples, labels.values)
+    apart = of_classes if labels.kind != "continuous" else _fitted_line(of_samples, labels.values)
     by_gene["separation"] = separation_shares(apart, np.asarray(to_features @ metric.linear_map.T))
     table = table.join(pd.DataFrame(by_gene, index=adata.var_names.copy()))
     stability = None
@@ -168,11 +168,11 @@ def _separation(
     return found
 
 
-def _fitted_ends(of_samples: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the ends of the line that fits the means of samples, (2, n_genes)."""
+def _fitted_line(of_samples: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return two points of the line that fits the means of samples, (2, n_genes), as far apart as shares do not care for."""
     centred = values - values.mean()
-    slope = centred @ of_samples / (centred @ centred)
-    return np.outer([values.min(), values.max()], slope)
+    slope = centred / np.abs(centred).max() @ of_samples
+    return np.outer([0.0, 1.0], slope)
 
 
 def _by_class(
