@@ -22,6 +22,7 @@ from scggml.core import (
     transport_discriminant,
 )
 from scggml.core import _discriminant as discriminant
+from scggml.core._training import closed_form_pairs
 
 GRADES = np.array([0.0, 0, 1, 1, 1, 2, 2, 3])
 NUMBERS = np.array([1.5, 0.2, 0.9, 3.0, 2.2, 0.1, 4.0])
@@ -237,3 +238,24 @@ def test_held_out_moments_within_blocks():
             expected.append(np.sqrt(plans.mass[entries] @ (moved**2).sum(axis=1)))
         ratio = found[i, left] / np.array(expected)
         np.testing.assert_allclose(ratio, ratio[0], rtol=1e-4)
+
+
+def test_samples_of_a_block_with_one_class_show_what_is_noise():
+    codes, blocks = np.array([0, 0, 1, 1, 0, 0]), np.array([0, 0, 0, 0, 1, 1])
+    targets = Targets.of_classes(codes, blocks)
+    triplets = all_triplets(targets)
+    alone = [4, 5]
+    assert alone not in triplets.pairs.tolist()
+    pairs = closed_form_pairs(targets, triplets)
+    expected = [
+        [i, j] for i, j in itertools.combinations(range(6), 2) if codes[i] == codes[j] or blocks[i] == blocks[j]
+    ]
+    assert alone in pairs.tolist() and pairs.tolist() == expected
+    sampled = sample_triplets(targets, 1, np.random.default_rng(0))
+    np.testing.assert_array_equal(closed_form_pairs(targets, sampled), sampled.pairs)
+
+
+def test_without_blocks_the_closed_form_takes_all_pairs():
+    targets = Targets.of_classes(np.array([0, 1, 1, 2, 2, 2]))
+    triplets = all_triplets(targets)
+    np.testing.assert_array_equal(closed_form_pairs(targets, triplets), triplets.pairs)

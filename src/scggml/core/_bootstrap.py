@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 from ._discriminant import default_ridge, transport_discriminant
 from ._metric import GroundMetric, alignment, feature_scale
 from ._threads import single_threaded_blas
-from ._training import MAX_COMPS, cells_per_sample, choose_triplets
+from ._training import MAX_COMPS, cells_per_sample, choose_triplets, closed_form_pairs
 from ._transport import solve_pairs
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def bootstrap_metrics(
     """
     scale, constant = feature_scale(measures, options.scale)
     triplet_rng, draw_rng = rng.spawn(2)
-    pairs = choose_triplets(targets, options.triplets, triplet_rng).pairs
+    pairs = closed_form_pairs(targets, choose_triplets(targets, options.triplets, triplet_rng))
     measures = measures.thinned(cells_per_sample(measures, pairs, options.max_cells))
     plans = solve_pairs(
         measures.scaled(~constant / scale), pairs, keep_plans=True, n_jobs=n_jobs, progress="transport"

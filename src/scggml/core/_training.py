@@ -19,6 +19,7 @@ from ._objective import REGULARIZERS, Objective
 from ._plans import Plans, Transport
 from ._problem import Problem, TrainingOptions, gap_of
 from ._threads import single_threaded_blas
+from ._transport import square_pairs
 from ._triplets import Triplets, all_triplets, n_all_triplets, sample_triplets
 
 if TYPE_CHECKING:
@@ -115,8 +116,9 @@ def _train(
     problem = Problem(measures, scale, ~constant, options, n_jobs)
     start_rng, triplet_rng, batch_rng = rng.spawn(3)
     triplets = choose_triplets(targets, options.triplets, triplet_rng)
-    limit = cells_per_sample(measures, triplets.pairs, options.max_cells)
-    components = _start(replace(problem, measures=measures.thinned(limit)), targets, triplets.pairs, start_rng)
+    pairs = closed_form_pairs(targets, triplets)
+    limit = cells_per_sample(measures, pairs, options.max_cells)
+    components = _start(replace(problem, measures=measures.thinned(limit)), targets, pairs, start_rng)
     logger.debug(
         "training on %d samples, %d cells, %d features: %d components, %d triplets over %d pairs",
         len(measures), len(measures.weights), measures.n_features, len(components), len(triplets), len(triplets.pairs),
@@ -133,6 +135,18 @@ def choose_triplets(targets: Targets, kind: Literal["auto", "all"] | int, rng: n
     if kind == "auto":
         kind = "all" if n_all_triplets(targets) <= _MAX_TRIPLETS else _AUTO_NEIGHBORS
     return all_triplets(targets) if kind == "all" else sample_triplets(targets, kind, rng)
+
+
+def closed_form_pairs(targets: Targets, triplets: Triplets) -> NDArray[np.int64]:
+    """Return the pairs that the closed form takes, (n_pairs, 2): those of sampled triplets, or all that count.
+
+    A sample without any other to compare its label with is in no triplet as an anchor, but still shows what is noise.
+    """
+    if len(triplets) < n_all_triplets(targets):
+        return triplets.pairs
+    pairs = square_pairs(len(targets))
+    within, between = targets.pair_weights(pairs)
+    return pairs[(within > 0) | (between > 0)]
 
 
 def cells_per_sample(measures: Measures, pairs: NDArray[np.int64], max_cells: Literal["auto"] | int | None) -> int:
