@@ -13,8 +13,7 @@ if TYPE_CHECKING:
 LabelKind: TypeAlias = Literal["class", "ordinal", "continuous"]
 LABEL_KINDS = ("class", "ordinal", "continuous")
 
-_ORDER_CONTRAST = 0.5
-_BLOCK_CONTRAST = 0.9  # drops directions that differ between blocks more than between labels
+_CONTRAST = 0.5  # of ordered labels; and within blocks, where it lowers directions that differ more between these
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,9 +56,7 @@ class Targets:
     @property
     def contrast(self) -> float:
         """How much of what all transport has in common is taken off what goes with the label, see `metric_matrix`."""
-        if self.blocks is not None:
-            return _BLOCK_CONTRAST
-        return 0.0 if self.kind == "class" else _ORDER_CONTRAST
+        return 0.0 if self.kind == "class" and self.blocks is None else _CONTRAST
 
     def comparable(self, i: NDArray[np.integer] | int, j: NDArray[np.integer]) -> NDArray[np.bool_]:
         """Whether samples i and j, of different labels, may be compared."""

@@ -52,8 +52,9 @@ class GroundMetricLearner(TransformerMixin, BaseEstimator):
     label_kind
         What labels are: "class"; "ordinal", grades in an order, given as numbers of which only the order counts; or "continuous",
         numbers. Of ordered labels, :math:`S_w` takes pairs with like labels and :math:`S_b` the others as much as they are apart,
-        the closed form looks at what is longer between these than within (`R - 0.5 I` in the place of the ratio `R` of moments; with batches, `R - 0.9 I`), and
-        triplets are those with :math:`|y_i - y_j| < |y_j - y_k|`, with margins that grow with the difference.
+        the closed form looks at what is longer between these than within (`R - 0.5 I` in the place of the ratio `R` of
+        moments, as with batches), and triplets are those with :math:`|y_i - y_j| < |y_j - y_k|`, with margins that grow with the
+        difference.
     n_comps
         Upper bound on the number of components, at most the number of features; None stands for 50. The discriminant
         start drops directions that weigh next to nothing.
