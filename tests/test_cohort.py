@@ -24,7 +24,7 @@ def test_samples_are_sorted_by_name(cohort):
 
 @pytest.mark.parametrize("use_rep", ["X", "X_pca"])
 def test_measures_hold_each_samples_cells_in_their_order(cohort, use_rep):
-    found = read_cohort(cohort, "sample").measures(read_representation(cohort, use_rep, None))
+    found = read_cohort(cohort, "sample").measures(read_representation(cohort, use_rep, None).points)
     points = cohort.X if use_rep == "X" else cohort.obsm[use_rep]
     assert len(found) == 8
     for i in range(8):
@@ -111,7 +111,7 @@ def test_a_backed_matrix_is_not_loaded(cohort, tmp_path, kind):
         np.testing.assert_array_equal(*(x.toarray() if sp.issparse(x) else x for x in (block, expected)))
     np.testing.assert_array_equal(standard_deviation(found.points), standard_deviation(cohort.X))
     samples = read_cohort(backed, "sample")
-    measures = samples.measures(found)
+    measures = samples.measures(found.points)
     assert sp.issparse(measures.points) == (kind == "csr")
     backed.file.close()
     found.points[0:5]  # has been read into memory as a whole, and is taken from there

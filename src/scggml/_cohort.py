@@ -74,13 +74,13 @@ class Cohort:
         """Number of cells of each sample, (n_samples,)."""
         return np.bincount(self.codes, minlength=len(self.names))
 
-    def measures(self, representation: Representation, sketch: Sketch | None = None) -> Measures:
-        """Return one measure per sample: of all its cells, weighing alike, or of the points of a sketch."""
+    def measures(self, points: Any, sketch: Sketch | None = None) -> Measures:
+        """Return one measure per sample of points of the cells, (n_obs, n): of all, weighing alike, or of those of a sketch."""
         from .core import Measures
 
         if sketch is not None:
-            return sketch.measures(representation.points)
-        return Measures.from_codes(representation.points, self.codes, len(self.names))
+            return sketch.measures(points)
+        return Measures.from_codes(points, self.codes, len(self.names))
 
     def sample_obs(self, obs: pd.DataFrame) -> pd.DataFrame:
         """Return one row per sample: `n_cells` and every column that is constant within samples."""
@@ -222,6 +222,13 @@ def read_representation(adata: AnnData, use_rep: Any, layer: str | None) -> Repr
         found = Representation(points, use_rep, layer, names)
     check.check_finite(points, names.tolist() if names is not None else None, name=found.text)
     return found
+
+
+def names_in_order(column: pd.Series) -> list[str]:
+    """Return the values of a column that are there as text, in the order of its categories where it has any."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return [str(name) for name in column.cat.remove_unused_categories().cat.categories]
+    return sorted(column.astype(str).unique())
 
 
 def standard_deviation(points: Any) -> NDArray[np.float64]:

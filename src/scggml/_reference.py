@@ -11,7 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from . import _validation as check
-from ._cohort import read_representation, standard_deviation
+from ._cohort import read_representation
 from ._keys import PCA, PCA_LOADINGS, Keys
 from ._storage import in_memory
 from ._stored import select_features, stored_metric
@@ -118,11 +118,11 @@ def _gene_table(adata: AnnData, genes: Representation, used: NDArray[np.bool_]) 
     n_cells = values.shape[0]
     from .core import as_points, weighted_moments
 
-    mean = weighted_moments(as_points(values), np.full(n_cells, 1 / n_cells))[0]
+    mean, variance = weighted_moments(as_points(values), np.full(n_cells, 1 / n_cells))
     return {
         "names": names,
         "mean": mean,
-        "sd": standard_deviation(values) * np.sqrt(n_cells / max(n_cells - 1, 1)),  # as scanpy.pp.scale
+        "sd": np.sqrt(variance) * np.sqrt(n_cells / max(n_cells - 1, 1)),  # as scanpy.pp.scale
         "values": {"text": genes.text, **describe_values(genes.points, values)},
     }
 
@@ -287,12 +287,10 @@ def _match_genes(
 
 def _metric_share(table: Mapping[str, Any], metric: dict[str, Any], chosen: NDArray[np.bool_]) -> float:
     linear_map = stored_metric(metric).linear_map
-    weights = np.asarray(table["sd"], dtype=np.float64)[:, None] * np.ones(1)
+    weights = linear_map.T
     if "loadings" in table:
-        weights = weights * (np.asarray(table["loadings"]) / np.asarray(table["unit"])[:, None]) @ linear_map.T
-    else:
-        weights = weights * linear_map.T
-    squares = (weights**2).sum(axis=1)
+        weights = (np.asarray(table["loadings"]) / np.asarray(table["unit"])[:, None]) @ weights
+    squares = ((np.asarray(table["sd"], dtype=np.float64)[:, None] * weights) ** 2).sum(axis=1)
     return float(squares[chosen].sum() / max(float(squares.sum()), np.finfo(float).tiny))
 
 

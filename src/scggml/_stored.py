@@ -13,6 +13,8 @@ from ._keys import Keys
 from ._storage import in_memory, uncopied
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from anndata import AnnData
     from mudata import MuData
 
@@ -59,6 +61,19 @@ def stored_params(**params: Any) -> dict[str, Any]:
     if "rng" in params:
         params["rng"] = int(params["rng"]) if isinstance(params["rng"], Integral) else None
     return {name: value for name, value in params.items() if value is not None}
+
+
+def stored_settings(params: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Return what `stored_params` kept under these names; what is not there is None, and files' numbers are Python's."""
+    found = {name: params.get(name) for name in names}
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in found.items()}
+
+
+def drop_results(adata: AnnData, keys: Keys) -> None:
+    """Take away what verbs found out about an earlier metric of this key."""
+    for stale in (keys.gene_ranking, keys.gene_ranking_by_class, keys.stability, keys.enrichment):
+        adata.uns.pop(stale, None)
+    adata.varm.pop(keys.gene_weights, None)
 
 
 def stored_entry(adata: AnnData | MuData, key: str) -> dict[str, Any]:

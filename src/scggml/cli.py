@@ -154,7 +154,7 @@ def _held_out(adata: AnnData, sample_key: str, label_key: str, args: argparse.Na
     smallest = int(np.unique(labels, return_counts=True)[1].min())
     if smallest < 3:  # training folds would be left with one sample of a class
         return {}
-    samples = cohort.measures(read_representation(adata, params["use_rep"], None)).split()
+    samples = cohort.measures(read_representation(adata, params["use_rep"], None).points).split()
     folds = StratifiedKFold(min(_N_FOLDS, smallest), shuffle=True, random_state=args.seed)
     learner = GroundMetricLearner(scale=params["scale"], rng=args.seed, n_jobs=args.n_jobs)
     found: dict[str, Any] = {"n_folds": folds.get_n_splits(), "n": len(labels)}

@@ -3,11 +3,10 @@ from __future__ import annotations
 import numpy as np
 import ot
 import pytest
-import scipy.sparse as sp
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
-from scggml.core import Measures, StoredPoints, free_support_barycenter, share_means
+from scggml.core import Measures, free_support_barycenter
 
 
 def normal_clouds(sizes, d=3, seed=0):
@@ -121,19 +120,3 @@ def test_seed_and_threads():
 def test_out_of_iterations():
     found = barycenter(normal_clouds([40, 60]), 20, max_iter=3, tol=0.0)
     assert not found.converged and len(found.history) == 3
-
-
-@pytest.mark.parametrize("kind", ["dense", "csr", "stored"])
-def test_means_of_what_a_point_stands_for(kind, monkeypatch):
-    from scggml.core import _barycenters as module
-
-    rng = np.random.default_rng(0)
-    values = rng.poisson(0.4, size=(30, 7)).astype(np.float32)
-    shares = sp.random_array((4, 30), density=0.3, rng=rng, format="csr")
-    of_kind = {
-        "dense": values,
-        "csr": sp.csr_array(values),
-        "stored": StoredPoints(lambda start, stop: values[start:stop], values.shape, np.arange(0, 31, 5), 7.0),
-    }[kind]
-    monkeypatch.setattr(module, "row_blocks", lambda points: [slice(0, 11), slice(11, 30)])
-    np.testing.assert_allclose(share_means(shares, of_kind), shares.toarray() @ values, rtol=1e-6)

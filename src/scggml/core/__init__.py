@@ -1,6 +1,6 @@
 """Numbers only: point clouds, ground metrics, optimal transport and training. Knows no AnnData and no plot."""
 
-from ._barycenters import Barycenter, free_support_barycenter, share_means
+from ._barycenters import Barycenter, free_support_barycenter
 from ._bootstrap import Stability, bootstrap_metrics
 from ._calibration import (
     class_probabilities,
@@ -12,7 +12,6 @@ from ._calibration import (
     upper_tail,
 )
 from ._checkpoint import Checkpoint
-from ._class_means import group_means, separation_shares
 from ._costs import COSTS
 from ._diffusion import diffusion_distances
 from ._discriminant import WIDE, default_ridge, transport_discriminant
@@ -21,6 +20,7 @@ from ._entropic import EntropicTransport, solve_pairs_entropic
 from ._excess import ClassMeans, class_means, jackknife_error
 from ._explanation import CARRIED, COMPOSITION, MASS, SHARED, STATE, Explanation, Features, explain_pairs
 from ._gene_space import GeneSpace
+from ._means import correlations, fitted_line, group_means, separation_shares, share_means
 from ._measures import Measures, as_points
 from ._metric import GroundMetric, alignment, feature_moments, feature_scale, typical_cost, weighted_moments
 from ._neighbors import RULES, class_neighbors, class_scores, mean_of_nearest, neighbor_means
@@ -83,6 +83,7 @@ __all__ = [
     "class_probabilities",
     "class_scores",
     "coresets",
+    "correlations",
     "cross_pairs",
     "default_ridge",
     "diffusion_distances",
@@ -90,6 +91,7 @@ __all__ = [
     "feature_moments",
     "feature_scale",
     "fit_sharpness",
+    "fitted_line",
     "free_support_barycenter",
     "group_means",
     "jackknife_error",

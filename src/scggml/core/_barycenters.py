@@ -8,14 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.sparse as sp
 
-from ._measures import Measures, as_points
-from ._metric import row_blocks
+from ._measures import Measures
 from ._transport import cross_pairs, solve_pairs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from ._measures import Points
 
 _MIN_STEPS = 2  # the first step leaves an arbitrary start
 
@@ -101,13 +98,3 @@ def _start(measures: Measures, n_points: int, rng: np.random.Generator) -> NDArr
         enough = n_drawn <= np.count_nonzero(weights)
         chosen.append(points[rng.choice(len(weights), n_drawn, replace=not enough, p=weights)])
     return np.concatenate(chosen).astype(np.float64)
-
-
-def share_means(shares: sp.csr_array, values: Points) -> NDArray[np.float64]:
-    """Return `shares @ values`, (n_points, n_values), dense; CSR and stored values are read by blocks of rows."""
-    means = np.zeros((shares.shape[0], values.shape[1]))
-    by_cell = sp.csc_array(shares)
-    for rows in row_blocks(values):
-        block = by_cell[:, rows] @ as_points(values[rows])
-        means += block.toarray() if sp.issparse(block) else block
-    return means

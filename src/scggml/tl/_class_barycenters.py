@@ -10,7 +10,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from scggml import _validation as check
-from scggml._cohort import kept_colors, read_cohort, read_representation, sample_labels
+from scggml._cohort import kept_colors, names_in_order, read_cohort, read_representation, sample_labels
 from scggml._keys import CELL_TYPES, POINT_WEIGHT, Keys, colors
 from scggml._stored import select_features, stored_entry_of_one, stored_metric, stored_params
 
@@ -139,9 +139,9 @@ def class_barycenters(
     places = stored_metric(entry).project(select_features(representation, entry, key))
     genes = None if adata.X is None and layer is None else read_representation(adata, "X", layer).points
 
-    from scggml.core import Measures, free_support_barycenter, share_means
+    from scggml.core import free_support_barycenter, share_means
 
-    measures = Measures.from_codes(places, cohort.codes, len(cohort.names))
+    measures = cohort.measures(places)
     cells = np.argsort(cohort.codes, kind="stable")  # which cell is which point of `measures`
     found, shares = [], []
     for name, child in zip(classes, generator.spawn(len(classes)), strict=True):
@@ -187,16 +187,9 @@ def class_barycenters(
     return AnnData(x, obs=obs, var=adata.var.copy(), obsm=obsm, uns=uns)
 
 
-def _known(column: pd.Series) -> list[str]:
-    """Return the values of a column as text, in the order of the categories where it has them."""
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        return [str(name) for name in column.cat.remove_unused_categories().cat.categories]
-    return sorted(column.astype(str).unique())
-
-
 def _classes(column: pd.Series, label_key: str, groups: Sequence[str] | None) -> list[str]:
     """Return the names of the classes to compute."""
-    known = _known(column)
+    known = names_in_order(column)
     if groups is None:
         return known
     if isinstance(groups, str) or not all(isinstance(name, str) for name in groups):
@@ -218,7 +211,7 @@ def _cell_types(obs: pd.DataFrame, cell_type_key: str, label_key: str) -> tuple[
     if cell_type_key == label_key:
         msg = f"cell_type_key={cell_type_key!r} is the label_key. Name a column with types of cells."
         raise ValueError(msg)
-    types = _known(column)
+    types = names_in_order(column)
     return types, pd.Categorical(check.as_names("cell_type_key", cell_type_key, column), categories=types).codes
 
 

@@ -154,7 +154,7 @@ def cross_validate(
     representation = read_representation(adata, use_rep, layer)
     sketch = None if sketch_key is None else read_sketch(adata, sketch_key, sample_key, cohort)
     samples = labelled_samples(
-        cohort, labels, cohort.measures(representation, sketch), representation, groups=groups, batches=batches,
+        cohort, labels, cohort.measures(representation.points, sketch), representation, groups=groups, batches=batches,
         composition=composition_of(adata, cohort, cell_type_key),
     )  # fmt: skip
     splits = make_splits(samples.strata(), groups, cv=cv, n_repeats=n_repeats, rng=fold_rng)

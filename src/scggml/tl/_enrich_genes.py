@@ -222,13 +222,10 @@ def _direction(adata: AnnData, key: str) -> tuple[NDArray[np.float64], list[str]
     layer = params.get("layer") if params["use_rep"] == "X" else None
     genes = read_representation(adata, "X", layer).points
 
-    import scipy.sparse as sp
+    from scggml.core import group_means
 
-    from scggml.core import share_means
-
-    of_class = (labels[cohort.codes] == classes[1]).astype(int)
-    share = 1 / (cohort.sizes[cohort.codes] * np.bincount((labels == classes[1]).astype(int))[of_class])
-    means = share_means(sp.csr_array((share, (of_class, np.arange(adata.n_obs))), shape=(2, adata.n_obs)), genes)
+    of_samples = group_means(genes, cohort.codes, len(cohort.names))
+    means = group_means(of_samples, (labels == classes[1]).astype(np.int64), 2)
     return np.sign(means[1] - means[0]), classes
 
 

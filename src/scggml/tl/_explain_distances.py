@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from scggml import _validation as check
-from scggml._cohort import read_cohort, read_representation, read_sketch
+from scggml._cohort import names_in_order, read_cohort, read_representation, read_sketch
 from scggml._joint import JOINT
 from scggml._keys import Keys
 from scggml._stored import check_writable, select_features, stored_entry, stored_metric, stored_params, writable
 from scggml.get import distances as get_distances
 
-from ._explained_parts import in_order, read_cell_types, read_features
+from ._explained_parts import read_cell_types, read_features
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -191,10 +190,10 @@ def explain_distances(
     types, codes = read_cell_types(adata, cell_type_key, cohort, sketch, sketch_key)
     names, features = read_features(adata, representation, entry, key, cohort, sketch) if genes else (None, None)
 
+    points = representation.points
     if entry is not None:
         points = stored_metric(entry).project(select_features(representation, entry, key))
-        representation = replace(representation, points=points)
-    measures = cohort.measures(representation, sketch)
+    measures = cohort.measures(points, sketch)
     kept, rows = np.flatnonzero(chosen), np.flatnonzero(np.repeat(chosen, measures.sizes))
     measures, codes = measures.take(kept), codes[rows]
     used, codes = np.unique(codes, return_inverse=True)
@@ -282,7 +281,7 @@ def _labels(sdata: AnnData, label_key: str | None, *, numbers: bool) -> tuple[pd
             f"classes, sdata.obs['class'] = pandas.cut(sdata.obs[{label_key!r}], 3).astype(str), and pass label_key='class'."
         )
         raise ValueError(msg)
-    return text, in_order(column, set(text))
+    return text, names_in_order(column)
 
 
 def _warn_about_remainder(result: dict[str, Any], representation: Representation) -> None:

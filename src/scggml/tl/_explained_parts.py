@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from scggml import _validation as check
+from scggml._cohort import names_in_order
 from scggml._keys import PCA
 from scggml._stored import select_features, stored_metric
 
@@ -23,12 +24,6 @@ if TYPE_CHECKING:
 ALL_CELLS = "all"  # the one type where there are none
 
 
-def in_order(column: pd.Series, present: set[str]) -> list[str]:
-    """Return the values that are present, in the order of the categories or of text."""
-    ordered = column.cat.categories.astype(str) if isinstance(column.dtype, pd.CategoricalDtype) else sorted(present)
-    return [str(name) for name in ordered if name in present]
-
-
 def read_cell_types(
     adata: AnnData, cell_type_key: str | None, cohort: Cohort, sketch: Sketch | None, sketch_key: str | None
 ) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
@@ -41,7 +36,7 @@ def read_cell_types(
     column = check.check_column("cell_type_key", cell_type_key, adata.obs)
     text = check.as_names("cell_type_key", cell_type_key, column)
     present = set(text)
-    types = in_order(column, present)
+    types = names_in_order(column)
     taken = [name for name in BETWEEN_TYPES if name in present]
     if taken:
         msg = f"cell_type_key={cell_type_key!r} has a type {taken[0]!r}, which stands for what lies between types. Rename it."

@@ -32,13 +32,14 @@ from scggml._keys import PCA, PCA_LOADINGS, Keys
 from scggml._labels import read_labels
 from scggml._samples import labelled_samples
 from scggml._storage import unreadable
-from scggml._stored import check_writable, stored_metric, stored_params, writable
+from scggml._stored import check_writable, drop_results, stored_metric, stored_params, writable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from anndata import AnnData
     from mudata import MuData
+    from numpy.typing import NDArray
 
     from scggml.core import LabelKind, Regularizer, Solver
     from scggml.estimators import GroundMetricLearner
@@ -218,7 +219,7 @@ def fit_metric(
     from scggml.estimators import GroundMetricLearner
 
     learner = GroundMetricLearner(**params, rng=rng, n_jobs=n_jobs)
-    measures = cohort.measures(representation, sketch)
+    measures = cohort.measures(representation.points, sketch)
     validation = None
     if validate:
         groups = sample_column(adata.obs, "group_key", group_key, cohort)
@@ -229,10 +230,7 @@ def fit_metric(
     if not learner.converged_ and max_iter > 1:
         logger.info("the objective was still falling after max_iter=%d iterations", max_iter)
     cells = learner.metric_.project(representation.points)
-    weights = None
-    if way is not None:
-        to_features, genes = way
-        weights = (to_features @ learner.components_.T) * standard_deviation(genes)[:, None]
+    weights = None if way is None else _gene_weights(way, learner.components_)
 
     keys = Keys(key_added)
     adata = writable(adata, copy=copy)
@@ -257,10 +255,7 @@ def fit_metric(
         entry["validation"] = validation
     adata.uns[keys.metric] = entry
     adata.obsm[keys.cells] = cells
-    # what an earlier fit left under this key does not belong to this one
-    for stale in (keys.gene_ranking, keys.gene_ranking_by_class, keys.stability, keys.enrichment):
-        adata.uns.pop(stale, None)
-    adata.varm.pop(keys.gene_weights, None)
+    drop_results(adata, keys)
     if weights is not None:
         adata.varm[keys.gene_weights] = weights
     return adata if copy else None
@@ -295,9 +290,7 @@ def _fit_joint(
     for name, representation, unit in zip(joint.mods, joint.representations, joint.units, strict=True):
         way = way_to_genes(mdata.mod[name], representation)
         if way is not None:
-            to_features, genes = way
-            components = metric.linear_map[:, joint.blocks[name]] / unit
-            weights[name] = (to_features @ components.T) * standard_deviation(genes)[:, None]
+            weights[name] = _gene_weights(way, metric.linear_map[:, joint.blocks[name]] / unit)
     entry["scale"] = entry["scale"] * joint.unit
     entry["features"] = joint.features()
     entry["modality_weights"] = {name: value / sum(variances.values()) for name, value in variances.items()}
@@ -314,6 +307,12 @@ def _fit_joint(
         if name in weights:
             mdata.mod[name].varm[keys.gene_weights] = weights[name]
     return mdata if copy else None
+
+
+def _gene_weights(way: tuple[Any, Any], linear_map: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return where a cell moves when a gene rises by one standard deviation, (n_vars, n_components)."""
+    to_features, genes = way
+    return np.asarray((to_features @ linear_map.T) * standard_deviation(genes)[:, None])
 
 
 def _validate(

@@ -69,12 +69,8 @@ def check_same_metric(
     if known["params"].get("solver", "exact") != "exact" or len(order) < 2:
         return
     sketch_key = known["params"].get("sketch_key")
-    if sketch_key is not None:
-        measures = read_sketch(adata, sketch_key, known["params"]["sample_key"], cohort).measures(points)
-    else:
-        from scggml.core import Measures
-
-        measures = Measures.from_codes(points, cohort.codes, len(cohort.names))
+    sketch = None if sketch_key is None else read_sketch(adata, sketch_key, known["params"]["sample_key"], cohort)
+    measures = cohort.measures(points, sketch)
 
     from scggml.core import pairwise_distances
 

@@ -11,9 +11,9 @@ import numpy as np
 from scggml import _validation as check
 from scggml._cohort import read_cohort, read_representation, read_sketch, sample_column
 from scggml._keys import SKETCH_ERROR, Keys
-from scggml._labels import read_labels
+from scggml._labels import label_params, read_labels
 from scggml._reference import stored_measures, way_from_genes
-from scggml._stored import select_features, stored_entry_of_one, stored_metric, stored_params
+from scggml._stored import select_features, stored_entry_of_one, stored_metric, stored_params, stored_settings
 
 from ._known_distances import check_same_metric, check_same_solver, learned_distances, order_of_samples
 
@@ -141,10 +141,7 @@ def make_reference(
     order = order_of_samples(sdata, cohort)
     sketch_key = _choose_points(sketch_key, n_points, known["params"])
     sketch = None if sketch_key is None else read_sketch(adata, sketch_key, params["sample_key"], cohort)
-    labels = read_labels(
-        adata, cohort, params["label_key"], label_kind=params.get("label_kind", "class"),
-        batch_key=params.get("batch_key"), group_key=params.get("group_key"),
-    )  # fmt: skip
+    labels = read_labels(adata, cohort, params["label_key"], **label_params(params))
     splits: list[Any] = []
     if calibrate:
         from scggml.evaluation import calibration, distance_unit, hold_out_each, make_splits
@@ -226,10 +223,7 @@ def _check_each_once(splits: list[Any], n_samples: int) -> None:
 def _kept_points(
     cohort: Cohort, points: NDArray[np.float64], sketch: Sketch | None, order: NDArray[np.int64]
 ) -> dict[str, Any]:
-    from scggml.core import Measures
-
-    measures = Measures.from_codes(points, cohort.codes, len(order)) if sketch is None else sketch.measures(points)
-    measures = measures.take(order)
+    measures = cohort.measures(points, sketch).take(order)
     kept = {"points": measures.points, "offsets": measures.offsets}
     return kept if sketch is None else {**kept, "weights": measures.weights}
 
@@ -277,6 +271,4 @@ def _learner(params: dict[str, Any]) -> GroundMetricLearner:
     """Return a learner with the settings of a stored metric."""
     from scggml.estimators import GroundMetricLearner
 
-    settings: dict[str, Any] = {name: params.get(name) for name in GroundMetricLearner().get_params(deep=False)}
-    settings = {name: value.item() if isinstance(value, np.generic) else value for name, value in settings.items()}
-    return GroundMetricLearner(**settings)
+    return GroundMetricLearner(**stored_settings(params, GroundMetricLearner().get_params(deep=False)))

@@ -122,9 +122,9 @@ def map_samples(
         raise ValueError(msg)
     cells, in_genes = project_cells(new, entry, key, layer=layer, use_rep=use_rep, missing_genes=missing_genes)
 
-    from scggml.core import Measures, pairwise_distances
+    from scggml.core import pairwise_distances
 
-    measures = Measures.from_codes(cells, cohort.codes, len(cohort.names))
+    measures = cohort.measures(cells)
     of_reference = stored_measures(entry)
     entropic = _entropic(reference.uns[keys.metric])  # as the distances that there are
     options: Any = {"entropic": entropic, "n_jobs": n_jobs}

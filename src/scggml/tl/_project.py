@@ -9,7 +9,7 @@ import numpy as np
 from scggml import _validation as check
 from scggml._keys import Keys
 from scggml._reference import project_cells, reference_entry
-from scggml._stored import check_writable, stored_params, writable
+from scggml._stored import check_writable, drop_results, stored_params, writable
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -106,8 +106,5 @@ def project(
         stored["epsilon"] = float(distances["epsilon"])
     new.obsm[keys.cells] = cells
     new.uns[keys.metric] = stored
-    # what a metric of its own left under this key does not belong to this one
-    for stale in (keys.gene_ranking, keys.gene_ranking_by_class, keys.stability, keys.enrichment):
-        new.uns.pop(stale, None)
-    new.varm.pop(keys.gene_weights, None)
+    drop_results(new, keys)
     return new if copy else None

@@ -11,7 +11,7 @@ from scggml import _validation as check
 from scggml._cohort import read_cohort, read_representation, read_sketch, standard_deviation
 from scggml._keys import Keys
 from scggml._labels import label_params, read_labels
-from scggml._stored import check_writable, stored_entry, stored_metric, writable
+from scggml._stored import check_writable, stored_entry, stored_metric, stored_settings, writable
 from scggml.get._gene_weights import gene_table
 
 from ._fit_metric import way_to_genes
@@ -120,7 +120,7 @@ def rank_genes(
     assert way is not None  # there are gene weights
     to_features, genes = way
 
-    from scggml.core import group_means, separation_shares
+    from scggml.core import fitted_line, group_means, separation_shares
 
     spread = standard_deviation(genes)
     metric = stored_metric(entry)
@@ -128,7 +128,7 @@ def rank_genes(
     classes = labels.targets.codes
     of_classes = group_means(of_samples, classes, int(classes.max()) + 1)
     by_gene = _separation(of_samples, of_classes, spread, labels)
-    apart = of_classes if labels.kind != "continuous" else _fitted_line(of_samples, labels.values)
+    apart = of_classes if labels.kind != "continuous" else fitted_line(of_samples, labels.values)
     by_gene["separation"] = separation_shares(apart, np.asarray(to_features @ metric.linear_map.T))
     table = table.join(pd.DataFrame(by_gene, index=adata.var_names.copy()))
     stability = None
@@ -154,6 +154,8 @@ def _separation(
     of_samples: NDArray[np.float64], of_classes: NDArray[np.float64], spread: NDArray[np.float64], labels: Labels
 ) -> dict[str, Any]:
     """Return in which class a gene is highest and lowest and how far these are apart; or how it goes with ordered labels."""
+    from scggml.core import correlations
+
     found: dict[str, Any] = {}
     if labels.kind != "continuous":
         high, low = of_classes.argmax(axis=0), of_classes.argmin(axis=0)
@@ -161,18 +163,8 @@ def _separation(
         difference = of_classes.max(axis=0) - of_classes.min(axis=0)
         found["shift"] = np.divide(difference, spread, out=np.zeros_like(spread), where=spread > 0)
     if labels.kind != "class":
-        values = labels.values - labels.values.mean()
-        centred = of_samples - of_samples.mean(axis=0)
-        length = np.linalg.norm(centred, axis=0) * np.linalg.norm(values)
-        found["trend"] = np.divide(values @ centred, length, out=np.zeros_like(length), where=length > 0)
+        found["trend"] = correlations(of_samples, labels.values)
     return found
-
-
-def _fitted_line(of_samples: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return two points of the line that fits the means of samples, (2, n_genes), as far apart as shares do not care for."""
-    centred = values - values.mean()
-    slope = centred / np.abs(centred).max() @ of_samples
-    return np.outer([0.0, 1.0], slope)
 
 
 def _by_class(
@@ -224,8 +216,8 @@ def _bootstrapped(
 
     sketch_key = params.get("sketch_key")
     sketch = None if sketch_key is None else read_sketch(adata, sketch_key, params["sample_key"], cohort)
-    settings: dict[str, Any] = {name: params.get(name) for name in TrainingOptions.__dataclass_fields__}
-    measures, options = cohort.measures(representation, sketch), TrainingOptions(**settings)
+    settings = stored_settings(params, TrainingOptions.__dataclass_fields__)
+    measures, options = cohort.measures(representation.points, sketch), TrainingOptions(**settings)
     drawn = bootstrap_metrics(measures, labels.targets, options, n_boot=n_boot, rng=rng, n_jobs=n_jobs)
     loadings = to_features * spread[:, None]
     found = Stability.of(metric, drawn, loadings)

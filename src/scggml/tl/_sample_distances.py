@@ -147,13 +147,10 @@ def sample_distances(
     if entry is not None:
         points = stored_metric(entry).project(select_features(representation, entry, key))
 
-    from scggml.core import Entropic, Measures, pairwise_distances, typical_cost
+    from scggml.core import Entropic, pairwise_distances, typical_cost
 
     cost: Any = "euclidean" if metric == "learned" else metric
-    if sketch is None:
-        measures = Measures.from_codes(points, cohort.codes, len(cohort.names))
-    else:
-        measures = sketch.measures(points)
+    measures = cohort.measures(points, sketch)
     if metric == "cosine":
         _check_directions(measures.points, representation.text)
     entropic = None

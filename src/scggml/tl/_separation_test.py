@@ -141,7 +141,7 @@ def separation_test(
         warnings.warn(msg, UserWarning, stacklevel=2)
     representation = read_representation(adata, use_rep, layer)
     sketch = None if sketch_key is None else read_sketch(adata, sketch_key, sample_key, cohort)
-    measures = cohort.measures(representation, sketch)
+    measures = cohort.measures(representation.points, sketch)
     permutation_rng, cell_rng = generator.spawn(2)
     if sketch is None and n_cells is not None:
         measures = measures.drawn(int(cohort.sizes.min()) if n_cells == "equal" else n_cells, cell_rng)

@@ -121,7 +121,7 @@ def tune(
     splits = make_splits(labels.text, groups, cv=cv, n_repeats=n_repeats, rng=fold_rng)
     representation = read_representation(adata, use_rep, layer)
     sketch = None if sketch_key is None else read_sketch(adata, sketch_key, sample_key, cohort)
-    measures = cohort.measures(representation, sketch)
+    measures = cohort.measures(representation.points, sketch)
     for setting in settings:
         check_parameters(setting, measures.n_features)
     samples = labelled_samples(cohort, labels, measures, representation, groups=groups)

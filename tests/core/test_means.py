@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from scggml.core import _class_means as module
-from scggml.core import group_means, separation_shares
+from scggml.core import StoredPoints, group_means, separation_shares, share_means
+from scggml.core import _means as module
 
 
 @pytest.mark.parametrize("kind", [np.asarray, sp.csr_array])
@@ -41,3 +41,17 @@ def test_shares_of_the_separation_sum_to_one_and_do_not_turn_with_the_components
     expected = sum(delta * (loadings @ (delta @ loadings)) for delta in pairs)
     np.testing.assert_allclose(shares, expected / expected.sum())
     assert not separation_shares(np.zeros((2, 6)), loadings).any()
+
+
+@pytest.mark.parametrize("kind", ["dense", "csr", "stored"])
+def test_means_of_what_a_point_stands_for(kind, monkeypatch):
+    rng = np.random.default_rng(0)
+    values = rng.poisson(0.4, size=(30, 7)).astype(np.float32)
+    shares = sp.random_array((4, 30), density=0.3, rng=rng, format="csr")
+    of_kind = {
+        "dense": values,
+        "csr": sp.csr_array(values),
+        "stored": StoredPoints(lambda start, stop: values[start:stop], values.shape, np.arange(0, 31, 5), 7.0),
+    }[kind]
+    monkeypatch.setattr(module, "row_blocks", lambda points: [slice(0, 11), slice(11, 30)])
+    np.testing.assert_allclose(share_means(shares, of_kind), shares.toarray() @ values, rtol=1e-6)

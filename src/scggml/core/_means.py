@@ -1,4 +1,4 @@
-"""Where the means of classes lie under a learned metric, and which features set them apart."""
+"""Means of rows, of groups of them, and which features set those of classes apart under a learned metric."""
 
 from __future__ import annotations
 
@@ -16,6 +16,16 @@ if TYPE_CHECKING:
     from ._measures import Points
 
 
+def share_means(shares: sp.csr_array, values: Points) -> NDArray[np.float64]:
+    """Return `shares @ values`, (n_points, n_values), dense; CSR and stored values are read by blocks of rows."""
+    means = np.zeros((shares.shape[0], values.shape[1]))
+    by_cell = sp.csc_array(shares)
+    for rows in row_blocks(values):
+        block = by_cell[:, rows] @ as_points(values[rows])
+        means += block.toarray() if sp.issparse(block) else block
+    return means
+
+
 def group_means(points: Points, codes: NDArray[np.integer], n_groups: int) -> NDArray[np.float64]:
     """Return the mean of the rows of each group, (n_groups, n_features); CSR is never densified, stored points never loaded.
 
@@ -28,14 +38,9 @@ def group_means(points: Points, codes: NDArray[np.integer], n_groups: int) -> ND
     n_groups
         Number of groups, none of them empty.
     """
-    total = np.zeros((n_groups, points.shape[1]))
-    for rows in row_blocks(points):
-        block = as_points(points[rows])
-        part = codes[rows]
-        indicator = sp.csr_array((np.ones(len(part)), (part, np.arange(len(part)))), shape=(n_groups, len(part)))
-        summed = indicator @ block
-        total += summed.toarray() if sp.issparse(summed) else summed
-    return total / np.bincount(codes, minlength=n_groups)[:, None]
+    share = 1.0 / np.bincount(codes, minlength=n_groups)[codes]
+    shape = (n_groups, len(codes))
+    return share_means(sp.csr_array((share, (codes, np.arange(len(codes)))), shape=shape), points)
 
 
 def separation_shares(means: NDArray[np.float64], loadings: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -56,3 +61,17 @@ def separation_shares(means: NDArray[np.float64], loadings: NDArray[np.float64])
     shares = (centred * ((centred @ loadings) @ loadings.T)).sum(axis=0)
     total = float(shares.sum())
     return shares / total if total > 0 else np.zeros_like(shares)
+
+
+def correlations(rows: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the correlation of each feature of rows (n, n_features) with values (n,), (n_features,); zero where it is constant."""
+    centred, apart = rows - rows.mean(axis=0), values - values.mean()
+    length = np.linalg.norm(centred, axis=0) * np.linalg.norm(apart)
+    return np.divide(apart @ centred, length, out=np.zeros_like(length), where=length > 0)
+
+
+def fitted_line(rows: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return two points, (2, n_features), on the line of rows (n, n_features) over values (n,): for shares, how far apart is no matter."""
+    centred = values - values.mean()
+    slope = centred / np.abs(centred).max() @ rows
+    return np.outer([0.0, 1.0], slope)
