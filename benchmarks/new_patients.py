@@ -19,6 +19,7 @@ import scggml as sg
 from scggml.core import class_probabilities, fit_sharpness, relative_class_scores, upper_tail
 
 ALPHA = 0.05
+PARTS = ("distance", "outside", "group", "kinds", "composition")
 
 
 def normalised(adata):
@@ -112,7 +113,7 @@ def strangers_and_probabilities(n_seeds, *, effect_size, patient_effect):
             p = mapped.uns["ggml_prediction"]["p_values"]
             rows += [
                 [seed, kind, combined, *parts]
-                for combined, *parts in zip(mapped.obs["unusual_p"].dropna(), p["distance"], p["outside"], strict=True)
+                for combined, *parts in zip(mapped.obs["unusual_p"].dropna(), *(p[name] for name in PARTS), strict=True)
             ]
             if kind == "ordinary":
                 is_new = ~mapped.obs["is_reference"].to_numpy()
@@ -123,12 +124,12 @@ def strangers_and_probabilities(n_seeds, *, effect_size, patient_effect):
                 best.append((found[:, None] == classes).argmax(axis=1))
                 probabilities.append(mapped.obsm["ggml_probabilities"][is_new])
                 naive.append(_naive(mapped.obsp["ggml_distances"], codes, is_new))
-    table = pd.DataFrame(rows, columns=["seed", "kind", "combined", "distance", "outside"])
+    table = pd.DataFrame(rows, columns=["seed", "kind", "combined", *PARTS])
     print(
         f"24 patients of two classes, effect {effect_size}, patients differ by {patient_effect}: share flagged at {ALPHA}"
     )
     for kind, part in table.groupby("kind", sort=False):
-        shares = ", ".join(f"{name} {np.mean(part[name] <= ALPHA):.2f}" for name in ("combined", "distance", "outside"))
+        shares = ", ".join(f"{name} {np.mean(part[name] <= ALPHA):.2f}" for name in ("combined", *PARTS))
         print(f"  {kind} ({len(part)}): {shares}", flush=True)
     codes, best = np.concatenate(truth), np.concatenate(best)
     for name, values in (("held-out", probabilities), ("training (for comparison)", naive)):
@@ -237,11 +238,84 @@ def aml(path):
         )
 
 
+def flagged(cells, reference):
+    mapped = predicted(cells, reference)
+    return mapped.obs["unusual"][~mapped.obs["is_reference"]].to_numpy(dtype=bool)
+
+
+def unseen_classes(preset, n_seeds):
+    """The paper's synthetic cohort, each class left out in turn, and two samples of each other class."""
+    found = {"ordinary": [], "unseen class": []}
+    for seed in range(n_seeds):
+        rng = np.random.default_rng(seed)
+        adata = sg.datasets.synthetic_cohort(preset, rng=seed)
+        samples = adata.obs.groupby("label", observed=True)["sample"].unique()
+        for absent in samples.index:
+            strange = (adata.obs["label"] == absent).to_numpy()
+            chosen = [rng.choice(names, 2, replace=False) for label, names in samples.items() if label != absent]
+            held = adata.obs["sample"].isin(np.concatenate(chosen)).to_numpy()
+            known = adata[~strange & ~held].copy()
+            sg.tl.fit_metric(known, "sample", "label", use_rep="X", rng=0)
+            reference = sg.tl.make_reference(known, sg.tl.sample_distances(known), rng=0)
+            found["ordinary"] += list(flagged(adata[held].copy(), reference))
+            found["unseen class"] += list(flagged(adata[strange].copy(), reference))
+    shares = ", ".join(f"{kind} {np.mean(values):.2f} ({len(values)})" for kind, values in found.items())
+    print(f"{preset}, each class left out of the reference in turn: share flagged at {ALPHA}: {shares}", flush=True)
+
+
+def unseen_stimulation(path):
+    """Controls alone in the reference, of two classes that mean nothing: are stimulated samples of new donors noticed?"""
+    adata = anndata.read_h5ad(path)
+    donors = adata.obs["donor"].astype(str)
+    names = np.sort(donors.unique())
+    is_control = (adata.obs["label"] == "ctrl").to_numpy()
+    found = {"control": [], "stimulated": []}
+    for pair in names.reshape(-1, 2):
+        is_new = donors.isin(pair).to_numpy()
+        known = adata[~is_new & is_control].copy()
+        known.obs["class"] = known.obs["donor"].isin(np.setdiff1d(names, pair)[::2]).map({True: "a", False: "b"})
+        _, reference = reference_of(known, "class")
+        found["control"] += list(flagged(adata[is_new & is_control].copy(), reference))
+        found["stimulated"] += list(flagged(adata[is_new & ~is_control].copy(), reference))
+    counts = ", ".join(f"{name} {sum(values)} of {len(values)}" for name, values in found.items())
+    print(f"kang2018, controls of 6 donors in the reference, 2 new donors, in turn: flagged {counts}", flush=True)
+
+
+def real_patients(path, n_seeds):
+    """Healthy people of a population: ordinary new ones, ones with a programme added to one cell type, and with a new cell type."""
+    adata = anndata.read_h5ad(path)
+    adata.X = sparse.csr_matrix(adata.layers["counts"])
+    level = np.asarray(adata.X.mean(axis=0)).ravel()
+    samples = np.sort(adata.obs["sample"].astype(str).unique())
+    types = adata.obs["cell_type"].astype(str)
+    found = {}
+    for seed in tqdm(range(n_seeds), file=sys.stderr):
+        rng = np.random.default_rng(seed)
+        is_new = adata.obs["sample"].astype(str).isin(rng.choice(samples, 12, replace=False)).to_numpy()
+        genes = rng.permutation(np.flatnonzero(level > np.median(level)))[:40]
+        new = adata[is_new].copy()
+        _, reference = reference_of(normalised(adata[~is_new]))
+        found.setdefault("ordinary", []).extend(flagged(normalised(new), reference))
+        for cell_type in types.unique():
+            cells = normalised(programme(new, genes, cell_type, 1.6))
+            found.setdefault(f"a programme in {cell_type}, 5-fold", []).extend(flagged(cells, reference))
+        for absent in ("bmem", "mononc"):
+            known = (types != absent).to_numpy()
+            _, reference = reference_of(normalised(adata[~is_new & known]))
+            found.setdefault(f"ordinary, without {absent}", []).extend(
+                flagged(normalised(adata[is_new & known]), reference)
+            )
+            found.setdefault(f"{absent}, unknown to the reference", []).extend(flagged(normalised(new), reference))
+    print(f"onek1k, 28 people in the reference, 12 new ones, {n_seeds} draws: share flagged at {ALPHA}")
+    for kind, values in found.items():
+        print(f"  {kind} ({len(values)}): {np.mean(values):.2f}", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--data", type=Path, help="real cohorts: Kang and van Galen")
-    parser.add_argument("--parts", nargs="*", default=["exact", "intervals", "simulated", "real"])
+    parser.add_argument("--parts", nargs="*", default=["exact", "intervals", "paper", "simulated", "real"])
     args = parser.parse_args()
     print(machine(), flush=True)
     with warnings.catch_warnings():
@@ -250,6 +324,9 @@ def main():
             exactness()
         if "intervals" in args.parts:
             intervals(args.seeds)
+        if "paper" in args.parts:
+            unseen_classes("synth_2d", min(args.seeds, 3))
+            unseen_classes("synth_200d", min(args.seeds, 3))
         if "simulated" in args.parts:
             strangers_and_probabilities(args.seeds, effect_size=0.8, patient_effect=0.15)
             strangers_and_probabilities(args.seeds, effect_size=0.8, patient_effect=0.3)
@@ -257,6 +334,8 @@ def main():
         if args.data is not None and "real" in args.parts:
             kang(args.data / "kang2018_ifnb_pbmc.h5ad")
             aml(args.data / "vangalen2019_aml.h5ad")
+            unseen_stimulation(args.data / "kang2018_ifnb_pbmc.h5ad")
+            real_patients(args.data / "onek1k_subset_age.h5ad", min(args.seeds, 4))
 
 
 if __name__ == "__main__":

@@ -87,9 +87,9 @@ class Keys:
         return f"{self.key}_reference"
 
     @property
-    def outside(self) -> str:
-        """`.obs` of mapped samples: how far a new sample lies outside of the principal components."""
-        return f"{self.key}_outside"
+    def novelty(self) -> str:
+        """`.obsm` of mapped samples: how each differs from the others of the reference."""
+        return f"{self.key}_novelty"
 
     @property
     def prediction(self) -> str:

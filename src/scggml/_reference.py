@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ._cohort import Representation
-    from .core import GeneSpace, Measures
+    from .core import CellKinds, GeneSpace, Measures
 
 logger = logging.getLogger(__name__)
 
@@ -233,6 +233,17 @@ def stored_measures(entry: Mapping[str, Any]) -> Measures:
     if weights is None:
         return Measures(points, offsets, np.repeat(1.0 / sizes, sizes))
     return Measures(points, offsets, np.asarray(weights, dtype=np.float64))
+
+
+def cell_kinds(entry: Mapping[str, Any]) -> CellKinds | None:
+    """Return the kinds of cells of a reference, where it has any."""
+    from .core import CellKinds
+
+    stored = entry.get("kinds")
+    if stored is None:
+        return None
+    centroids = np.asarray(stored["centroids"], dtype=np.float64)
+    return CellKinds(centroids, np.asarray(stored["divisions"], dtype=np.int64), float(stored["n_free"]))
 
 
 def gene_space(table: Mapping[str, Any]) -> GeneSpace:

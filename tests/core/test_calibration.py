@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import kstest
+from scipy.stats import kstest, t
 from sklearn.metrics import balanced_accuracy_score, brier_score_loss, log_loss
 
 from scggml.core import (
+    calibrated_smallest,
     class_probabilities,
     class_scores,
     fit_sharpness,
     nearest_distances,
+    prediction_tail,
     probability_scores,
     relative_class_scores,
-    smallest_of,
     upper_tail,
 )
 
@@ -118,9 +119,47 @@ def test_copies_of_a_sample_are_at_distance_zero():
     assert upper_tail(np.zeros(4), np.array([0.0, 1.0])) == pytest.approx([0.5, 0.0])
 
 
-def test_smallest_of_several():
-    np.testing.assert_allclose(smallest_of([np.array([0.01, 0.9]), np.array([0.5, 0.7])]), [0.02, 1.0])
-    np.testing.assert_allclose(smallest_of([np.array([0.3])]), [0.3])
+def test_prediction_tail_is_that_of_one_more_value():
+    known = np.random.default_rng(0).normal(size=(9, 2))
+    new = np.array([[0.3, 2.0], [np.nan, -1.0]])
+    expected = t.sf((new - known.mean(axis=0)) / (known.std(axis=0, ddof=1) * np.sqrt(1 + 1 / 9)), 8)
+    expected[1, 0] = 1.0
+    np.testing.assert_allclose(prediction_tail(known, new), expected)
+    known = np.concatenate([known, [[np.nan, np.inf]]])
+    np.testing.assert_allclose(prediction_tail(known, new), expected)
+    np.testing.assert_array_equal(prediction_tail(known[:1], new), 1.0)
+    np.testing.assert_allclose(prediction_tail(np.full((5, 1), 7.0), np.array([[8.0], [6.0]])), [[0], [1]], atol=1e-20)
+
+
+def test_prediction_tail_allows_for_errors():
+    """Values with errors of any size have uniform probabilities; without allowing for them, the least sure stand out."""
+    rng = np.random.default_rng(1)
+    p, plain = [], []
+    for _ in range(600):
+        errors = np.where(rng.random(33) < 0.3, 6.0, 0.5)[:, None]
+        values = 5 + rng.normal(size=(33, 1)) * np.sqrt(1 + errors**2)
+        p.append(prediction_tail(values[:30], values[30:], errors[:30], errors[30:]))
+        plain.append(prediction_tail(values[:30], values[30:])[errors[30:] > 1])
+    p, plain = np.concatenate(p), np.concatenate(plain)
+    assert np.mean(p <= 0.05) == pytest.approx(0.05, abs=0.02)
+    assert np.mean(plain <= 0.05) > 0.1
+
+
+def test_the_smallest_of_several_is_compared_with_that_of_others():
+    rng = np.random.default_rng(2)
+    for shared in (0.0, 1.0):  # independent, or all the same
+        p = []
+        for _ in range(300):
+            draws = rng.random((27, 6))
+            draws = np.where(shared, draws[:, :1], draws)
+            p.append(calibrated_smallest(draws[:24], draws[24:]))
+        p = np.concatenate(p)
+        assert np.mean(p <= 0.05) == pytest.approx(0.05, abs=0.03)
+        assert np.mean(p <= 0.5) == pytest.approx(0.5, abs=0.07)
+    one = rng.random((4, 1))
+    np.testing.assert_array_equal(calibrated_smallest(draws[:, :1], one), one[:, 0])
+    extreme = calibrated_smallest(draws, np.array([[0.0, 1.0], [1.0, 1.0]]))
+    assert extreme[0] < 1e-6 and extreme[1] > 0.99
 
 
 @pytest.mark.parametrize("n_classes", [2, 4])

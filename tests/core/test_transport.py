@@ -486,6 +486,8 @@ import os, signal, threading, time
 import numpy as np
 from scggml.core import Measures, pairwise_distances
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what runs in the background
+
 def interrupt():
     global sent
     sent = time.perf_counter()

@@ -9,7 +9,7 @@ import scipy.sparse as sp
 from scipy.spatial.distance import cdist
 
 from scggml import GroundMetricLearner
-from scggml.core import GeneSpace, Measures, class_probabilities, fit_sharpness
+from scggml.core import CellKinds, GeneSpace, Measures, class_probabilities, fit_sharpness, novelty
 from scggml.evaluation import ReferenceCells, Split, distance_unit, hold_out_each, probabilities_without_own
 
 N_SAMPLES = 9
@@ -37,9 +37,9 @@ def splits_of(*parts):
 SPLITS = splits_of([0], [1, 4], [2, 3, 8], [5, 6, 7])
 
 
-def by_hand(genes, codes, n_comps, refit, scaled=False):
-    """Scores, mean distances to the nearest and shifts, sample by sample."""
-    scores, near, outside = np.empty((N_SAMPLES, 2)), np.empty(N_SAMPLES), np.empty(N_SAMPLES)
+def by_hand(genes, codes, n_comps, refit, scaled=False, kinds=None, labels=None):
+    """Scores, mean distances to the nearest and what is new, sample by sample."""
+    scores, near, columns = np.empty((N_SAMPLES, 2)), np.empty(N_SAMPLES), {}
     for split in SPLITS:
         seen = np.isin(codes, split.train) if refit else np.ones(len(codes), dtype=bool)
         unit = genes[seen].std(axis=0, ddof=1) if scaled else np.ones(10)
@@ -59,9 +59,15 @@ def by_hand(genes, codes, n_comps, refit, scaled=False):
                 means.append(mean_of_first(d[CLASSES[split.train] == c], k))
             scores[i] = -np.array(means) / np.mean(means)
             near[i] = mean_of_first(d, max(4 * (len(split.train) + 1) / (N_SAMPLES + 1) - 1, 1))
-            space = GeneSpace(loadings, unit, -mean @ loadings, mean * unit)
-            outside[i] = space.shifts_outside(genes[codes == i], np.zeros((codes == i).sum(), dtype=int), 1)[0]
-    return scores, near, outside
+            if kinds is not None:
+                space = GeneSpace(loadings, unit, -mean @ loadings, mean * unit)
+                of_kind = [seen & (labels[:, 0] == k) for k in range(2)]
+                centroids = [z[cells].mean(axis=0) if cells.any() else np.full(n_comps, np.inf) for cells in of_kind]
+                same = CellKinds(np.array(centroids), kinds.divisions, kinds.n_free)
+                row = novelty(space, same, genes[codes == i], np.zeros((codes == i).sum(), dtype=int), 1)
+                for name, value in row.items():
+                    columns.setdefault(name, np.empty(N_SAMPLES))[i] = value[0]
+    return scores, near, columns
 
 
 def mean_of_first(d, k):
@@ -74,12 +80,18 @@ def mean_of_first(d, k):
 def test_components_and_metric_are_learned_without_the_held_out(genes, codes, kind, scaled):
     genes = genes * np.arange(1, 11)
     genes[:12, 9] *= 20  # what one sample alone has too much of
-    cells = ReferenceCells(genes[:, :4], codes, CLASSES, CLASSES, None, kind(genes), scaled)
+    space = GeneSpace.fit(genes, genes.std(axis=0, ddof=1) if scaled else np.ones(10), 4)
+    kinds = CellKinds.fit(space, genes)
+    features = space.project(genes)
+    cells = ReferenceCells(features, codes, CLASSES, CLASSES, None, kind(genes), scaled, kinds=kinds)
     found = hold_out_each(cells, SPLITS, GroundMetricLearner(scale="global", rng=0), rng=np.random.default_rng(0))
-    scores, near, outside = by_hand(genes, codes, 4, refit=True, scaled=scaled)
+    labels = kinds.kinds_of(features)
+    scores, near, columns = by_hand(genes, codes, 4, refit=True, scaled=scaled, kinds=kinds, labels=labels)
     np.testing.assert_allclose(found.scores, scores, rtol=1e-6)
     np.testing.assert_allclose(found.distances, near, rtol=1e-6)
-    np.testing.assert_allclose(found.outside, outside, rtol=1e-6)
+    assert set(found.novelty) == set(columns) and "shift_1" in columns
+    for name, values in columns.items():
+        np.testing.assert_allclose(found.novelty[name], values, rtol=1e-5, atol=1e-8, err_msg=name)
 
 
 def test_features_that_cannot_be_computed_anew_stay(genes, codes):
@@ -94,7 +106,7 @@ def test_features_that_cannot_be_computed_anew_stay(genes, codes):
     scores, near, _ = by_hand(genes, codes, 4, refit=False)
     np.testing.assert_allclose(found.scores, scores, rtol=1e-6)
     np.testing.assert_allclose(found.distances, near, rtol=1e-6)
-    assert found.outside is None
+    assert found.novelty == {}
 
 
 def test_jobs_do_not_matter(genes, codes):

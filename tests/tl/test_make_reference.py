@@ -60,12 +60,15 @@ def test_calibration(fitted, entry):
     found = entry["calibration"]
     held = found["held_out"]
     assert list(found["classes"]) == ["sick", "well"]
-    assert list(held.columns) == ["label", "predicted", "probability_0", "probability_1", "distance", "outside"]
+    assert list(held.columns) == ["label", "predicted", "probability_0", "probability_1", "distance"]
     np.testing.assert_allclose(held[["probability_0", "probability_1"]].sum(axis=1), 1)
     right = held["label"] == held["predicted"]
     assert found["scores"]["balanced_accuracy"] == pytest.approx(right.mean())  # four of each class
     assert found["sharpness"] > 0 and found["unit"] == 1.0
-    assert (held["distance"] > 0).all() and (held["outside"] > 0).all()
+    assert (held["distance"] > 0).all()
+    beside = found["novelty"]
+    assert list(beside.index) == list(held.index)
+    assert (beside["outside"] > 0).all() and (beside["group"] >= 1).all()
 
 
 def test_rng_and_jobs(fitted, sdata, assert_same_anndata):
@@ -138,7 +141,8 @@ def test_components_of_other_values(fitted, sdata):
     assert any(re.search(r"X_pca is not a linear map of X: .* leaves \d+\.\d% of its spread", t) for t in texts)
     assert any("cannot be computed anew without the samples that are held out" in t for t in texts)
     assert "genes" not in reference.uns["ggml_reference"]
-    assert "outside" not in reference.uns["ggml_reference"]["calibration"]["held_out"]
+    assert "novelty" not in reference.uns["ggml_reference"]["calibration"]
+    assert "kinds" not in reference.uns["ggml_reference"]
 
 
 def test_missing_loadings(fitted, sdata):

@@ -51,7 +51,7 @@ def test_metric_on_genes(new, fitted_x):
     union.uns["ggml"] = fitted_x.uns["ggml"]
     whole = sg.tl.sample_distances(union)[mapped.obs_names].obsp["ggml_distances"]
     np.testing.assert_allclose(mapped.obsp["ggml_distances"], whole, atol=1e-10, rtol=0)
-    assert "ggml_outside" not in mapped.obs
+    assert "ggml_novelty" not in mapped.obsm
 
 
 @pytest.mark.parametrize("solver", ["sinkhorn", "sinkhorn_divergence"])
@@ -101,7 +101,7 @@ def test_columns(new, reference):
     reference.obs["smoker"] = True
     new.obs["smoker"] = False
     mapped = sg.tl.map_samples(new, reference)
-    assert set(mapped.obs.columns) == {"is_reference", "sample", "label", "age", "n_cells", "smoker", "ggml_outside"}
+    assert set(mapped.obs.columns) == {"is_reference", "sample", "label", "age", "n_cells", "smoker"}
     assert mapped.obs["is_reference"].tolist() == [True] * 8 + [False] * 3
     assert mapped.obs["smoker"].tolist() == [True] * 8 + [False] * 3
     assert mapped.obs["age"].tolist() == [*reference.obs["age"], 50, 50, 50]
@@ -111,7 +111,9 @@ def test_columns(new, reference):
     ]
     assert list(mapped.obs["label"].cat.categories) == list(reference.obs["label"].cat.categories)
     assert list(mapped.uns["label_colors"]) == list(reference.uns["label_colors"])
-    assert mapped.obs["ggml_outside"].isna().tolist() == [True] * 8 + [False] * 3
+    known = reference.uns["ggml_reference"]["calibration"]["novelty"]
+    assert mapped.obsm["ggml_novelty"].iloc[:8].equals(known)
+    assert (mapped.obsm["ggml_novelty"]["outside"] > 0).all()
 
 
 def test_labels_need_not_be_known(new, reference):
@@ -133,10 +135,10 @@ def test_other_maps_are_left_out(new, reference, caplog):
     reference.obsm["X_umap"] = reference.obsm["X_mds"].copy()
     with caplog.at_level(logging.INFO, logger="scggml"):
         mapped = sg.tl.map_samples(new, reference)
-    assert list(mapped.obsm) == ["X_mds"]
+    assert list(mapped.obsm) == ["X_mds", "ggml_novelty"]
     assert "X_umap, which have no place for new samples" in caplog.text
     del reference.obsm["X_mds"]
-    assert list(sg.tl.map_samples(new, reference).obsm) == []
+    assert list(sg.tl.map_samples(new, reference).obsm) == ["ggml_novelty"]
 
 
 def test_other_names_of_the_sample_column(new, reference):

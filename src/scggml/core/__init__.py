@@ -3,12 +3,13 @@
 from ._barycenters import Barycenter, free_support_barycenter
 from ._bootstrap import Stability, bootstrap_metrics
 from ._calibration import (
+    calibrated_smallest,
     class_probabilities,
     fit_sharpness,
     nearest_distances,
+    prediction_tail,
     probability_scores,
     relative_class_scores,
-    smallest_of,
     upper_tail,
 )
 from ._checkpoint import Checkpoint
@@ -24,6 +25,7 @@ from ._means import correlations, fitted_line, group_means, separation_shares, s
 from ._measures import Measures, as_points
 from ._metric import GroundMetric, alignment, feature_moments, feature_scale, typical_cost, weighted_moments
 from ._neighbors import RULES, class_neighbors, class_scores, mean_of_nearest, neighbor_means
+from ._novelty import CellKinds, novelty, unusual
 from ._objective import REGULARIZERS, Objective, Regularizer
 from ._pair_moments import PairMoments
 from ._placement import place_on_map
@@ -51,6 +53,7 @@ __all__ = [
     "STATE",
     "WIDE",
     "Barycenter",
+    "CellKinds",
     "Checkpoint",
     "ClassMeans",
     "Entropic",
@@ -78,6 +81,7 @@ __all__ = [
     "all_triplets",
     "as_points",
     "bootstrap_metrics",
+    "calibrated_smallest",
     "class_means",
     "class_neighbors",
     "class_probabilities",
@@ -99,22 +103,24 @@ __all__ = [
     "n_all_triplets",
     "n_threads",
     "nearest_distances",
+    "novelty",
     "neighbor_means",
     "pairwise_distances",
     "place_on_map",
+    "prediction_tail",
     "probability_scores",
     "relative_class_scores",
     "sample_triplets",
     "separation_shares",
     "share_means",
     "single_threaded_blas",
-    "smallest_of",
     "solve_pairs",
     "solve_pairs_entropic",
     "square_pairs",
     "train",
     "transport_discriminant",
     "typical_cost",
+    "unusual",
     "upper_tail",
     "weighted_moments",
 ]

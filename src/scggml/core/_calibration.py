@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import softmax
+from scipy.special import ndtri, softmax
 from scipy.stats import t
 
 from ._neighbors import class_scores, mean_of_nearest
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 N_NEIGHBORS = 3
 _MAX_SHARPNESS = 1e6
 _LEAST = 1e-3  # of the largest known value: keeps logarithms of copies of a sample, at distance zero, finite
+_ROUNDING = 1e-12  # relative spread below which values are the same
+_SMALLEST = 1e-300  # probability that has a finite normal score
 
 
 def relative_class_scores(
@@ -86,19 +88,69 @@ def class_probabilities(scores: NDArray[np.float64], sharpness: float) -> NDArra
 def upper_tail(known: NDArray[np.float64], new: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the probability that one more value like the known ones is at least as large, (n_new,).
 
-    From the prediction interval of Student's t for logarithms of values, none of them taken for less than a thousandth of the largest
-    known one: it reaches small probabilities with few known values, where ranks end at 1 / (n + 1).
+    As `prediction_tail` of logarithms of values, none of them taken for less than a thousandth of the largest known one.
     """
-    least = max(_LEAST * float(known.max()), np.finfo(float).tiny)
-    logs = np.log(np.maximum(known, least))
-    n = len(logs)
-    spread = max(float(logs.std(ddof=1)), 1e-12) * np.sqrt(1 + 1 / n)
-    return np.asarray(t.sf((np.log(np.maximum(new, least)) - logs.mean()) / spread, n - 1))
+    least = max(_LEAST * float(np.nanmax(known, initial=0.0)), np.finfo(float).tiny)
+    logs, new_logs = (np.log(np.maximum(np.asarray(x, dtype=np.float64), least))[:, None] for x in (known, new))
+    return prediction_tail(logs, new_logs)[:, 0]
 
 
-def smallest_of(p_values: list[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Return the smallest of several p-values times their number (Bonferroni), at most one."""
-    return np.minimum(len(p_values) * np.min(p_values, axis=0), 1.0)
+def prediction_tail(
+    known: NDArray[np.float64],
+    new: NDArray[np.float64],
+    errors: NDArray[np.float64] | None = None,
+    new_errors: NDArray[np.float64] | None = None,
+) -> NDArray[np.float64]:
+    """Return the probability that one more value like the known ones is at least as large, (n_new, n_columns).
+
+    From the prediction interval of Student's t: it reaches small probabilities with few known values, where ranks end at 1 / (n + 1).
+    Where values have errors of their own, they are normal with the variance between samples, which is what is left of the variance of
+    known values after the mean of their squared errors :cite:p:`dersimonian1986`, plus that of their error.
+
+    Parameters
+    ----------
+    known
+        Values, (n_known, n_columns); those that are not finite do not count. With fewer than two in a column, all probabilities are one.
+    new
+        Values to compare, (n_new, n_columns). Those that are not finite have a probability of one.
+    errors, new_errors
+        Standard errors of the values, of the same shapes; None for none.
+    """
+    errors = np.zeros(known.shape) if errors is None else errors
+    new_errors = np.zeros(new.shape) if new_errors is None else new_errors
+    there = np.isfinite(known) & np.isfinite(errors)
+    n = there.sum(axis=0)
+    known, squares = np.where(there, known, 0.0), np.where(there, errors, 0.0) ** 2
+    freedom = np.maximum(n - 1, 1)
+    centre = known.sum(axis=0) / np.maximum(n, 1)
+    spread = (there * (known - centre) ** 2).sum(axis=0) / freedom
+    least = (_ROUNDING * np.maximum(np.abs(centre), 1.0)) ** 2
+    between = np.maximum(spread - squares.sum(axis=0) / np.maximum(n, 1), least)
+    precision = there / (between + squares)
+    centre = (precision * known).sum(axis=0) / np.maximum(precision.sum(axis=0), np.finfo(float).tiny)
+    unit = np.sqrt((precision * (known - centre) ** 2).sum(axis=0) / freedom)
+    unit = np.maximum(unit, np.sqrt(least / between))
+    away = (new - centre) / (np.sqrt(between + new_errors**2) * unit * np.sqrt(1 + 1 / np.maximum(n, 1)))
+    return np.where(np.isfinite(away) & (n > 1), t.sf(away, freedom), 1.0)
+
+
+def calibrated_smallest(known: NDArray[np.float64], new: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return how often the smallest of several probabilities is as small as that of new samples, (n_new,).
+
+    However the probabilities depend on one another, and however often they are too small, the smallest one of each known sample tells what
+    is usual: as `prediction_tail` of normal scores. A single probability is its own.
+
+    Parameters
+    ----------
+    known
+        Probabilities of each known sample, given all others, (n_known, n).
+    new
+        Probabilities of new samples, given all known ones, (n_new, n).
+    """
+    if new.shape[1] == 1:
+        return new[:, 0]
+    scores, new_scores = (-ndtri(np.clip(p.min(axis=1), _SMALLEST, 1 - _ROUNDING))[:, None] for p in (known, new))
+    return prediction_tail(scores, new_scores)[:, 0]
 
 
 def probability_scores(

@@ -1,4 +1,4 @@
-"""From genes to principal components, and what of a sample these do not show."""
+"""From genes to principal components."""
 
 from __future__ import annotations
 
@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ._measures import Points
-
-_N_ALONG = 5
-_MIN_SIGNAL = 0.1  # of the sampling noise: keeps logarithms of shifts finite
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +61,7 @@ class GeneSpace:
         if present.all():
             return self
         weights = self.loadings / self.unit[:, None]
-        axes = np.linalg.qr(self.loadings)[0] if self.axes is None else self.axes
+        axes = self.orthonormal()
         return GeneSpace(
             self.loadings[present],
             self.unit[present],
@@ -81,38 +78,11 @@ class GeneSpace:
             found[rows] = as_points(genes[rows]) @ weights + self.offset
         return found
 
-    def shifts_outside(self, genes: Points, codes: NDArray[np.integer], n_measures: int) -> NDArray[np.float64]:
-        """Return how far each sample lies outside of the space, (n_measures,), in units of the scaled genes.
+    def scaled(self, genes: Points) -> Points:
+        """Return genes in units of the space, (n_cells, n_genes), dense or CSR."""
+        values = as_points(genes).astype(np.float64)
+        return sp.csr_array(values * (1 / self.unit)) if sp.issparse(values) else values / self.unit
 
-        What the axes do not show of a sample's cells, as differences from the mean of the reference, is fitted by a constant and
-        the 5 leading axes: whatever all of its cells have in common, and whatever changes from one kind of its cells to another.
-        The result is the root mean square length of the fit, less what it owes on average to the sampling of cells.
-
-        Parameters
-        ----------
-        genes
-            Values of the genes, (n_cells, n_genes).
-        codes
-            Sample of each cell, at least two of each, (n_cells,). Of a sample with less than 30 cells, fewer axes take part.
-        n_measures
-            Number of samples.
-        """
-        axes = np.linalg.qr(self.loadings)[0] if self.axes is None else self.axes
-        mean = self.mean / self.unit
-        found = np.empty(n_measures)
-        for i in range(n_measures):
-            block = as_points(genes[np.flatnonzero(codes == i)]).astype(np.float64)
-            block = sp.csr_array(block * (1 / self.unit)) if sp.issparse(block) else block / self.unit
-            n_cells = block.shape[0]
-            coordinates = block @ axes - mean @ axes
-            n_along = min(_N_ALONG, max(n_cells // 5 - 1, 0), axes.shape[1])
-            fitted = np.linalg.qr(np.column_stack([np.ones(n_cells), coordinates[:, :n_along]]))[0].T
-            # what is orthogonal to the axes has the squared length of the whole less that of its coordinates
-            own = block.multiply(block).sum() if sp.issparse(block) else (block**2).sum()
-            total = own - 2 * (block @ mean).sum() + n_cells * (mean @ mean) - (coordinates**2).sum()
-            along = fitted @ block - np.outer(fitted.sum(axis=1), mean)
-            explained = (along**2).sum() - ((fitted @ coordinates) ** 2).sum()
-            variance = max(float(total - explained), 0.0) / max(n_cells - len(fitted), 1)
-            signal = max(float(explained) - len(fitted) * variance, _MIN_SIGNAL * variance, np.finfo(float).tiny)
-            found[i] = np.sqrt(signal / n_cells)
-        return found
+    def orthonormal(self) -> NDArray[np.float64]:
+        """Return orthonormal axes of the space, (n_genes, n_features)."""
+        return np.linalg.qr(self.loadings)[0] if self.axes is None else self.axes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from scggml.core import (
     class_probabilities,
     fit_sharpness,
     nearest_distances,
+    novelty,
     pairwise_distances,
     probability_scores,
     relative_class_scores,
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from scggml.core import Sketch
+    from scggml.core import CellKinds, Sketch
     from scggml.core._measures import Points
     from scggml.estimators import GroundMetricLearner
 
@@ -59,6 +61,8 @@ class ReferenceCells:
         Whether each gene is divided by its standard deviation before the components are computed.
     sketch
         Points that stand in for the cells.
+    kinds
+        Kinds of cells in the features, where there are genes.
     """
 
     points: Points
@@ -69,21 +73,30 @@ class ReferenceCells:
     genes: Points | None = None
     scaled: bool = False
     sketch: Sketch | None = None
+    kinds: CellKinds | None = None
 
-    def without(self, split: Split) -> tuple[Measures, NDArray[np.float64] | None]:
-        """Return all samples in features that were computed without the held-out ones; and how far outside of them these lie."""
-        points, outside = self.points, None
+    @cached_property
+    def _kinds_of_cells(self) -> NDArray[np.int64]:
+        assert self.kinds is not None
+        return self.kinds.kinds_of(self.points)
+
+    def without(self, split: Split) -> tuple[Measures, dict[str, NDArray[np.float64]]]:
+        """Return all samples in features that were computed without the held-out ones; and how these differ from the others."""
+        points, differences = self.points, {}
         if self.genes is not None:
-            genes = self.genes[np.flatnonzero(np.isin(self.codes, split.train))]
+            seen = np.flatnonzero(np.isin(self.codes, split.train))
+            genes = self.genes[seen]
             space = GeneSpace.fit(genes, _unit(genes, scaled=self.scaled), self.points.shape[1])
             points = space.project(self.genes)
-            held = np.flatnonzero(np.isin(self.codes, split.test))
-            position = np.empty(len(self.classes), dtype=np.int64)
-            position[split.test] = np.arange(len(split.test))
-            outside = space.shifts_outside(self.genes[held], position[self.codes[held]], len(split.test))
+            if self.kinds is not None:
+                kinds = self.kinds.moved(points[seen], self._kinds_of_cells[seen])
+                held = np.flatnonzero(np.isin(self.codes, split.test))
+                position = np.empty(len(self.classes), dtype=np.int64)
+                position[split.test] = np.arange(len(split.test))
+                differences = novelty(space, kinds, self.genes[held], position[self.codes[held]], len(split.test))
         if self.sketch is not None:
-            return self.sketch.measures(points), outside
-        return Measures.from_codes(points, self.codes, len(self.classes)), outside
+            return self.sketch.measures(points), differences
+        return Measures.from_codes(points, self.codes, len(self.classes)), differences
 
 
 def _unit(genes: Points, *, scaled: bool) -> NDArray[np.float64]:
@@ -105,13 +118,13 @@ class HeldOutSamples:
         How well each class fits, (n_samples, n_classes).
     distances
         Mean distance to the nearest other samples, in median distances between these, (n_samples,).
-    outside
-        How far it lies outside of the principal components, (n_samples,), or None.
+    novelty
+        How it differs from the others beside, columns of `core.novelty`, each (n_samples,); none without kinds of cells.
     """
 
     scores: NDArray[np.float64]
     distances: NDArray[np.float64]
-    outside: NDArray[np.float64] | None
+    novelty: dict[str, NDArray[np.float64]]
 
 
 def hold_out_each(
@@ -138,13 +151,13 @@ def hold_out_each(
         Threads.
     """
     n_samples, n_classes = len(cells.classes), int(cells.classes.max()) + 1
-    scores, distances, outside = np.empty((n_samples, n_classes)), np.empty(n_samples), np.empty(n_samples)
-    has_outside = False
+    scores, distances = np.empty((n_samples, n_classes)), np.empty(n_samples)
+    columns: dict[str, NDArray[np.float64]] = {}
     seeds = [int(child.integers(2**31)) for child in rng.spawn(len(splits))]
     for split, seed in zip(
         tqdm(splits, desc="held-out samples", unit="fit", delay=2, disable=None), seeds, strict=True
     ):
-        measures, shifts = cells.without(split)
+        measures, differences = cells.without(split)
         train, test = measures.take(split.train), measures.take(split.test)
         model = clone(learner).set_params(n_jobs=n_jobs)
         if model.rng is None:
@@ -155,9 +168,9 @@ def hold_out_each(
         scores[split.test] = relative_class_scores(found, cells.classes[split.train])
         projected = train.with_points(model.metric_.project(train.points))
         distances[split.test] = nearest_distances(found, n_samples) / distance_unit(model, projected, n_jobs)
-        if shifts is not None:
-            outside[split.test], has_outside = shifts, True
-    return HeldOutSamples(scores, distances, outside if has_outside else None)
+        for name, values in differences.items():
+            columns.setdefault(name, np.empty(n_samples))[split.test] = values
+    return HeldOutSamples(scores, distances, columns)
 
 
 def distance_unit(learner: GroundMetricLearner, projected: Measures, n_jobs: int | None) -> float:
@@ -190,7 +203,7 @@ def calibration(
     samples: NDArray[np.object_],
     order: NDArray[np.int64],
 ) -> dict[str, Any]:
-    """Return the classes, the sharpness of their probabilities, a table of the held-out samples and its scores.
+    """Return the classes, the sharpness of their probabilities, tables of the held-out samples and its scores.
 
     Parameters
     ----------
@@ -209,11 +222,13 @@ def calibration(
         "predicted": classes[best],
         **{f"probability_{c}": probabilities[:, c] for c in range(len(classes))},
         "distance": held.distances,
-        **({} if held.outside is None else {"outside": held.outside}),
     }
+    index = pd.Index(samples, dtype=object)
+    beside = {"novelty": pd.DataFrame(held.novelty, index=index).iloc[order]} if held.novelty else {}
     return {
         "classes": classes,
         "sharpness": fit_sharpness(held.scores, codes),
-        "held_out": pd.DataFrame(columns, index=pd.Index(samples, dtype=object)).iloc[order],
+        "held_out": pd.DataFrame(columns, index=index).iloc[order],
+        **beside,
         "scores": probability_scores(probabilities, codes, best),
     }

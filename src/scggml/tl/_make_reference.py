@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from copy import deepcopy
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -12,7 +13,7 @@ from scggml import _validation as check
 from scggml._cohort import read_cohort, read_representation, read_sketch, sample_column
 from scggml._keys import SKETCH_ERROR, Keys
 from scggml._labels import label_params, read_labels
-from scggml._reference import stored_measures, way_from_genes
+from scggml._reference import gene_space, stored_measures, way_from_genes
 from scggml._stored import select_features, stored_entry_of_one, stored_metric, stored_params, stored_settings
 
 from ._known_distances import check_same_metric, check_same_solver, learned_distances, order_of_samples
@@ -95,9 +96,11 @@ def make_reference(
     `.uns[key + "_reference"]` : `dict`
         `params`; `metric`, what :func:`scggml.tl.fit_metric` wrote; `samples`, their names; `points` (n_points, n_components), `offsets` (n_samples + 1,)
         and, of sketches, `weights` (n_points,), where rows `offsets[i]:offsets[i + 1]` belong to sample i; `genes`, the way from genes to
-        the learned space where there is one; and `calibration` with `classes`, `sharpness` (the inverse temperature of the class
+        the learned space where there is one; `kinds`, the `centroids` of kinds of cells in the components, (2 + 4 + 8, n_features), where there
+        are components and calibration; and `calibration` with `classes`, `sharpness` (the inverse temperature of the class
         probabilities), `unit` (what distances of new samples are divided by), `held_out`, a data frame with a row per sample (`label`, `predicted`, `probability_0` and so on in the order
-        of `classes`, `distance` and `outside`, see :func:`scggml.tl.predict_samples`), and `scores` of these: `balanced_accuracy`,
+        of `classes`, and `distance`, see :func:`scggml.tl.predict_samples`), `novelty`, where components lead from genes to the metric, as
+        in :func:`scggml.tl.map_samples`, and `scores` of these: `balanced_accuracy`,
         `log_loss` and `brier`, with those of equal probabilities for comparison. Each held-out sample's probabilities are those
         of the sharpness that the others suggest.
 
@@ -179,6 +182,8 @@ def make_reference(
         cells = _cells_to_hold_out(
             adata, cohort, labels, representation, genes, layer, sketch if n_points is None else None
         )
+        if cells.kinds is not None:
+            found["kinds"] = {field.name: getattr(cells.kinds, field.name) for field in fields(cells.kinds)}
         learner = _learner(params)
         held = hold_out_each(cells, splits, learner, rng=fit_rng, n_jobs=n_jobs)
         found["calibration"] = {
@@ -237,13 +242,15 @@ def _cells_to_hold_out(
     layer: str | None,
     sketch: Sketch | None,
 ) -> ReferenceCells:
+    from scggml.core import CellKinds
     from scggml.evaluation import ReferenceCells
 
-    values, scaled = None, False
+    values, scaled, kinds = None, False, None
     if genes is not None and "loadings" in genes:
         columns = adata.var_names.astype(str).get_indexer(genes["names"])
         values = _loaded(read_representation(adata, "X", layer).points, columns)
         scaled = bool((genes["unit"] != 1).any())
+        kinds = CellKinds.fit(gene_space(genes), values)
     elif representation.use_rep != "X":
         msg = (
             f"{representation.text} cannot be computed anew without the samples that are held out, which it has seen. Where it was made "
@@ -252,7 +259,7 @@ def _cells_to_hold_out(
         warnings.warn(msg, UserWarning, stacklevel=3)
     codes = labels.values.astype(np.int64)
     return ReferenceCells(
-        _loaded(representation.points), cohort.codes, codes, labels.y, labels.blocks, values, scaled, sketch
+        _loaded(representation.points), cohort.codes, codes, labels.y, labels.blocks, values, scaled, sketch, kinds
     )
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from scggml import _validation as check
 from scggml._cohort import kept_colors, read_cohort
 from scggml._keys import IS_REFERENCE, N_CELLS, SKETCH_ERROR, Keys, colors, embedding
-from scggml._reference import project_cells, reference_entry, stored_measures
+from scggml._reference import cell_kinds, project_cells, reference_entry, stored_measures
 from scggml.get import distances as get_distances
 
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from scggml.core import Entropic
+    from scggml._cohort import Cohort
+    from scggml.core import Entropic, GeneSpace
 
 logger = logging.getLogger(__name__)
 
@@ -69,13 +70,18 @@ def map_samples(
     A sample-level AnnData of the samples of the reference followed by the new ones, by name, (n_reference + n_new, 0), with the fields
 
     `.obs` : `pandas.DataFrame`
-        `is_reference`; the label, missing where the new samples have none; `n_cells` and all other columns that both have. Where
-        principal components lead from genes to the metric also `[key + "_outside"]`: how much of what the cells of a new sample
-        express lies outside of these, see :func:`scggml.tl.predict_samples`.
+        `is_reference`; the label, missing where the new samples have none; `n_cells` and all other columns that both have.
     `.obsp[key + "_distances"]` : `numpy.ndarray`, float64
         All distances.
     `.obsm["X_mds"]` : `numpy.ndarray`, float64
         The map, where the reference has one.
+    `.obsm[key + "_novelty"]` : `pandas.DataFrame`
+        What :func:`scggml.tl.predict_samples` finds unusual samples by, where principal components lead from genes to the metric and the reference
+        was calibrated; of samples of the reference as measured when they were held out. `outside`: the length of the mean of
+        a sample's cells outside of the components, less what it owes to the sampling of cells. `group`: the ratio of the two largest
+        variances of its cells outside. For each kind of cells, by its number: `shift`, how far its mean is from that of the other
+        cells outside, squared and less what it owes to sampling, missing where there are less than eight cells on a side; `error`, the standard
+        error of that; `share`, the log odds of its share of the cells.
     `.uns[key]` : `dict`
         As of :func:`scggml.tl.sample_distances`.
     `.uns[key + "_reference"]` : `dict`
@@ -133,12 +139,6 @@ def map_samples(
     if len(measures) > 1:
         within, own_gap = pairwise_distances(measures, progress="between new samples", **options)
     obs = _joint_obs(reference, cohort.sample_obs(new.obs), entry["params"])
-    n = reference.n_obs
-    if in_genes is not None:
-        space, genes = in_genes
-        obs[keys.outside] = np.concatenate(
-            [np.full(n, np.nan), space.shifts_outside(genes, cohort.codes, len(cohort.names))]
-        )
     if SKETCH_ERROR in reference.obs:
         errors = reference.obs[SKETCH_ERROR].to_numpy(dtype=np.float64)
         obs[SKETCH_ERROR] = np.concatenate([errors, np.zeros(len(measures))])
@@ -150,7 +150,7 @@ def map_samples(
     return AnnData(
         obs=obs,
         obsp={keys.distances: np.block([[known, across.T], [across, within]])},
-        obsm=_extended_map(reference, across),
+        obsm={**_extended_map(reference, across), **_novelty(entry, in_genes, cohort, keys, obs.index)},
         uns={
             **_kept_palettes(reference, obs),
             keys.metric: {**source, "gap": max(float(source.get("gap", 0.0)), gap, own_gap)},
@@ -167,6 +167,19 @@ def _entropic(distances: Mapping[str, Any]) -> Entropic | None:
     if solver == "exact":
         return None
     return Entropic(float(distances["epsilon"]), solver == "sinkhorn_divergence", None)
+
+
+def _novelty(
+    entry: Mapping[str, Any], in_genes: tuple[GeneSpace, Any] | None, cohort: Cohort, keys: Keys, index: pd.Index
+) -> dict[str, pd.DataFrame]:
+    kinds = cell_kinds(entry)
+    if kinds is None or in_genes is None:
+        return {}
+    from scggml.core import novelty
+
+    space, genes = in_genes
+    of_new = pd.DataFrame(novelty(space, kinds, genes, cohort.codes, len(cohort.names)))
+    return {keys.novelty: pd.concat([entry["calibration"]["novelty"], of_new]).set_axis(index)}
 
 
 def _extended_map(reference: AnnData, across: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:

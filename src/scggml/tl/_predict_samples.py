@@ -31,16 +31,24 @@ def predict_samples(mapped: AnnData, *, key: str = "ggml", alpha: float = 0.05, 
     patient who is as likely of any class as of any other. With other odds, multiply each by the prior of its class and divide
     by their sum.
 
-    **Unusual samples.** The p-values say how often a sample of the same kind as the held-out ones would be as far out, from Student's
-    t interval for the logarithm of one more value, so that a dozen samples suffice. Two things are looked at, and the smaller p-value counts
-    twice (Bonferroni): the mean distance to the 3 nearest samples of any class, in units of the median distance; and, where principal
-    components lead from genes to the metric, what its cells express outside of these (`outside`), all of them or those of a kind,
-    after the noise of sampling cells has been taken off. This the metric cannot see, and it is where cell types and
-    programmes show that no patient of the reference has.
+    **Unusual samples.** The metric sees what tells the known classes apart, and principal components what varies among patients of the
+    reference; a cell type or a programme of genes that none of them has is in neither. So where components lead from genes to the metric,
+    what cells express outside of them is looked at as well. In all, these are compared with what held-out samples of
+    the reference show, see :func:`scggml.tl.map_samples`:
 
-    The flag is one of gross differences. A metric weighs what tells the known classes apart, and a disease that changes other genes, in a
-    few of the cells, by no more than patients differ anyhow, passes for a patient like others. No flag is no proof of a known
-    disease.
+    - `distance`: the mean distance to the 3 nearest samples of any class, in units of the median distance;
+    - `outside`: what all cells of a sample have in common outside of the components;
+    - `group`: whether a group of its cells differs from its others there, such as a new cell type;
+    - `kinds`: whether a known kind of its cells differs there from its others, such as a programme in one cell type. What all cells of the
+      patient have in common cancels. Kinds are clusters of the reference's cells, at two, four and eight to all of them;
+    - `composition`: the shares of these kinds.
+
+    Each gives probabilities from Student's t interval for one more value (of the logarithm of the first three), so that a dozen samples
+    suffice. The smallest of a sample is compared with those of the held-out samples, each given all others, so that neither their number
+    nor how they depend on one another, nor a few odd patients in the reference, flag ordinary ones.
+
+    The flag is one of what is outside of ordinary. A disease that changes a few cells by no more than patients differ anyhow passes,
+    as does one that shifts proportions within their usual range. No flag is no proof of a known disease.
 
     Parameters
     ----------
@@ -66,8 +74,8 @@ def predict_samples(mapped: AnnData, *, key: str = "ggml", alpha: float = 0.05, 
     `.obsm[key + "_probabilities"]` : `numpy.ndarray` (n_samples, n_classes), float64
         Probability of each class.
     `.uns[key + "_prediction"]` : `dict`
-        `classes` in the order of the probabilities; `alpha`; `p_values`, a data frame of the new samples with the p-value of each
-        statistic; and `scores`, how well held-out samples of the reference were predicted: `balanced_accuracy`, `log_loss` and
+        `classes` in the order of the probabilities; `alpha`; `p_values`, a data frame of the new samples with a p-value for each
+        point of the list above, not corrected for their number; and `scores`, how well held-out samples of the reference were predicted: `balanced_accuracy`, `log_loss` and
         `brier`, with those of equal probabilities.
 
     Raises
@@ -118,16 +126,17 @@ def predict_samples(mapped: AnnData, *, key: str = "ggml", alpha: float = 0.05, 
     codes = np.array([position[name] for name in labels], dtype=np.int64)
     _warn_about_small(mapped, is_new)
 
-    from scggml.core import class_probabilities, nearest_distances, relative_class_scores, smallest_of, upper_tail
+    from scggml.core import class_probabilities, nearest_distances, relative_class_scores, unusual
 
     scores = relative_class_scores(matrix, codes)
     probabilities = class_probabilities(scores, float(calibration["sharpness"]))
-    nearest = nearest_distances(matrix, len(codes)) / float(calibration["unit"])
-    p_values = {"distance": upper_tail(held["distance"].to_numpy(dtype=np.float64), nearest)}
-    if "outside" in held and keys.outside in mapped.obs:
-        outside = mapped.obs[keys.outside].to_numpy(dtype=np.float64)[is_new]
-        p_values["outside"] = upper_tail(held["outside"].to_numpy(dtype=np.float64), outside)
-    p = smallest_of(list(p_values.values()))
+    known_values = {"distance": held["distance"].loc[known].to_numpy(dtype=np.float64)}
+    new_values = {"distance": nearest_distances(matrix, len(codes)) / float(calibration["unit"])}
+    if keys.novelty in mapped.obsm:
+        for name, column in mapped.obsm[keys.novelty].items():
+            values = column.to_numpy(dtype=np.float64)
+            known_values[name], new_values[name] = values[~is_new], values[is_new]
+    p, p_values = unusual(known_values, new_values)
 
     mapped = writable(mapped, copy=copy)
     predicted = np.full(mapped.n_obs, None, dtype=object)
