@@ -14,7 +14,7 @@ from ._cohort import read_representation
 from ._storage import in_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import pandas as pd
     from anndata import AnnData
@@ -66,6 +66,10 @@ class Joint:
         """The representation of each modality."""
         return {mod: r.use_rep for mod, r in zip(self.mods, self.representations, strict=True)}
 
+    def params(self, *, intersect: bool) -> dict[str, Any]:
+        """Return what is stored of the choice of features."""
+        return {"use_rep": self.use_rep, "mod": np.array(self.mods, dtype=object), "intersect": intersect}
+
     def features(self) -> NDArray[np.object_]:
         """Return names of the features, with the modality before them, (n_features,)."""
         return np.array(
@@ -92,6 +96,12 @@ class Joint:
 def is_mudata(data: Any) -> bool:
     """Whether this is a MuData; mudata is not imported for it."""
     return any(cls.__name__ == "MuData" and cls.__module__.startswith("mudata") for cls in type(data).__mro__)
+
+
+def check_cells(name: str, data: Any) -> None:
+    """Refuse what is neither a MuData nor an AnnData."""
+    if not is_mudata(data):
+        check.check_anndata(name, data)
 
 
 def check_mudata(mdata: MuData) -> None:
@@ -176,6 +186,30 @@ def joint_cells(mdata: MuData, joint: Joint, columns: Sequence[str | None], *, b
         if obs[name].dtype == "category":  # anndata drops these when it takes some cells, mudata does not
             obs[name] = obs[name].cat.remove_unused_categories()
     return AnnData(obs=obs, obsm={JOINT: joint.points(balanced=balanced)})
+
+
+def evaluate_joint(
+    verb: Callable[..., pd.DataFrame],
+    mdata: MuData,
+    entry: str,
+    sample_key: str,
+    label_key: str,
+    *,
+    columns: Sequence[str | None] = (),
+    mod: Sequence[str] | None,
+    use_rep: Any,
+    intersect: bool,
+    **settings: Any,
+) -> pd.DataFrame:
+    """Run a verb that writes one entry of `.uns` on the cells of several modalities, and write the entry to the MuData."""
+    check_mudata(mdata)
+    joint = read_joint(mdata, mod, use_rep, intersect=intersect)
+    cells = joint_cells(mdata, joint, [sample_key, label_key, *columns], balanced=True)
+    table = verb(cells, sample_key, label_key, use_rep=JOINT, **settings)
+    found = cells.uns[entry]
+    found["params"] |= joint.params(intersect=intersect)
+    mdata.uns[entry] = found
+    return table
 
 
 def _column(mdata: MuData, joint: Joint, key: str) -> pd.Series | None:

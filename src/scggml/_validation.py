@@ -110,9 +110,7 @@ def check_anndata(name: str, adata: Any) -> None:
     if not isinstance(adata, AnnData):
         msg = f"{name} must be an AnnData, found {type(adata).__name__}"
         if type(adata).__name__ == "MuData":
-            msg += (
-                f". Pass one of its modalities, {name}.mod[...]; several are for tl.fit_metric and tl.sample_distances."
-            )
+            msg += f". Pass one of its modalities, {name}.mod[...]; several at a time are for tl.fit_metric, tl.sample_distances, tl.cross_validate, tl.tune and tl.separation_test."
         raise TypeError(msg)
     if adata.n_obs == 0:
         msg = f"{name} has no observations"

@@ -39,11 +39,16 @@ def mdata():
     return cite()
 
 
-def test_the_joint_metric_is_that_of_features_side_by_side(mdata):
-    sg.tl.fit_metric(mdata, "sample", "label", rng=0)
+@pytest.fixture
+def flat(mdata):
+    """The same features side by side, in the units of the joint metric."""
     parts = [mdata.mod[m].X for m in ("rna", "prot")]
     unit = np.concatenate([x.std(axis=0) * np.sqrt(x.shape[1]) for x in parts])
-    flat = ad.AnnData(obs=mdata.obs, obsm={"X_flat": np.concatenate(parts, axis=1) / unit})
+    return ad.AnnData(obs=mdata.obs, obsm={"X_flat": np.concatenate(parts, axis=1) / unit})
+
+
+def test_the_joint_metric_is_that_of_features_side_by_side(mdata, flat):
+    sg.tl.fit_metric(mdata, "sample", "label", rng=0)
     sg.tl.fit_metric(flat, "sample", "label", use_rep="X_flat", rng=0)
     np.testing.assert_allclose(
         mdata.obsm["X_ggml"] - mdata.obsm["X_ggml"][0], flat.obsm["X_ggml"] - flat.obsm["X_ggml"][0], atol=1e-9
@@ -263,3 +268,50 @@ def test_verbs_for_one_representation_refuse_a_joint_metric(mdata):
     fixed = sg.tl.sample_distances(mdata, "sample", metric="euclidean")
     with pytest.raises(ValueError, match="those of several modalities, which are not told apart"):
         sg.tl.explain_distances(rna, fixed, label_key="label")
+
+
+VERBS = {
+    "cross_validate": {"methods": ["ggml", "euclidean"], "cv": 5},
+    "separation_test": {"n_permutations": 19},
+    "tune": {"grid": {"ridge": [0.1, 1.0]}, "cv": 5, "inner_cv": 2},
+}
+ENTRIES = {"cross_validate": "cross_validation", "separation_test": "separation", "tune": "tuning"}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_evaluation_is_that_of_features_side_by_side(mdata, flat, verb, tmp_path):
+    run = getattr(sg.tl, verb)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("warnings.warn", lambda *args, **kwargs: None)  # few samples
+        found = run(mdata, "sample", "label", rng=0, **VERBS[verb])
+        expected = run(flat, "sample", "label", use_rep="X_flat", rng=0, **VERBS[verb])
+    pd.testing.assert_frame_equal(found, expected, rtol=1e-6)
+    entry = f"ggml_{ENTRIES[verb]}"
+    params = mdata.uns[entry]["params"]
+    assert params["use_rep"] == {"rna": "X", "prot": "X"} and list(params["mod"]) == ["rna", "prot"]
+    mdata.write(tmp_path / "m.h5mu")
+    again = md.read(tmp_path / "m.h5mu")
+    if verb == "cross_validate":
+        pd.testing.assert_frame_equal(sg.get.scores(again), sg.get.scores(flat))
+        sg.pl.cross_validation(again)
+    elif verb == "tune":
+        sg.pl.tuning(again)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_evaluation_of_some_modalities(mdata, verb, assert_same_anndata):
+    one = mdata.mod["prot"].copy()
+    one.obs = mdata.obs.copy()
+    settings = {**VERBS[verb], **({"methods": ["ggml"]} if verb == "cross_validate" else {})}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("warnings.warn", lambda *args, **kwargs: None)
+        found = getattr(sg.tl, verb)(mdata, "sample", "label", mod=["prot"], rng=0, **settings)
+        expected = getattr(sg.tl, verb)(one, "sample", "label", use_rep="X", rng=0, **settings)
+    name = "p_value" if verb == "separation_test" else "score" if verb == "tune" else "value"
+    np.testing.assert_allclose(found[name], expected[name])  # of one modality, its unit makes no difference
+    with pytest.raises(ValueError, match="mod=\\['prot'\\] has no meaning for an AnnData"):
+        getattr(sg.tl, verb)(one, "sample", "label", mod=["prot"])
+    with pytest.raises(ValueError, match="layer='x' has no meaning for a MuData"):
+        getattr(sg.tl, verb)(mdata, "sample", "label", layer="x")
+    with pytest.raises(ValueError, match="mod must name modalities"):
+        getattr(sg.tl, verb)(mdata, "sample", "label", mod=["atac"])

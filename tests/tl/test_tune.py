@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import uniform
+from sklearn.model_selection import StratifiedKFold
 
 import scggml as sg
 
@@ -108,3 +109,38 @@ def test_bad_input_before_any_work(adata, monkeypatch, options, error, text):
     with pytest.raises(error, match=text):
         run(adata, **options)
     assert "ggml_tuning" not in adata.uns
+
+
+def test_metrics_are_learned_within_batches(adata):
+    """With one setting, outer scores are those of a cross-validation with the same batches."""
+    codes = adata.obs["sample"].cat.codes.to_numpy()
+    adata.obs["batch"] = pd.Categorical(np.where(codes // 2 % 2 == 0, "x", "y"))
+    adata.obsm["X_rep"] = adata.obsm["X_rep"] + 3.0 * (adata.obs["batch"] == "y").to_numpy()[:, None] * np.arange(6)
+    folds = StratifiedKFold(3)
+    found = {}
+    for batch_key in (None, "batch"):
+        options = {"cv": folds, "use_rep": "X_rep", "batch_key": batch_key, "rng": 0}
+        outer = sg.tl.tune(adata, "sample", "label", grid={"ridge": [0.1]}, inner_cv=2, **options)
+        methods = {"same": sg.GroundMetricLearner(ridge=0.1)}
+        scores = sg.tl.cross_validate(adata, "sample", "label", methods=methods, **options)
+        own = scores.query("classifier == 'class_mean' and score == 'balanced_accuracy'")
+        np.testing.assert_allclose(outer["score"], own["value"])
+        found[batch_key] = adata.uns["ggml_tuning"]["inner"]["inner_score"].to_numpy()
+    assert adata.uns["ggml_tuning"]["params"]["batch_key"] == "batch"
+    assert not np.array_equal(found[None], found["batch"])
+
+
+def test_folds_that_leave_nothing_to_compare(adata, assert_same_anndata):
+    """Two mixed samples of different class in one batch: without either, nothing can be learned within batches."""
+    names = list(adata.obs["sample"].cat.categories)
+    label = adata.obs.groupby("sample", observed=True)["label"].first()
+    mixed = [next(n for n in names if label[n] == c) for c in label.cat.categories]
+    batch = {n: "both" if n in mixed else f"only {label[n]}" for n in names}
+    adata.obs["batch"] = pd.Categorical(adata.obs["sample"].astype(str).map(batch))
+    before = adata.copy()
+    with (
+        pytest.warns(UserWarning, match="one class"),
+        pytest.raises(ValueError, match="cannot be learned without the samples of fold"),
+    ):
+        run(adata, batch_key="batch")
+    assert_same_anndata(adata, before)

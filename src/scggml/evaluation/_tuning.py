@@ -120,6 +120,10 @@ def tune(
         )
         for s, child in zip(all_splits, rngs[::2], strict=True)
     ]
+    learned = Learned("tuned", GroundMetricLearner())
+    learned.check(samples, splits)
+    for split, within in zip(all_splits, inner_splits, strict=True):
+        learned.check(samples.take(split.train), within)
     seeds = [int(child.integers(2**31)) for child in rngs[1::2]]
     inner: list[list[Any]] = []
     best: list[int] = []

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from scggml import _validation as check
-from scggml._joint import is_mudata
+from scggml._joint import check_cells, is_mudata
 from scggml._keys import Keys
 from scggml._stored import stored_entry
 
@@ -47,8 +47,7 @@ def gene_weights(adata: AnnData | MuData, *, key: str = "ggml", n_genes: int | N
     >>> list(sg.get.gene_weights(adata, n_genes=1).index)
     ['signal']
     """
-    if not is_mudata(adata):
-        check.check_anndata("adata", adata)
+    check_cells("adata", adata)
     if n_genes is not None:
         check.check_integer("n_genes", n_genes, minimum=1)
     stored = adata.uns.get(Keys(key).gene_ranking)

@@ -5,20 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from scggml import _validation as check
+from scggml._joint import check_cells
 from scggml._keys import Keys
 
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
+    from mudata import MuData
 
 
-def scores(adata: AnnData, *, key: str = "ggml", baseline: str | None = None) -> pd.DataFrame:
+def scores(adata: AnnData | MuData, *, key: str = "ggml", baseline: str | None = None) -> pd.DataFrame:
     """Return the scores of a cross-validation, all held-out samples taken together.
 
     Parameters
     ----------
     adata
-        Cells, after :func:`scggml.tl.cross_validate`.
+        Cells, or a MuData, after :func:`scggml.tl.cross_validate`.
     key
         Key of its results: `.uns[key + "_cross_validation"]`.
     baseline
@@ -57,7 +59,7 @@ def scores(adata: AnnData, *, key: str = "ggml", baseline: str | None = None) ->
     >>> sg.get.scores(adata, baseline="euclidean").columns[:4].tolist()
     ['method', 'classifier', 'score', 'value']
     """
-    check.check_anndata("adata", adata)
+    check_cells("adata", adata)
     entry = stored_scores(adata, key)
     names = entry["predictions"]["method"].unique()
     if baseline is not None and baseline not in names:
@@ -70,7 +72,7 @@ def scores(adata: AnnData, *, key: str = "ggml", baseline: str | None = None) ->
     return summary(entry["predictions"], entry["scores"], classes=classes, baseline=baseline)
 
 
-def stored_scores(adata: AnnData, key: str) -> dict[str, Any]:
+def stored_scores(adata: AnnData | MuData, key: str) -> dict[str, Any]:
     """Return the `.uns` entry of a cross-validation, or say how to make one."""
     name = Keys(key).cross_validation
     if name not in adata.uns:

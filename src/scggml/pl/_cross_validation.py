@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scggml import _validation as check
+from scggml._joint import check_cells
 from scggml.get._scores import scores as score_table
 from scggml.get._scores import stored_scores
 
@@ -15,12 +16,13 @@ from ._axes import HIGHLIGHT, PLAIN, new_axes
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from mudata import MuData
 
 _LOWER_IS_BETTER = ("mae", "variation_of_information")
 
 
 def cross_validation(
-    adata: AnnData,
+    adata: AnnData | MuData,
     *,
     score: str | None = None,
     classifier: str | None = None,
@@ -34,7 +36,7 @@ def cross_validation(
     Parameters
     ----------
     adata
-        Cells, after :func:`scggml.tl.cross_validate`.
+        Cells, or a MuData, after :func:`scggml.tl.cross_validate`.
     score
         Which score, one of those in :func:`scggml.get.scores`; None takes "balanced_accuracy", or "spearman" of ordered labels.
     classifier
@@ -64,7 +66,7 @@ def cross_validation(
     >>> _ = sg.tl.cross_validate(adata, "sample", "label", methods=["ggml", "euclidean"], cv=5, rng=0)
     >>> ax = sg.pl.cross_validation(adata, baseline="euclidean")
     """
-    check.check_anndata("adata", adata)
+    check_cells("adata", adata)
     table = score_table(adata, key=key, baseline=baseline)
     entry = stored_scores(adata, key)
     predictions = entry["predictions"]

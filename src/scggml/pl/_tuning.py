@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scggml import _validation as check
+from scggml._joint import check_cells
 from scggml._keys import Keys
 
 from ._axes import HIGHLIGHT, PLAIN, new_axes
@@ -12,15 +12,16 @@ from ._axes import HIGHLIGHT, PLAIN, new_axes
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from mudata import MuData
 
 
-def tuning(adata: AnnData, *, key: str = "ggml", title: str | None = None, ax: Axes | None = None) -> Axes:
+def tuning(adata: AnnData | MuData, *, key: str = "ggml", title: str | None = None, ax: Axes | None = None) -> Axes:
     """Draw how settings did inside, how often each was chosen, and what the choice was worth outside.
 
     Parameters
     ----------
     adata
-        Cells, after :func:`scggml.tl.tune`.
+        Cells, or a MuData, after :func:`scggml.tl.tune`.
     key
         Key of the results.
     title
@@ -44,7 +45,7 @@ def tuning(adata: AnnData, *, key: str = "ggml", title: str | None = None, ax: A
     >>> _ = sg.tl.tune(adata, "sample", "label", grid={"ridge": [0.1, 1.0]}, cv=3, rng=0)
     >>> ax = sg.pl.tuning(adata)
     """
-    check.check_anndata("adata", adata)
+    check_cells("adata", adata)
     name = Keys(key).tuning
     if name not in adata.uns:
         msg = f"there is no search of settings in uns[{name!r}]. Run sg.tl.tune(adata, sample_key, label_key, key_added={key!r}) first."

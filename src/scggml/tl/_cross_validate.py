@@ -10,6 +10,7 @@ import pandas as pd
 
 from scggml import _validation as check
 from scggml._cohort import read_cohort, read_representation, read_sketch, sample_column
+from scggml._joint import check_without, evaluate_joint, is_mudata
 from scggml._keys import Keys
 from scggml._labels import read_labels
 from scggml._samples import composition_of, labelled_samples, warn_about_sizes
@@ -19,13 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
+    from mudata import MuData
 
     from scggml._cohort import Cohort
     from scggml.core import LabelKind
 
 
 def cross_validate(
-    adata: AnnData,
+    adata: AnnData | MuData,
     sample_key: str,
     label_key: str,
     *,
@@ -37,8 +39,10 @@ def cross_validate(
     batch_key: str | None = None,
     cell_type_key: str | None = None,
     sdata: AnnData | None = None,
-    use_rep: str | None = None,
+    use_rep: str | Mapping[str, str] | None = None,
     layer: str | None = None,
+    mod: Sequence[str] | None = None,
+    intersect: bool = False,
     sketch_key: str | None = None,
     rng: int | np.random.Generator | None = None,
     n_jobs: int | None = None,
@@ -56,7 +60,7 @@ def cross_validate(
     Parameters
     ----------
     adata
-        Cells. Nothing is written but the field below.
+        Cells; or a MuData with several modalities of the same cells. Nothing is written but the field below.
     sample_key, label_key
         Columns of `.obs`: the sample of each cell, and the class of each sample, or its grade or number.
     label_kind
@@ -94,8 +98,9 @@ def cross_validate(
         Column of `.obs` with cell types, for `"composition"`.
     sdata
         Samples with distances of your own in `.obsp`, in any order.
-    use_rep, layer, sketch_key
-        Features, and points that stand in for the cells, as in :func:`scggml.tl.fit_metric`.
+    use_rep, layer, mod, intersect, sketch_key
+        Features, and points that stand in for the cells, as in :func:`scggml.tl.fit_metric`. The units that balance the modalities
+        of a MuData are those of all its cells, without labels, like principal components.
     rng
         Seed or generator for folds and for methods that draw.
     n_jobs
@@ -135,8 +140,16 @@ def cross_validate(
     >>> float(row["value"].iloc[0])
     1.0
     """
-    check.check_anndata("adata", adata)
     check.check_name("key_added", key_added)
+    if is_mudata(adata):
+        check_without("a MuData", layer=layer, sketch_key=sketch_key)
+        return evaluate_joint(
+            cross_validate, adata, Keys(key_added).cross_validation, sample_key, label_key, columns=[group_key, batch_key, cell_type_key], mod=mod, use_rep=use_rep,
+            intersect=intersect, label_kind=label_kind, methods=methods, cv=cv, n_repeats=n_repeats,
+            group_key=group_key, batch_key=batch_key, cell_type_key=cell_type_key, sdata=sdata, rng=rng, n_jobs=n_jobs, key_added=key_added,
+        )  # fmt: skip
+    check_without("an AnnData", mod=mod, intersect=intersect or None)
+    check.check_anndata("adata", adata)
     check_writable(adata, copy=False)
     check.check_jobs(n_jobs)
     generator = check.check_random_generator(rng)

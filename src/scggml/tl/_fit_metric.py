@@ -294,7 +294,7 @@ def _fit_joint(
     entry["scale"] = entry["scale"] * joint.unit
     entry["features"] = joint.features()
     entry["modality_weights"] = {name: value / sum(variances.values()) for name, value in variances.items()}
-    entry["params"] |= {"use_rep": joint.use_rep, "mod": np.array(joint.mods, dtype=object), "intersect": intersect}
+    entry["params"] |= joint.params(intersect=intersect)
 
     mdata = mdata.copy() if copy else mdata
     places = np.full((mdata.n_obs, cells.obsm[keys.cells].shape[1]), np.nan)

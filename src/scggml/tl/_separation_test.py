@@ -11,13 +11,17 @@ import pandas as pd
 
 from scggml import _validation as check
 from scggml._cohort import read_cohort, read_representation, read_sketch, sample_column
+from scggml._joint import check_without, evaluate_joint, is_mudata
 from scggml._keys import Keys
 from scggml._labels import read_labels
 from scggml._samples import warn_about_sizes
 from scggml._stored import check_writable, stored_params, writable
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from anndata import AnnData
+    from mudata import MuData
 
     from scggml._cohort import Cohort
     from scggml._labels import Labels
@@ -27,7 +31,7 @@ _LEVEL = 0.05
 
 
 def separation_test(
-    adata: AnnData,
+    adata: AnnData | MuData,
     sample_key: str,
     label_key: str,
     *,
@@ -35,8 +39,10 @@ def separation_test(
     n_cells: Literal["equal"] | int | None = "equal",
     group_key: str | None = None,
     batch_key: str | None = None,
-    use_rep: str | None = None,
+    use_rep: str | Mapping[str, str] | None = None,
     layer: str | None = None,
+    mod: Sequence[str] | None = None,
+    intersect: bool = False,
     sketch_key: str | None = None,
     rng: int | np.random.Generator | None = None,
     n_jobs: int | None = None,
@@ -58,7 +64,7 @@ def separation_test(
     Parameters
     ----------
     adata
-        Cells. Nothing is written but the field below.
+        Cells; or a MuData with several modalities of the same cells. Nothing is written but the field below.
     sample_key, label_key
         Columns of `.obs`: the sample of each cell, and the class of each sample, three samples at least of each.
     n_permutations
@@ -73,8 +79,9 @@ def separation_test(
     batch_key
         Column of `.obs` with batches: labels are exchanged within batches only, and metrics are learned as with the `batch_key` of
         :func:`scggml.tl.fit_metric`.
-    use_rep, layer, sketch_key
-        Features, and points that stand in for the cells, as in :func:`scggml.tl.fit_metric`.
+    use_rep, layer, mod, intersect, sketch_key
+        Features, and points that stand in for the cells, as in :func:`scggml.tl.fit_metric`. The units that balance the modalities
+        of a MuData are those of all its cells, without labels, like principal components.
     rng
         Seed or generator for the relabelings.
     n_jobs
@@ -110,8 +117,15 @@ def separation_test(
     >>> float(table.loc["learned", "p_value"])
     0.01
     """
-    check.check_anndata("adata", adata)
     check.check_name("key_added", key_added)
+    if is_mudata(adata):
+        check_without("a MuData", layer=layer, sketch_key=sketch_key)
+        return evaluate_joint(
+            separation_test, adata, Keys(key_added).separation, sample_key, label_key, columns=[group_key, batch_key], mod=mod, use_rep=use_rep,
+            intersect=intersect, n_permutations=n_permutations, n_cells=n_cells, group_key=group_key, batch_key=batch_key, rng=rng, n_jobs=n_jobs, key_added=key_added,
+        )  # fmt: skip
+    check_without("an AnnData", mod=mod, intersect=intersect or None)
+    check.check_anndata("adata", adata)
     check_writable(adata, copy=False)
     check.check_integer("n_permutations", n_permutations, minimum=19)
     if isinstance(n_cells, str):

@@ -8,23 +8,25 @@ import numpy as np
 
 from scggml import _validation as check
 from scggml._cohort import read_cohort, read_representation, read_sketch, sample_column
+from scggml._joint import check_without, evaluate_joint, is_mudata
 from scggml._keys import Keys
 from scggml._labels import read_labels
 from scggml._samples import labelled_samples
 from scggml._stored import check_writable, stored_params, writable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
     from anndata import AnnData
+    from mudata import MuData
 
 _GRID = {"ridge": ["auto", 0.1, 0.3, 1.0], "whitening": [0.5, 0.75, 1.0]}
 _SCORES = ("balanced_accuracy", "accuracy", "macro_f1", "roc_auc")
 
 
 def tune(
-    adata: AnnData,
+    adata: AnnData | MuData,
     sample_key: str,
     label_key: str,
     *,
@@ -35,8 +37,11 @@ def tune(
     inner_cv: Any = 3,
     n_repeats: int = 1,
     group_key: str | None = None,
-    use_rep: str | None = None,
+    batch_key: str | None = None,
+    use_rep: str | Mapping[str, str] | None = None,
     layer: str | None = None,
+    mod: Sequence[str] | None = None,
+    intersect: bool = False,
     sketch_key: str | None = None,
     rng: int | np.random.Generator | None = None,
     n_jobs: int | None = None,
@@ -51,7 +56,7 @@ def tune(
     Parameters
     ----------
     adata
-        Cells. Nothing is written but the field below.
+        Cells; or a MuData with several modalities of the same cells. Nothing is written but the field below.
     sample_key, label_key
         Columns of `.obs`: the sample of each cell, and the class of each sample.
     grid
@@ -69,8 +74,11 @@ def tune(
         Inner splits, likewise.
     group_key
         Column of `.obs`: samples of one group, such as a donor, are held out together, in outer and inner splits.
-    use_rep, layer, sketch_key
-        Features, and points that stand in for the cells, as in :func:`scggml.tl.fit_metric`.
+    batch_key
+        Column of `.obs` with batches of samples. Metrics are learned as with the `batch_key` of :func:`scggml.tl.fit_metric`.
+    use_rep, layer, mod, intersect, sketch_key
+        Features, and points that stand in for the cells, as in :func:`scggml.tl.fit_metric`. The units that balance the modalities
+        of a MuData are those of all its cells, without labels, like principal components.
     rng
         Seed or generator for folds and for settings that are drawn.
     n_jobs
@@ -102,14 +110,22 @@ def tune(
     >>> len(outer), float(adata.uns["ggml_tuning"]["score"])
     (3, 1.0)
     """
-    check.check_anndata("adata", adata)
     check.check_name("key_added", key_added)
+    if is_mudata(adata):
+        check_without("a MuData", layer=layer, sketch_key=sketch_key)
+        return evaluate_joint(
+            tune, adata, Keys(key_added).tuning, sample_key, label_key, columns=[group_key, batch_key], mod=mod, use_rep=use_rep,
+            intersect=intersect, grid=grid, n_iter=n_iter, score=score, cv=cv, inner_cv=inner_cv, n_repeats=n_repeats,
+            group_key=group_key, batch_key=batch_key, rng=rng, n_jobs=n_jobs, key_added=key_added,
+        )  # fmt: skip
+    check_without("an AnnData", mod=mod, intersect=intersect or None)
+    check.check_anndata("adata", adata)
     check_writable(adata, copy=False)
     check.check_choice("score", score, _SCORES)
     check.check_jobs(n_jobs)
     generator = check.check_random_generator(rng)
     cohort = read_cohort(adata, sample_key)
-    labels = read_labels(adata, cohort, label_key)
+    labels = read_labels(adata, cohort, label_key, batch_key=batch_key)
     groups = sample_column(adata.obs, "group_key", group_key, cohort)
 
     from scggml.estimators import check_parameters
@@ -132,7 +148,7 @@ def tune(
     )
     inner = found.inner.assign(**{name: [str(settings[i][name]) for i in found.inner["setting"]] for name in names})
     params = {
-        "sample_key": sample_key, "label_key": label_key, "group_key": group_key, "score": score, "cv": str(cv),
+        "sample_key": sample_key, "label_key": label_key, "group_key": group_key, "batch_key": batch_key, "score": score, "cv": str(cv),
         "inner_cv": str(inner_cv), "n_repeats": n_repeats, "use_rep": representation.use_rep, "layer": representation.layer,
         "sketch_key": sketch_key, "rng": rng, "names": np.array(names, dtype=object),
     }  # fmt: skip
