@@ -23,7 +23,14 @@ from ._reference import (
 )
 from ._samples import Samples
 from ._scores import LABEL_SCORES, cluster_scores, label_scores, variation_of_information
-from ._separation import PermutationTest, learned_margin, mean_margin, permutation_tests, pseudo_f
+from ._separation import (
+    PermutationTest,
+    learned_margin,
+    mean_margin,
+    permutation_tests,
+    pseudo_f,
+    separation_tests,
+)
 from ._splits import Split, make_splits
 from ._tuning import Tuned, candidate_settings, tune
 
@@ -63,6 +70,7 @@ __all__ = [
     "permutation_tests",
     "probabilities_without_own",
     "pseudo_f",
+    "separation_tests",
     "sign_test",
     "summary",
     "tune",

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import joblib
 import numpy as np
 from tqdm.auto import tqdm
 
-from scggml.core import class_neighbors, mean_of_nearest, n_threads, single_threaded_blas
+from scggml.core import (
+    PairMoments,
+    class_neighbors,
+    default_ridge,
+    mean_of_nearest,
+    n_threads,
+    single_threaded_blas,
+    solve_pairs,
+    square_pairs,
+)
+from scggml.estimators import GroundMetricLearner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-    from scggml.core import PairMoments
+    from scggml.core import Measures, Targets
 
     from ._permutations import Exchange
 
@@ -47,6 +58,53 @@ class PermutationTest:
         # equal labelings give equal statistics but for rounding
         as_good = int((self.null >= self.statistic - 1e-9 * max(abs(self.statistic), 1e-300)).sum())
         return as_good / len(self.null) if self.exact else (as_good + 1) / (len(self.null) + 1)
+
+
+def separation_tests(
+    measures: Measures,
+    targets: Targets,
+    exchange: Exchange,
+    *,
+    n_permutations: int,
+    rng: np.random.Generator,
+    n_jobs: int | None = None,
+) -> dict[str, PermutationTest]:
+    """Test how far apart classes are: "learned", "euclidean" and "permanova".
+
+    Plans between samples under the Euclidean metric, which do not depend on labels, are solved once.
+
+    Parameters
+    ----------
+    measures
+        The samples, scaled.
+    targets
+        Their classes, and the blocks within which metrics are learned.
+    exchange, n_permutations, rng, n_jobs
+        As in `permutation_tests`.
+    """
+    pairs = square_pairs(len(measures))
+    solved = solve_pairs(measures, pairs, keep_plans=True, n_jobs=n_jobs, progress="transport")
+    if not solved.distances.any():
+        msg = "all samples hold the same cells: there is no difference between classes to test"
+        raise ValueError(msg)
+    distances = np.zeros((len(measures),) * 2)
+    distances[pairs[:, 0], pairs[:, 1]] = distances[pairs[:, 1], pairs[:, 0]] = solved.distances
+    defaults = GroundMetricLearner().get_params()
+    learned = partial(
+        learned_margin,
+        PairMoments.from_plans(measures, solved.known_plans, pairs),
+        blocks=targets.blocks,
+        ridge=default_ridge(measures),
+        power=defaults["power"],
+        whitening=defaults["whitening"],
+    )
+    return permutation_tests(
+        {"learned": learned, "euclidean": partial(mean_margin, distances), "permanova": partial(pseudo_f, distances)},
+        exchange,
+        n_permutations=n_permutations,
+        rng=rng,
+        n_jobs=n_jobs,
+    )
 
 
 def permutation_tests(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -141,12 +140,10 @@ def separation_test(
     groups = sample_column(adata.obs, "group_key", group_key, cohort)
     batches = sample_column(adata.obs, "batch_key", batch_key, cohort)
 
-    from scggml.core import PairMoments, default_ridge, feature_scale, solve_pairs, square_pairs
-    from scggml.estimators import GroundMetricLearner
-    from scggml.evaluation import Exchange, learned_margin, mean_margin, permutation_tests, pseudo_f
+    from scggml.core import feature_scale
+    from scggml.evaluation import Exchange, separation_tests
 
-    codes = labels.targets.codes
-    exchange = Exchange.of(codes, groups, batches)
+    exchange = Exchange.of(labels.targets.codes, groups, batches)
     if exchange.smallest_p > _LEVEL:
         msg = (
             f"labels can be given out in {exchange.n_possible} ways only, some of them alike: no p-value can be below "
@@ -167,25 +164,9 @@ def separation_test(
             f"no feature of {representation.text} varies between cells: there is no difference between classes to test"
         )
         raise ValueError(msg)
-    measures = measures.scaled(~constant / scale)
-    pairs = square_pairs(len(measures))
-    solved = solve_pairs(measures, pairs, keep_plans=True, n_jobs=n_jobs, progress="transport")
-    if not solved.distances.any():
-        msg = "all samples hold the same cells: there is no difference between classes to test"
-        raise ValueError(msg)
-    distances = np.zeros((len(measures),) * 2)
-    distances[pairs[:, 0], pairs[:, 1]] = distances[pairs[:, 1], pairs[:, 0]] = solved.distances
-    defaults = GroundMetricLearner().get_params()
-    learned = partial(
-        learned_margin,
-        PairMoments.from_plans(measures, solved.known_plans, pairs),
-        blocks=labels.targets.blocks,
-        ridge=default_ridge(measures),
-        power=defaults["power"],
-        whitening=defaults["whitening"],
-    )
-    tests = permutation_tests(
-        {"learned": learned, "euclidean": partial(mean_margin, distances), "permanova": partial(pseudo_f, distances)},
+    tests = separation_tests(
+        measures.scaled(~constant / scale),
+        labels.targets,
         exchange,
         n_permutations=n_permutations,
         rng=permutation_rng,
