@@ -159,7 +159,8 @@ def test_weights_and_means_are_those_of_the_cells_that_are_left(cohort):
     for i, (_, cells, support, weights) in enumerate(by_hand(left, pca)):
         np.testing.assert_array_equal(found.measures(pca)[i][0], support)
         np.testing.assert_allclose(found.measures(pca)[i][1], weights)
-        assert found.errors(pca)[i] >= ot.emd2(np.full(len(cells), 1 / len(cells)), weights, cdist(cells, support))
+        least = ot.emd2(np.full(len(cells), 1 / len(cells)), weights, cdist(cells, support))
+        assert found.errors(pca)[i] >= least * (1 - 1e-12)  # rounding
     keys = [left.obs["sample"], left.obs["cell_type"]]
     means = pd.DataFrame(pca, index=left.obs_names).groupby(keys, observed=True).mean()
     np.testing.assert_allclose(read(left, "types").measures(pca).points, means.to_numpy())

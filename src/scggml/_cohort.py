@@ -92,7 +92,7 @@ class Cohort:
         for column in constant:
             if isinstance(table[column].dtype, pd.CategoricalDtype):
                 table[column] = table[column].cat.remove_unused_categories()
-        table.index = pd.Index(self.names, dtype=object)
+        table.index = pd.Index(self.names)
         table[N_CELLS] = self.sizes
         return table
 
@@ -182,7 +182,7 @@ def read_representation(adata: AnnData, use_rep: Any, layer: str | None) -> Repr
         use_rep = PCA if layer is None and PCA in obsm else "X"
     if use_rep == "X":
         if layer is not None and layer not in layers:
-            msg = f"layer={layer!r} is not in layers. Found: {check.listed(layers.keys(), limit=20)}"
+            msg = f"layer={layer!r} is not in layers. Found: {check.listed([name for name in layers if name is not None], limit=20)}"
             raise KeyError(msg)
         points = matrix_x(adata) if layer is None else layers[layer]
         names = adata.var_names.to_numpy(dtype=object)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -24,6 +24,19 @@ if TYPE_CHECKING:
     from .core import CellKinds, GeneSpace, Measures
 
 logger = logging.getLogger(__name__)
+
+
+class InGenes(NamedTuple):
+    """Cells by their genes.
+
+    `space` holds the principal components of the genes that are there; `values`, (n_cells, n_present), those of the cells; and
+    `present`, (n_genes,), which of the reference's genes are there.
+    """
+
+    space: GeneSpace
+    values: Any
+    present: NDArray[np.bool_]
+
 
 _MAX_CELLS = 2000  # that values are looked at of
 _LARGEST_LOG = 30.0  # log1p of more than all molecules of any cell
@@ -185,8 +198,8 @@ def check_values(known: Mapping[str, Any], found: Mapping[str, Any], text: str, 
 
 def project_cells(
     new: AnnData, entry: Mapping[str, Any], key: str, *, layer: str | None, use_rep: str | None, missing_genes: str
-) -> tuple[NDArray[np.float64], tuple[GeneSpace, Any] | None]:
-    """Return new cells in the learned space, and their principal components' space and genes where there is one."""
+) -> tuple[NDArray[np.float64], InGenes | None]:
+    """Return new cells in the learned space, and their genes where principal components lead from there."""
     metric = dict(entry["metric"])
     wanted = metric["params"]["use_rep"]
     if use_rep is not None or "genes" not in entry:
@@ -219,7 +232,7 @@ def project_cells(
         part = GroundMetric(np.ascontiguousarray(linear_map[:, present]), np.ones(int(present.sum())))
         return part.project(values) + mean[~present] @ linear_map[:, ~present].T, None
     space = gene_space(table).restricted(present)
-    return space.project(values) @ linear_map.T, (space, values)
+    return space.project(values) @ linear_map.T, InGenes(space, values, present)
 
 
 def stored_measures(entry: Mapping[str, Any]) -> Measures:
@@ -242,8 +255,8 @@ def cell_kinds(entry: Mapping[str, Any]) -> CellKinds | None:
     stored = entry.get("kinds")
     if stored is None:
         return None
-    centroids = np.asarray(stored["centroids"], dtype=np.float64)
-    return CellKinds(centroids, np.asarray(stored["divisions"], dtype=np.int64), float(stored["n_free"]))
+    centroids, variance = (np.asarray(stored[name], dtype=np.float64) for name in ("centroids", "variance"))
+    return CellKinds(centroids, np.asarray(stored["divisions"], dtype=np.int64), variance)
 
 
 def gene_space(table: Mapping[str, Any]) -> GeneSpace:
@@ -288,8 +301,8 @@ def _match_genes(
         if share > 0.5:
             raise ValueError(f"{what}. More than half of the metric is missing: use data with these genes.")
         warnings.warn(
-            f"{what}. They are taken at the reference's mean: cells do not differ in them, and samples may lie further from all "
-            "of the reference than they are.",
+            f"{what}. They are taken at the reference's mean: cells do not differ in them, samples may lie further from all of the "
+            "reference than they are, and what is unusual in these genes is not seen.",
             UserWarning,
             stacklevel=4,
         )

@@ -285,6 +285,12 @@ def test_unknown_keyword():
         GroundMetricLearner(2)
 
 
+@pytest.mark.parametrize("dtype", ["Float64", pd.SparseDtype(float)])
+def test_data_frames_of_any_numbers(learner, dtype):
+    found = GroundMetricLearner(rng=0).fit([pd.DataFrame(x).astype(dtype) for x in X], Y)
+    np.testing.assert_allclose(found.components_, learner.components_, rtol=1e-9)
+
+
 def spoiled(*values, kind=np.asarray):
     samples = [x.copy() for x in X]
     for row, value in enumerate(values):
@@ -317,6 +323,8 @@ def test_opposite_infinities_do_not_hide_one_another(kind):
         ([X[0][:0], *X[1:]], ValueError, "at least 2 cells, found 0 in the sample at position 0"),
         ([*X[:-1], X[-1][:, :2]], ValueError, r"same number of features, found \[2, 3\]"),
         ([x[:, :0] for x in X], ValueError, "feature"),
+        ([pd.DataFrame(x).assign(batch="a") for x in X], TypeError, r"X\[0\] must be numeric .*kind\(s\) O, f$"),
+        ([pd.DataFrame(x).astype("category") for x in X], TypeError, r"X\[0\] must be numeric .*kind\(s\) O$"),
     ],
 )
 def test_bad_samples_are_refused(samples, error, text):

@@ -63,7 +63,7 @@ def by_hand(genes, codes, n_comps, refit, scaled=False, kinds=None, labels=None)
                 space = GeneSpace(loadings, unit, -mean @ loadings, mean * unit)
                 of_kind = [seen & (labels[:, 0] == k) for k in range(2)]
                 centroids = [z[cells].mean(axis=0) if cells.any() else np.full(n_comps, np.inf) for cells in of_kind]
-                same = CellKinds(np.array(centroids), kinds.divisions, kinds.n_free)
+                same = CellKinds(np.array(centroids), kinds.divisions, kinds.variance)
                 row = novelty(space, same, genes[codes == i], np.zeros((codes == i).sum(), dtype=int), 1)
                 for name, value in row.items():
                     columns.setdefault(name, np.empty(N_SAMPLES))[i] = value[0]

@@ -18,13 +18,16 @@ def three_classes(adata):
     adata.obs["label"] = pd.Categorical(np.where(rare, "rare", adata.obs["label"].astype(str)))
 
 
+def messages(record):
+    """Our warnings: dependencies deprecate things."""
+    return [str(w.message) for w in record if issubclass(w.category, UserWarning)]
+
+
 def test_small_samples_are_dropped_and_named(cohort, assert_same_anndata):
     expected = cohort[~cohort.obs["sample"].isin(["p5", "p8"])].copy()
     with pytest.warns(UserWarning, match="dropped") as record:
         assert sg.pp.filter_samples(cohort, "sample", min_cells=10) is None
-    assert [str(w.message) for w in record] == [
-        "dropped 2 sample(s) with fewer than 10 cells: p5 (9), p8 (8) (17 cells)"
-    ]
+    assert messages(record) == ["dropped 2 sample(s) with fewer than 10 cells: p5 (9), p8 (8) (17 cells)"]
     assert record[0].filename == __file__
     assert_same_anndata(cohort, expected)
     assert list(cohort.obs["sample"].cat.categories) == ["p1", "p2", "p3", "p4", "p6", "p7"]
@@ -35,7 +38,7 @@ def test_rare_classes_are_dropped_and_named(cohort, assert_same_anndata):
     expected = cohort[cohort.obs["sample"] != "p1"].copy()
     with pytest.warns(UserWarning, match="dropped") as record:
         sg.pp.filter_samples(cohort, "sample", "label", min_cells=1, min_samples=2)
-    assert [str(w.message) for w in record] == ["dropped 1 class(es) with fewer than 2 samples: rare (1) (10 cells)"]
+    assert messages(record) == ["dropped 1 class(es) with fewer than 2 samples: rare (1) (10 cells)"]
     assert_same_anndata(cohort, expected)
     assert list(cohort.obs["label"].cat.categories) == ["sick", "well"]
 

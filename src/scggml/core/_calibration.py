@@ -19,6 +19,7 @@ _MAX_SHARPNESS = 1e6
 _LEAST = 1e-3  # of the largest known value: keeps logarithms of copies of a sample, at distance zero, finite
 _ROUNDING = 1e-12  # relative spread below which values are the same
 _SMALLEST = 1e-300  # probability that has a finite normal score
+_HALVINGS = 40
 
 
 def relative_class_scores(
@@ -90,8 +91,8 @@ def upper_tail(known: NDArray[np.float64], new: NDArray[np.float64]) -> NDArray[
 
     As `prediction_tail` of logarithms of values, none of them taken for less than a thousandth of the largest known one.
     """
-    least = max(_LEAST * float(np.nanmax(known, initial=0.0)), np.finfo(float).tiny)
-    logs, new_logs = (np.log(np.maximum(np.asarray(x, dtype=np.float64), least))[:, None] for x in (known, new))
+    least = max(_LEAST * float(known.max()), np.finfo(float).tiny)
+    logs, new_logs = (np.log(np.maximum(x, least))[:, None] for x in (known, new))
     return prediction_tail(logs, new_logs)[:, 0]
 
 
@@ -104,8 +105,9 @@ def prediction_tail(
     """Return the probability that one more value like the known ones is at least as large, (n_new, n_columns).
 
     From the prediction interval of Student's t: it reaches small probabilities with few known values, where ranks end at 1 / (n + 1).
-    Where values have errors of their own, they are normal with the variance between samples, which is what is left of the variance of
-    known values after the mean of their squared errors :cite:p:`dersimonian1986`, plus that of their error.
+    Where values have errors of their own, their variance is that between samples, which is estimated by the method of
+    Paule and Mandel :cite:p:`paule1982`, plus that of their error; values of any precision are comparable then. No new value has less
+    than the median error of the known ones: how samples differ below that is not known.
 
     Parameters
     ----------
@@ -119,26 +121,38 @@ def prediction_tail(
     errors = np.zeros(known.shape) if errors is None else errors
     new_errors = np.zeros(new.shape) if new_errors is None else new_errors
     there = np.isfinite(known) & np.isfinite(errors)
-    n = there.sum(axis=0)
+    n, freedom = there.sum(axis=0), np.maximum(there.sum(axis=0) - 1, 1)
     known, squares = np.where(there, known, 0.0), np.where(there, errors, 0.0) ** 2
-    freedom = np.maximum(n - 1, 1)
-    centre = known.sum(axis=0) / np.maximum(n, 1)
-    spread = (there * (known - centre) ** 2).sum(axis=0) / freedom
-    least = (_ROUNDING * np.maximum(np.abs(centre), 1.0)) ** 2
-    between = np.maximum(spread - squares.sum(axis=0) / np.maximum(n, 1), least)
-    precision = there / (between + squares)
-    centre = (precision * known).sum(axis=0) / np.maximum(precision.sum(axis=0), np.finfo(float).tiny)
-    unit = np.sqrt((precision * (known - centre) ** 2).sum(axis=0) / freedom)
-    unit = np.maximum(unit, np.sqrt(least / between))
-    away = (new - centre) / (np.sqrt(between + new_errors**2) * unit * np.sqrt(1 + 1 / np.maximum(n, 1)))
+    mean = known.sum(axis=0) / np.maximum(n, 1)
+    least = (_ROUNDING * np.maximum(np.abs(mean), 1.0)) ** 2
+
+    def weighted(between: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Return total precision, centre, and sum of weighted squares around it."""
+        precision = there / (between + squares)
+        total = np.maximum(precision.sum(axis=0), np.finfo(float).tiny)
+        centre = (precision * known).sum(axis=0) / total
+        return total, centre, (precision * (known - centre) ** 2).sum(axis=0)
+
+    # the weighted squares fall as the variance between samples rises, and reach n - 1 not above the plain variance
+    low, high = least, np.maximum((there * (known - mean) ** 2).sum(axis=0) / freedom, least)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        too_small = weighted(middle)[2] > freedom
+        low, high = np.where(too_small, middle, low), np.where(too_small, high, middle)
+    total, centre, _ = weighted(high)
+    middling = np.array([np.median(x[here]) if here.any() else 0.0 for x, here in zip(errors.T, there.T, strict=True)])
+    new_errors = np.maximum(new_errors, middling)
+    away = (new - centre) / np.sqrt(high + new_errors**2 + 1 / total)
     return np.where(np.isfinite(away) & (n > 1), t.sf(away, freedom), 1.0)
 
 
 def calibrated_smallest(known: NDArray[np.float64], new: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return how often the smallest of several probabilities is as small as that of new samples, (n_new,).
 
-    However the probabilities depend on one another, and however often they are too small, the smallest one of each known sample tells what
-    is usual: as `prediction_tail` of normal scores. A single probability is its own.
+    It is brought to what it would be of independent ones, and then its normal score is compared with those of the known samples, by the
+    prediction interval of Student's t: however the probabilities depend on one another, and however often they are too small, the known
+    samples tell what is usual. Their scores are taken to spread by one at least, as those of independent probabilities: where none can be
+    small by its nature, those of all known samples are alike. A single probability is its own.
 
     Parameters
     ----------
@@ -147,10 +161,17 @@ def calibrated_smallest(known: NDArray[np.float64], new: NDArray[np.float64]) ->
     new
         Probabilities of new samples, given all known ones, (n_new, n).
     """
-    if new.shape[1] == 1:
+    n = new.shape[1]
+    if n == 1:
         return new[:, 0]
-    scores, new_scores = (-ndtri(np.clip(p.min(axis=1), _SMALLEST, 1 - _ROUNDING))[:, None] for p in (known, new))
-    return prediction_tail(scores, new_scores)[:, 0]
+
+    def scores(p: NDArray[np.float64]) -> NDArray[np.float64]:
+        of_smallest = -np.expm1(n * np.log1p(-np.minimum(p.min(axis=1), 1 - _ROUNDING)))
+        return np.asarray(-ndtri(np.clip(of_smallest, _SMALLEST, 1 - _ROUNDING)))
+
+    usual = scores(known)
+    spread = max(float(usual.std(ddof=1)), 1.0) * np.sqrt(1 + 1 / len(usual))
+    return np.asarray(t.sf((scores(new) - usual.mean()) / spread, len(usual) - 1))
 
 
 def probability_scores(

@@ -45,7 +45,11 @@ def _stack(x: Any, min_points: int, name: str) -> Measures:
                 f"each sample needs at least {min_points} cells, found {points.shape[0]} in the sample at position {i}"
             )
             raise ValueError(msg)
-        kinds = {np.dtype(t).kind for t in points.dtypes} if hasattr(points, "dtypes") else {points.dtype.kind}
+        kinds = (
+            {getattr(dtype, "kind", "O") for dtype in points.dtypes}
+            if hasattr(points, "dtypes")
+            else {points.dtype.kind}
+        )
         if not kinds <= set("biuf"):
             msg = f"{name}[{i}] must be numeric and real, found dtype kind(s) {check.listed(sorted(kinds))}"
             raise TypeError(msg)

@@ -223,7 +223,7 @@ def calibration(
         **{f"probability_{c}": probabilities[:, c] for c in range(len(classes))},
         "distance": held.distances,
     }
-    index = pd.Index(samples, dtype=object)
+    index = pd.Index(samples)
     beside = {"novelty": pd.DataFrame(held.novelty, index=index).iloc[order]} if held.novelty else {}
     return {
         "classes": classes,

@@ -127,7 +127,7 @@ def sketch(
         found, groups = Sketch.from_codes(cohort.codes, n_samples, type_codes), type_codes
     samples = pd.DataFrame(
         {N_CELLS: cohort.sizes, N_POINTS: found.sizes, "error": found.errors(representation.points)},
-        index=pd.Index(cohort.names, dtype=object),
+        index=pd.Index(cohort.names),
     )
     logger.info("%d points stand for %d cells of %d samples", found.sizes.sum(), len(groups), n_samples)
     params: dict[str, Any] = {

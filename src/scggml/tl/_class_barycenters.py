@@ -228,7 +228,7 @@ def _column_names(types: list[str], cell_type_key: str) -> list[str]:
 def _point_obs(adata: AnnData, label_key: str, classes: list[str], n_points: int) -> pd.DataFrame:
     names = [f"{name}_{i + 1}" for name in classes for i in range(n_points)]
     label = pd.Categorical(np.repeat(np.array(classes, dtype=object), n_points), categories=classes)
-    return pd.DataFrame({label_key: label, POINT_WEIGHT: 1 / n_points}, index=pd.Index(names, dtype=object))
+    return pd.DataFrame({label_key: label, POINT_WEIGHT: 1 / n_points}, index=pd.Index(names))
 
 
 def _colors(adata: AnnData, column: str, kept: pd.Index) -> dict[str, Any]:
@@ -246,5 +246,5 @@ def _history(label_key: str, classes: list[str], found: list[Barycenter]) -> pd.
             "iteration": np.concatenate([np.arange(n) for n in steps]),
             "objective": np.concatenate([barycenter.history for barycenter in found]),
         },
-        index=pd.Index([str(i) for i in range(sum(steps))], dtype=object),
+        index=pd.Index([str(i) for i in range(sum(steps))]),
     )

@@ -156,7 +156,7 @@ def enrich_genes(
         found["higher_in"] = pd.Categorical(np.where(found["score"] > 0, classes[1], classes[0]), categories=classes)
     order = np.lexsort((-found["score"].abs(), found["p_value"]))
     found = found.iloc[order]
-    found.index = pd.Index(found.index.astype(str), dtype=object, name="gene_set")
+    found.index = found.index.astype(str).rename("gene_set")
     adata = writable(adata, copy=copy)
     adata.uns[keys.enrichment] = found
     return adata if copy else None

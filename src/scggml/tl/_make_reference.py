@@ -96,8 +96,8 @@ def make_reference(
     `.uns[key + "_reference"]` : `dict`
         `params`; `metric`, what :func:`scggml.tl.fit_metric` wrote; `samples`, their names; `points` (n_points, n_components), `offsets` (n_samples + 1,)
         and, of sketches, `weights` (n_points,), where rows `offsets[i]:offsets[i + 1]` belong to sample i; `genes`, the way from genes to
-        the learned space where there is one; `kinds`, the `centroids` of kinds of cells in the components, (2 + 4 + 8, n_features), where there
-        are components and calibration; and `calibration` with `classes`, `sharpness` (the inverse temperature of the class
+        the learned space where there is one; `kinds`, where there are components and calibration: the `centroids` of kinds of cells in the
+        components, `divisions`, how many kinds there are in each, and the `variance` of genes outside of the components; and `calibration` with `classes`, `sharpness` (the inverse temperature of the class
         probabilities), `unit` (what distances of new samples are divided by), `held_out`, a data frame with a row per sample (`label`, `predicted`, `probability_0` and so on in the order
         of `classes`, and `distance`, see :func:`scggml.tl.predict_samples`), `novelty`, where components lead from genes to the metric, as
         in :func:`scggml.tl.map_samples`, and `scores` of these: `balanced_accuracy`,

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from scggml._cohort import Cohort
-    from scggml.core import Entropic, GeneSpace
+    from scggml._reference import InGenes
+    from scggml.core import Entropic
 
 logger = logging.getLogger(__name__)
 
@@ -77,11 +78,12 @@ def map_samples(
         The map, where the reference has one.
     `.obsm[key + "_novelty"]` : `pandas.DataFrame`
         What :func:`scggml.tl.predict_samples` finds unusual samples by, where principal components lead from genes to the metric and the reference
-        was calibrated; of samples of the reference as measured when they were held out. `outside`: the length of the mean of
-        a sample's cells outside of the components, less what it owes to the sampling of cells. `group`: the ratio of the two largest
-        variances of its cells outside. For each kind of cells, by its number: `shift`, how far its mean is from that of the other
-        cells outside, squared and less what it owes to sampling, missing where there are less than eight cells on a side; `error`, the standard
-        error of that; `share`, the log odds of its share of the cells.
+        was calibrated; of samples of the reference as measured when they were held out. `outside`: the log of the length of the mean of
+        a sample's cells outside of the components, less what it owes to the sampling of cells. `group`: the log of the ratio of the
+        two largest variances of its cells outside, less what it is of noise. For each kind of cells, `shift_0` and so on: how far its mean is
+        from that of the other cells outside, squared and less what it owes to sampling; `share_0`: the log odds of its share of the
+        cells. All with standard errors by the sampling of cells, `outside_error` and so on. All but shares are missing where there are
+        less than eight cells, shifts where a kind or the rest has less than eight.
     `.uns[key]` : `dict`
         As of :func:`scggml.tl.sample_distances`.
     `.uns[key + "_reference"]` : `dict`
@@ -170,15 +172,15 @@ def _entropic(distances: Mapping[str, Any]) -> Entropic | None:
 
 
 def _novelty(
-    entry: Mapping[str, Any], in_genes: tuple[GeneSpace, Any] | None, cohort: Cohort, keys: Keys, index: pd.Index
+    entry: Mapping[str, Any], in_genes: InGenes | None, cohort: Cohort, keys: Keys, index: pd.Index
 ) -> dict[str, pd.DataFrame]:
     kinds = cell_kinds(entry)
     if kinds is None or in_genes is None:
         return {}
     from scggml.core import novelty
 
-    space, genes = in_genes
-    of_new = pd.DataFrame(novelty(space, kinds, genes, cohort.codes, len(cohort.names)))
+    space, genes, present = in_genes
+    of_new = pd.DataFrame(novelty(space, kinds, genes, cohort.codes, len(cohort.names), present))
     return {keys.novelty: pd.concat([entry["calibration"]["novelty"], of_new]).set_axis(index)}
 
 
@@ -204,7 +206,7 @@ def _joint_obs(reference: AnnData, of_new: pd.DataFrame, params: Mapping[str, An
     shared = [
         name for name in of_reference.columns if (name in of_new.columns or name == label_key) and name != IS_REFERENCE
     ]
-    index = pd.Index([*of_reference.index.astype(str), *of_new.index.astype(str)], dtype=object)
+    index = pd.Index([*of_reference.index.astype(str), *of_new.index.astype(str)])
     table = pd.DataFrame({IS_REFERENCE: np.arange(n + m) < n}, index=index)
     for name in shared:
         first = of_reference[name]

@@ -40,12 +40,12 @@ def predict_samples(mapped: AnnData, *, key: str = "ggml", alpha: float = 0.05, 
     - `outside`: what all cells of a sample have in common outside of the components;
     - `group`: whether a group of its cells differs from its others there, such as a new cell type;
     - `kinds`: whether a known kind of its cells differs there from its others, such as a programme in one cell type. What all cells of the
-      patient have in common cancels. Kinds are clusters of the reference's cells, at two, four and eight to all of them;
+      patient have in common cancels. Kinds are clusters of the reference's cells, at two, four and eight to all of them where there are 50 cells for each;
     - `composition`: the shares of these kinds.
 
-    Each gives probabilities from Student's t interval for one more value (of the logarithm of the first three), so that a dozen samples
-    suffice. The smallest of a sample is compared with those of the held-out samples, each given all others, so that neither their number
-    nor how they depend on one another, nor a few odd patients in the reference, flag ordinary ones.
+    Each gives probabilities from Student's t interval for one more value, so that a dozen samples suffice; all but the distance allow for
+    the sampling of cells, few of which tell little. The smallest of a sample is compared with those of the held-out samples, each given all
+    others: many comparisons, or heavy tails, do not flag more patients than `alpha` says.
 
     The flag is one of what is outside of ordinary. A disease that changes a few cells by no more than patients differ anyhow passes,
     as does one that shifts proportions within their usual range. No flag is no proof of a known disease.
@@ -98,12 +98,8 @@ def predict_samples(mapped: AnnData, *, key: str = "ggml", alpha: float = 0.05, 
     >>> reference = sg.tl.make_reference(old, sg.tl.sample_distances(old), cv=5, rng=0)
     >>> mapped = sg.tl.map_samples(new, reference)
     >>> sg.tl.predict_samples(mapped)
-    >>> mapped.obs["predicted"].dropna()
-    class0_06    class_0
-    class1_06    class_1
-    class2_06    class_2
-    Name: predicted, dtype: category
-    Categories (3, object): ['class_0', 'class_1', 'class_2']
+    >>> mapped.obs["predicted"].dropna().to_dict()
+    {'class0_06': 'class_0', 'class1_06': 'class_1', 'class2_06': 'class_2'}
     """
     check.check_anndata("mapped", mapped)
     check.check_name("key", key)
