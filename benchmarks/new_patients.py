@@ -243,6 +243,25 @@ def flagged(cells, reference):
     return mapped.obs["unusual"][~mapped.obs["is_reference"]].to_numpy(dtype=bool)
 
 
+def sizes(n_seeds):
+    """Ordinary new patients with fewer cells than those of the reference, as many, and more."""
+    for n_known, n_new in ((100, 30), (100, 100), (100, 600), (400, 60), (400, 400), (400, 1200)):
+        found = []
+        for seed in range(n_seeds):
+            parts = []
+            for n_cells in (n_known, n_new):
+                cells = sg.datasets.simulated_cohort(36, n_cells=n_cells, vary_cells=False, rng=seed)
+                is_new = cells.obs["sample"].cat.codes.to_numpy() >= 24  # patients whom the reference has not got
+                parts.append(normalised(cells[is_new if parts else ~is_new]))
+            _, reference = reference_of(parts[0])
+            found += list(flagged(parts[1], reference))
+        print(
+            f"24 patients of {n_known} cells in the reference, ordinary new ones of {n_new} ({len(found)}): flagged at {ALPHA} "
+            f"{np.mean(found):.2f}",
+            flush=True,
+        )
+
+
 def unseen_classes(preset, n_seeds):
     """The paper's synthetic cohort, each class left out in turn, and two samples of each other class."""
     found = {"ordinary": [], "unseen class": []}
@@ -315,7 +334,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--data", type=Path, help="real cohorts: Kang and van Galen")
-    parser.add_argument("--parts", nargs="*", default=["exact", "intervals", "paper", "simulated", "real"])
+    parser.add_argument("--parts", nargs="*", default=["exact", "intervals", "sizes", "paper", "simulated", "real"])
     args = parser.parse_args()
     print(machine(), flush=True)
     with warnings.catch_warnings():
@@ -324,6 +343,8 @@ def main():
             exactness()
         if "intervals" in args.parts:
             intervals(args.seeds)
+        if "sizes" in args.parts:
+            sizes(args.seeds)
         if "paper" in args.parts:
             unseen_classes("synth_2d", min(args.seeds, 3))
             unseen_classes("synth_200d", min(args.seeds, 3))
