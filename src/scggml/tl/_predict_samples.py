@@ -45,9 +45,9 @@ def predict_samples(mapped: AnnData, *, key: str = "ggml", alpha: float = 0.05, 
 
     Each gives probabilities from Student's t interval for one more value, so that a dozen samples suffice; all but the distance allow for
     the sampling of cells, few of which tell little. The smallest of a sample is compared with those of the held-out samples, each given all
-    others: many comparisons, or heavy tails, do not flag more patients than `alpha` says.
+    others, so that with many comparisons, or heavy tails, about as many usual samples are flagged as `alpha` says.
 
-    The flag is one of what is outside of ordinary. A disease that changes a few cells by no more than patients differ anyhow passes,
+    A disease that changes a few cells by no more than patients differ anyhow passes,
     as does one that shifts proportions within their usual range. No flag is no proof of a known disease.
 
     Parameters
