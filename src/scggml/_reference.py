@@ -25,19 +25,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-
-class InGenes(NamedTuple):
-    """Cells by their genes.
-
-    `space` holds the principal components of the genes that are there; `values`, (n_cells, n_present), those of the cells; and
-    `present`, (n_genes,), which of the reference's genes are there.
-    """
-
-    space: GeneSpace
-    values: Any
-    present: NDArray[np.bool_]
-
-
 _MAX_CELLS = 2000  # that values are looked at of
 _LARGEST_LOG = 30.0  # log1p of more than all molecules of any cell
 _CONSTANT = 1e-3  # spread of totals that were made equal
@@ -49,6 +36,18 @@ _TEXTS = {
     "normalised": "normalised without the logarithm (not negative, not whole, large)",
     "scaled": "scaled (with negative values)",
 }
+
+
+class InGenes(NamedTuple):
+    """Cells by their genes.
+
+    `space` holds the principal components of the genes that are there; `values`, (n_cells, n_present), those of the cells; and
+    `present`, (n_genes,), which of the reference's genes are there.
+    """
+
+    space: GeneSpace
+    values: Any
+    present: NDArray[np.bool_]
 
 
 def reference_entry(reference: Any, key: str) -> dict[str, Any]:

@@ -95,9 +95,8 @@ def uncopied(adata: AnnData) -> list[str]:
     """Return which matrices are in files, of which anndata makes no copies."""
     slots = {} if adata.isbacked else {"X": adata.X}
     for name in ("layers", "obsm"):
-        slots |= {
-            f"{name}[{key!r}]": x for key, x in getattr(adata, name).items() if key is not None
-        }  # layers[None] is X
+        # from anndata 0.13 on, layers[None] is X
+        slots |= {f"{name}[{key!r}]": x for key, x in getattr(adata, name).items() if key is not None}
     return [text for text, x in slots.items() if _kind(x) in ("array", "csr", "csc") and not hasattr(x, "copy")]
 
 

@@ -46,10 +46,9 @@ class GeneSpace:
         """Return the space of the leading principal components of cells, (n_cells, n_genes), dense or CSR."""
         from sklearn.decomposition import PCA
 
-        scaled = genes * (1 / unit)
-        scaled = sp.csr_array(scaled) if sp.issparse(scaled) else scaled
+        scaled = _in_units(genes, unit)
         n_comps = min(n_comps, min(scaled.shape) - 1)
-        model = PCA(n_comps, svd_solver="arpack", random_state=0).fit(scaled.astype(np.float64))
+        model = PCA(n_comps, svd_solver="arpack", random_state=0).fit(scaled)
         mean = np.asarray(model.mean_).ravel()
         return cls(model.components_.T, unit, -mean @ model.components_.T, mean * unit)
 
@@ -80,9 +79,13 @@ class GeneSpace:
 
     def scaled(self, genes: Points) -> Points:
         """Return genes in units of the space, (n_cells, n_genes), dense or CSR."""
-        values = as_points(genes).astype(np.float64)
-        return sp.csr_array(values * (1 / self.unit)) if sp.issparse(values) else values / self.unit
+        return _in_units(genes, self.unit)
 
     def orthonormal(self) -> NDArray[np.float64]:
         """Return orthonormal axes of the space, (n_genes, n_features)."""
         return np.linalg.qr(self.loadings)[0] if self.axes is None else self.axes
+
+
+def _in_units(genes: Points, unit: NDArray[np.float64]) -> Points:
+    values = as_points(genes).astype(np.float64) * (1 / unit)
+    return sp.csr_array(values) if sp.issparse(values) else values
