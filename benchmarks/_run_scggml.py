@@ -11,7 +11,12 @@ import torch
 from _jobs import NotAvailable, few, fixed_map, main, measured, read_samples
 
 import scggml as sg
-from scggml.core import GroundMetric, Measures, Objective, Targets, all_triplets, pairwise_distances
+from scggml.core.measures._measures import Measures
+from scggml.core.metric._ground_metric import GroundMetric
+from scggml.core.metric._objective import Objective
+from scggml.core.metric._targets import Targets
+from scggml.core.metric._triplets import all_triplets
+from scggml.core.transport._distances import pairwise_distances
 
 
 def fit(arrays, labels):
@@ -118,7 +123,7 @@ def entropic_value_and_gradient(reg):
     `reg` is a fraction of the mean cost: over all cells here, of each pair in the peer. Every epoch starts cold.
     """
     try:
-        from scggml.core._entropic import solve_pairs_entropic
+        from scggml.core.transport._entropic import solve_pairs_entropic
     except ImportError as error:
         raise NotAvailable(str(error)) from error
 

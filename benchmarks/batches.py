@@ -12,7 +12,7 @@ from _machine import machine
 from _table import print_table
 
 import scggml as sg
-from scggml.core import class_scores
+from scggml.core._neighbors import class_scores
 
 
 def cohort(args, seed):
@@ -53,12 +53,12 @@ def main() -> None:
     rows, chosen = [], []
     for seed in range(args.seeds):
         adata = cohort(args, seed)
-        sdata = sg.tl.sample_distances(adata, "sample", metric="euclidean")
-        table = sdata.obs[["label", "batch"]]
+        pdata = sg.tl.sample_distances(adata, "sample", metric="euclidean")
+        table = pdata.obs[["label", "batch"]]
         test = held_out(table, seed)
         train = np.setdiff1d(np.arange(len(table)), test)
         cells = adata[adata.obs["sample"].isin(table.index[train])].copy()
-        matrices = {"Euclidean OT": sdata.obsp["ggml_distances"]}
+        matrices = {"Euclidean OT": pdata.obsp["ggml_distances"]}
         for name, batch_key in (("learned without", None), ("learned with batch_key", "batch")):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)

@@ -33,9 +33,9 @@ def explained(adata, use_rep, n_train=None):
             part.obs["sample"] = part.obs["sample"].cat.remove_unused_categories()
     sg.tl.fit_metric(learned, "sample", "label", use_rep=use_rep, rng=0)
     explained.uns["ggml"] = learned.uns["ggml"]
-    sdata = sg.tl.sample_distances(explained)
-    sg.tl.explain_distances(explained, sdata, cell_type_key="cell_type")
-    return learned, sdata
+    pdata = sg.tl.sample_distances(explained)
+    sg.tl.explain_distances(explained, pdata, cell_type_key="cell_type")
+    return learned, pdata
 
 
 def programme(seeds, use_rep, n_train=None):
@@ -53,13 +53,13 @@ def programme(seeds, use_rep, n_train=None):
     hits, areas = [], []
     for seed in range(seeds):
         adata = sg.datasets.simulated_cohort(24 if n_train is None else 2 * n_train, rng=seed)
-        learned, sdata = explained(adata, use_rep, n_train)
+        learned, pdata = explained(adata, use_rep, n_train)
         planted = adata.uns["simulated_cohort"]["programme_cell_types"][0]
-        table = sg.get.explanation(sdata, "cell_types", groups=GROUPS).set_index("cell_type")
-        summary = sg.get.explanation(sdata, groups=GROUPS).iloc[0]
+        table = sg.get.explanation(pdata, "cell_types", groups=GROUPS).set_index("cell_type")
+        summary = sg.get.explanation(pdata, groups=GROUPS).iloc[0]
         scores = [sg.get.gene_weights(learned)["weight"]]
         for cell_type in (None, planted):
-            genes = sg.get.explanation(sdata, "genes", groups=GROUPS, cell_type=cell_type).set_index("gene")
+            genes = sg.get.explanation(pdata, "genes", groups=GROUPS, cell_type=cell_type).set_index("gene")
             scores.append(genes["excess"])
         first = [table[name].idxmax() for name in ("distance", "excess", "distance_per_cell_excess")]
         hits.append([name == planted for name in first])
@@ -100,23 +100,23 @@ def interferon(path):
     for use_rep in ("X_pca", "X"):
         start = time.perf_counter()
         sg.tl.fit_metric(adata, "sample", "label", use_rep=use_rep, rng=0)
-        sdata = sg.tl.sample_distances(adata)
+        pdata = sg.tl.sample_distances(adata)
         middle = time.perf_counter()
         with warnings.catch_warnings():  # rare types are absent from some donors
             warnings.simplefilter("ignore", UserWarning)
-            sg.tl.explain_distances(adata, sdata, cell_type_key="cell_type")
+            sg.tl.explain_distances(adata, pdata, cell_type_key="cell_type")
         seconds = time.perf_counter() - middle
         print(
             f"\nkang2018, ctrl and stim, {use_rep}: {middle - start:.1f} s to distances, {seconds:.1f} s to explain them"
         )
-        print(sg.get.explanation(sdata, groups=("ctrl", "stim")).T.to_string(header=False))
-        table = sg.get.explanation(sdata, "cell_types", groups=("ctrl", "stim")).set_index("cell_type")
+        print(sg.get.explanation(pdata, groups=("ctrl", "stim")).T.to_string(header=False))
+        table = sg.get.explanation(pdata, "cell_types", groups=("ctrl", "stim")).set_index("cell_type")
         columns = ["proportion_a", "proportion_b", "share", "excess_share", "excess_se", "state_per_cell"]
         columns += ["state_per_cell_excess", "state_per_cell_excess_se"]
         columns += ["distance_per_cell_excess", "distance_per_cell_excess_se"]
         print(table[columns].sort_values("distance_per_cell_excess", ascending=False).round(3).to_string())
         for cell_type in (None, table["distance_per_cell_excess"].idxmax()):
-            genes = sg.get.explanation(sdata, "genes", groups=("ctrl", "stim"), cell_type=cell_type, n_genes=10)
+            genes = sg.get.explanation(pdata, "genes", groups=("ctrl", "stim"), cell_type=cell_type, n_genes=10)
             print(f"genes by excess, {cell_type or 'all'}: {', '.join(genes['gene'])}")
 
 

@@ -15,7 +15,7 @@ from anndata import AnnData
 from sklearn.model_selection import StratifiedKFold
 
 import scggml as sg
-from scggml.core import class_scores
+from scggml.core._neighbors import class_scores
 
 _PROTEINS = 20
 
@@ -51,9 +51,9 @@ def held_out(mdata, mod, seed):
         cells = mdata[mdata.obs["sample"].isin(labels.index[train])].copy()
         sg.tl.fit_metric(cells, "sample", "label", mod=mod, use_rep=use_rep, rng=0)
         mdata.uns["ggml"] = cells.uns["ggml"]
-        sdata = sg.tl.sample_distances(mdata)
-        order = sdata.obs_names.get_indexer(labels.index.astype(str))
-        distances = sdata.obsp["ggml_distances"][np.ix_(order, order)]
+        pdata = sg.tl.sample_distances(mdata)
+        order = pdata.obs_names.get_indexer(labels.index.astype(str))
+        distances = pdata.obsp["ggml_distances"][np.ix_(order, order)]
         scores = class_scores(distances[np.ix_(test, train)], codes[train], rule="class_mean", n_neighbors=3)
         right[test] = scores.argmax(axis=1) == codes[test]
     return float(right.mean()), cells.uns["ggml"]["modality_weights"]

@@ -16,7 +16,8 @@ from scipy import sparse
 from tqdm import tqdm
 
 import scggml as sg
-from scggml.core import class_probabilities, fit_sharpness, relative_class_scores, upper_tail
+from scggml.core._probabilities import class_probabilities, fit_sharpness, relative_class_scores
+from scggml.reference._calibration import upper_tail
 
 ALPHA = 0.05
 PARTS = ("distance", "outside", "group", "kinds", "composition")
@@ -34,9 +35,9 @@ def reference_of(cells, label="label", *, group_key=None, n_comps=50, rng=0):
     cells = cells.copy()
     sc.pp.pca(cells, n_comps=n_comps)
     sg.tl.fit_metric(cells, "sample", label, rng=rng)
-    sdata = sg.tl.sample_distances(cells)
-    sg.tl.embed_samples(sdata)
-    return cells, sg.tl.make_reference(cells, sdata, group_key=group_key, rng=rng)
+    pdata = sg.tl.sample_distances(cells)
+    sg.tl.embed_samples(pdata)
+    return cells, sg.tl.make_reference(cells, pdata, group_key=group_key, rng=rng)
 
 
 def programme(cells, genes, cell_type, change):

@@ -20,7 +20,8 @@ from sklearn.base import BaseEstimator
 from tqdm import tqdm
 
 import scggml as sg
-from scggml.core import Measures, pairwise_distances
+from scggml.core.measures._measures import Measures
+from scggml.core.transport._distances import pairwise_distances
 
 #: name: file, label, samples drawn of each class (None: all), whether it counts in the mean
 COHORTS = {

@@ -52,8 +52,10 @@ from sklearn.model_selection import StratifiedShuffleSplit
 from sklearn.neighbors import KNeighborsClassifier
 
 import scggml as sg
-from scggml.core import Measures, class_scores, pairwise_distances
-from scggml.evaluation import cluster_scores, variation_of_information
+from scggml.core._neighbors import class_scores
+from scggml.core.measures._measures import Measures
+from scggml.core.transport._distances import pairwise_distances
+from scggml.evaluation._scores import cluster_scores, variation_of_information
 
 OURS = "scggml, defaults"
 FAITHFUL = "scggml, the paper's settings"

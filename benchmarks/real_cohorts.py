@@ -85,11 +85,11 @@ def end_to_end(adata, name, label, out):
     """Fit, distances and figures on all cells."""
     start = time.perf_counter()
     sg.tl.fit_metric(adata, "sample", label, rng=0)
-    sdata = sg.tl.sample_distances(adata)
-    sg.tl.embed_samples(sdata, "mds")
+    pdata = sg.tl.sample_distances(adata)
+    sg.tl.embed_samples(pdata, "mds")
     drawings = {
-        "map": lambda ax: sg.pl.sample_map(sdata, color=label, labels=True, ax=ax),
-        "heatmap": lambda ax: sg.pl.distance_heatmap(sdata, color=label, ax=ax),
+        "map": lambda ax: sg.pl.sample_map(pdata, color=label, labels=True, ax=ax),
+        "heatmap": lambda ax: sg.pl.distance_heatmap(pdata, color=label, ax=ax),
         "genes": lambda ax: sg.pl.gene_weights(adata, ax=ax),
         "history": lambda ax: sg.pl.training_history(adata, ax=ax),
     }
@@ -107,11 +107,11 @@ def many_samples(path, label):
     start = time.perf_counter()
     sg.tl.fit_metric(adata, "sample", label, rng=0)
     fitted = time.perf_counter()
-    sdata = sg.tl.sample_distances(adata)
+    pdata = sg.tl.sample_distances(adata)
     done = time.perf_counter()
-    n_pairs = sdata.n_obs * (sdata.n_obs - 1) // 2
+    n_pairs = pdata.n_obs * (pdata.n_obs - 1) // 2
     print(
-        f"{path.stem}: {sdata.n_obs} samples, {adata.n_obs} cells, {adata.n_vars} features: fit {fitted - start:.0f} s + exact "
+        f"{path.stem}: {pdata.n_obs} samples, {adata.n_obs} cells, {adata.n_vars} features: fit {fitted - start:.0f} s + exact "
         f"matrix of {n_pairs} pairs {done - fitted:.0f} s = {done - start:.0f} s",
         flush=True,
     )

@@ -17,7 +17,7 @@ from _machine import machine
 from scipy.spatial.distance import cdist
 
 import scggml as sg
-from scggml.core import class_scores
+from scggml.core._neighbors import class_scores
 
 _PAGE = 4096 / 1e6
 _N_TYPES = 8
@@ -115,8 +115,8 @@ def main() -> None:
     with step("tl.fit_metric", base):
         sg.tl.fit_metric(adata, "sample", "label", use_rep="X_emb", sketch_key="sketch", rng=args.seed)
     with step("tl.sample_distances, with bounds", base):
-        sdata = sg.tl.sample_distances(adata)
-        distances, bounds = sg.get.distances(sdata), sg.get.distances(sdata, bounds=True)
+        pdata = sg.tl.sample_distances(adata)
+        distances, bounds = sg.get.distances(pdata), sg.get.distances(pdata, bounds=True)
     upper = np.triu_indices(len(distances), k=1)
     median = np.median(distances.to_numpy()[upper])
     of_median = bounds.to_numpy()[upper] / median
@@ -128,7 +128,7 @@ def main() -> None:
         f"error / median distance, {args.pairs} pairs: median {np.median(abs(error)):.4f}, max {abs(error).max():.4f}, "
         f"mean {error.mean():+.4f}"
     )
-    print(f"leave-one-out 3-NN accuracy, learned from the same labels: {accuracy(distances, sdata.obs['label']):.3f}")
+    print(f"leave-one-out 3-NN accuracy, learned from the same labels: {accuracy(distances, pdata.obs['label']):.3f}")
     if args.euclidean:
         with step("tl.sample_distances, Euclidean", base):
             plain = sg.tl.sample_distances(

@@ -73,10 +73,10 @@ def _fitted_x(_cohort) -> AnnData:
 
 
 @pytest.fixture(scope="session")
-def _sdata(_fitted) -> AnnData:
-    sdata = sg.tl.sample_distances(_fitted)
-    sg.tl.embed_samples(sdata, "mds")
-    return sdata
+def _pdata(_fitted) -> AnnData:
+    pdata = sg.tl.sample_distances(_fitted)
+    sg.tl.embed_samples(pdata, "mds")
+    return pdata
 
 
 @pytest.fixture
@@ -98,9 +98,9 @@ def fitted_x(_fitted_x) -> AnnData:
 
 
 @pytest.fixture
-def sdata(_sdata) -> AnnData:
+def pdata(_pdata) -> AnnData:
     """Samples with learned distances and an MDS map."""
-    return _sdata.copy()
+    return _pdata.copy()
 
 
 def _assert_equal(left, right, path):

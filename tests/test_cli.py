@@ -87,12 +87,12 @@ def test_demo_is_reproducible(small_demo, tmp_path, capsys):
     assert text == (tmp_path / "b" / "summary.txt").read_text(encoding="utf-8")
 
 
-def test_run_equals_the_verbs(cells, sdata, tmp_path, capsys):
+def test_run_equals_the_verbs(cells, pdata, tmp_path, capsys):
     assert run(cells, tmp_path / "out") == 0
     assert names(tmp_path / "out") == FILES
     samples = ad.read_h5ad(tmp_path / "out" / "samples.h5ad")
-    np.testing.assert_array_equal(samples.obsp["ggml_distances"], sdata.obsp["ggml_distances"])
-    np.testing.assert_array_equal(samples.obsm["X_mds"], sdata.obsm["X_mds"])
+    np.testing.assert_array_equal(samples.obsp["ggml_distances"], pdata.obsp["ggml_distances"])
+    np.testing.assert_array_equal(samples.obsm["X_mds"], pdata.obsm["X_mds"])
     text = (tmp_path / "out" / "summary.txt").read_text(encoding="utf-8")
     assert "Samples: 8 (sick 4, well 4); cells: 87; features: 5 of X_pca" in text
     assert "Top 12 genes: g3, " in text and "*" not in text  # nothing was planted

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import scggml as sg
-from scggml.core import TrainingOptions
+from scggml.core.metric._problem import TrainingOptions
 
 ROOT = Path(sg.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))

@@ -56,14 +56,14 @@ def test_kang_interferon_genes_lead(kang, use_rep, least):
 
 def test_kang_is_drawn(kang, pyplot):
     adata = sg.tl.fit_metric(kang, "sample", "label", copy=True)
-    sdata = sg.tl.sample_distances(adata)
-    sg.tl.embed_samples(sdata, "mds")
-    ax = sg.pl.sample_map(sdata, color="label")
+    pdata = sg.tl.sample_distances(adata)
+    sg.tl.embed_samples(pdata, "mds")
+    ax = sg.pl.sample_map(pdata, color="label")
     assert sum(len(points.get_offsets()) for points in ax.collections) == 16
     assert len(sg.pl.gene_weights(adata).patches) == 20
     # both conditions are on their own side of the map
-    first = sdata.obsm["X_mds"][:, 0]
-    stim = (sdata.obs["label"] == "stim").to_numpy()
+    first = pdata.obsm["X_mds"][:, 0]
+    stim = (pdata.obs["label"] == "stim").to_numpy()
     assert first[stim].max() < first[~stim].min() or first[~stim].max() < first[stim].min()
 
 
@@ -76,14 +76,14 @@ def test_aml_from_cells_to_map(pyplot):
     ]
     adata = whole[np.sort(np.concatenate(rows))].copy()
     sg.tl.fit_metric(adata, "sample", "hierarchy")
-    sdata = sg.tl.sample_distances(adata)
-    sg.tl.embed_samples(sdata, "mds")
-    ax = sg.pl.sample_map(sdata, color="hierarchy")
-    assert sum(len(points.get_offsets()) for points in ax.collections) == sdata.n_obs == 18
-    assert sg.pl.distance_heatmap(sdata, color="hierarchy").images
+    pdata = sg.tl.sample_distances(adata)
+    sg.tl.embed_samples(pdata, "mds")
+    ax = sg.pl.sample_map(pdata, color="hierarchy")
+    assert sum(len(points.get_offsets()) for points in ax.collections) == pdata.n_obs == 18
+    assert sg.pl.distance_heatmap(pdata, color="hierarchy").images
     assert len(adata.uns["ggml"]["classes"]) == 3
     # samples are nearer to their own class than to the others
-    d = sdata.obsp["ggml_distances"]
-    same = sdata.obs["hierarchy"].to_numpy()[:, None] == sdata.obs["hierarchy"].to_numpy()
+    d = pdata.obsp["ggml_distances"]
+    same = pdata.obs["hierarchy"].to_numpy()[:, None] == pdata.obs["hierarchy"].to_numpy()
     apart = ~np.eye(len(d), dtype=bool)
     assert d[same & apart].mean() < d[~same].mean()

@@ -83,32 +83,32 @@ def test_numbers_as_names_of_features(cohort, again, assert_same_anndata):
 
 @pytest.mark.parametrize("metric", ["learned", "cityblock"])
 def test_samples(fitted, again, assert_same_anndata, metric):
-    sdata = sg.tl.sample_distances(fitted, "sample", metric=metric, key_added="mine")
-    sg.tl.embed_samples(sdata, "mds", key="mine")
-    found = again(sdata)
-    assert_same_anndata(sdata, found)
+    pdata = sg.tl.sample_distances(fitted, "sample", metric=metric, key_added="mine")
+    sg.tl.embed_samples(pdata, "mds", key="mine")
+    found = again(pdata)
+    assert_same_anndata(pdata, found)
     assert found.shape == (8, 0)
     sg.tl.embed_samples(found, "mds", key="mine", key_added="X_again")
-    np.testing.assert_array_equal(found.obsm["X_again"], sdata.obsm["X_mds"])
+    np.testing.assert_array_equal(found.obsm["X_again"], pdata.obsm["X_mds"])
 
 
-def test_explanations(fitted, sdata, again, assert_same_anndata):
-    sg.tl.explain_distances(fitted, sdata, cell_type_key="cell_type", key_added="mine")
-    found = again(sdata)
-    assert_same_anndata(sdata, found)
+def test_explanations(fitted, pdata, again, assert_same_anndata):
+    sg.tl.explain_distances(fitted, pdata, cell_type_key="cell_type", key_added="mine")
+    found = again(pdata)
+    assert_same_anndata(pdata, found)
     for table in ("summary", "cell_types", "flows", "genes", "pairs"):
-        expected = sg.get.explanation(sdata, table, key="mine")
+        expected = sg.get.explanation(pdata, table, key="mine")
         assert sg.get.explanation(found, table, key="mine").equals(expected)
 
 
-def test_plots_of_what_was_read(fitted, sdata, again, pyplot):
+def test_plots_of_what_was_read(fitted, pdata, again, pyplot):
     sg.tl.rank_genes(fitted)
     found = again(fitted)
     assert len(sg.pl.gene_weights(found).patches) == 12
     assert len(sg.pl.training_history(found).lines) == 1
-    sdata = again(sdata)
-    assert len(sg.pl.sample_map(sdata, color="label").collections) == 2
-    assert sg.pl.distance_heatmap(sdata, color="label").images
+    pdata = again(pdata)
+    assert len(sg.pl.sample_map(pdata, color="label").collections) == 2
+    assert sg.pl.distance_heatmap(pdata, color="label").images
 
 
 def test_metric_of_a_file_serves_other_cells(cohort, fitted_x, again):
@@ -125,11 +125,11 @@ def test_filtered_cells(cohort, again, assert_same_anndata):
     assert_same_anndata(again(cohort), cohort)
 
 
-def test_barycenters_trajectory_and_enrichment(fitted, sdata, again, assert_same_anndata):
+def test_barycenters_trajectory_and_enrichment(fitted, pdata, again, assert_same_anndata):
     pytest.importorskip("decoupler")
     sg.tl.enrich_genes(fitted, {"a/b": ["g3", "g1", "g2"], "c": ["g4", "g5"]}, min_genes=2, signed=True)
     assert_same_anndata(again(fitted), fitted)
     points = sg.tl.class_barycenters(fitted, n_points=6, cell_type_key="cell_type", rng=0)
     assert_same_anndata(again(points), points)
-    sg.tl.order_samples(sdata, "well")
-    assert_same_anndata(again(sdata), sdata)
+    sg.tl.order_samples(pdata, "well")
+    assert_same_anndata(again(pdata), pdata)

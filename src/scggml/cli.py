@@ -119,19 +119,19 @@ def _analyse(
     if has_genes:
         sg.tl.rank_genes(adata)
     logger.info("measuring distances between samples")
-    sdata = sg.tl.sample_distances(adata, n_jobs=args.n_jobs)
-    sg.tl.embed_samples(sdata, "mds")
+    pdata = sg.tl.sample_distances(adata, n_jobs=args.n_jobs)
+    sg.tl.embed_samples(pdata, "mds")
     # labels are classes here, also where they are written as numbers
-    if not isinstance(sdata.obs[label_key].dtype, pd.CategoricalDtype):
-        sdata.obs[label_key] = pd.Categorical(sdata.obs[label_key].astype(str))
+    if not isinstance(pdata.obs[label_key].dtype, pd.CategoricalDtype):
+        pdata.obs[label_key] = pd.Categorical(pdata.obs[label_key].astype(str))
     logger.info("checking on held-out samples")
     held_out = _held_out(adata, sample_key, label_key, args)
     args.out.mkdir(parents=True, exist_ok=True)
-    _draw(adata, sdata, label_key, args.out, planted)
+    _draw(adata, pdata, label_key, args.out, planted)
     adata.write_h5ad(args.out / "cells.h5ad", compression="gzip")
-    sdata.write_h5ad(args.out / "samples.h5ad")
+    pdata.write_h5ad(args.out / "samples.h5ad")
     table = sg.get.gene_weights(adata) if has_genes else None
-    text = _summary(adata, sdata, label_key, held_out, table, planted)
+    text = _summary(adata, pdata, label_key, held_out, table, planted)
     (args.out / "summary.txt").write_text(text, encoding="utf-8")
     print(text, end="")
     print(
@@ -144,9 +144,10 @@ def _held_out(adata: AnnData, sample_key: str, label_key: str, args: argparse.Na
     import numpy as np
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
-    from scggml import GroundMetricLearner, OTNeighborsClassifier
-    from scggml._cohort import read_cohort, read_representation
-    from scggml._labels import read_labels
+    from scggml._anndata._cohort import read_cohort, read_representation
+    from scggml._anndata._labels import read_labels
+
+    from . import GroundMetricLearner, OTNeighborsClassifier
 
     params = adata.uns["ggml"]["params"]
     cohort = read_cohort(adata, sample_key)
@@ -169,14 +170,14 @@ def _held_out(adata: AnnData, sample_key: str, label_key: str, args: argparse.Na
     return found
 
 
-def _draw(adata: AnnData, sdata: AnnData, label_key: str, out: Path, planted: set[str] | None) -> None:
+def _draw(adata: AnnData, pdata: AnnData, label_key: str, out: Path, planted: set[str] | None) -> None:
     from matplotlib.figure import Figure
 
     import scggml as sg
 
     drawings = {
-        "patient_map": lambda ax: sg.pl.sample_map(sdata, color=label_key, ax=ax, title="Patient map"),
-        "distance_heatmap": lambda ax: sg.pl.distance_heatmap(sdata, color=label_key, ax=ax),
+        "patient_map": lambda ax: sg.pl.sample_map(pdata, color=label_key, ax=ax, title="Patient map"),
+        "distance_heatmap": lambda ax: sg.pl.distance_heatmap(pdata, color=label_key, ax=ax),
     }
     if "ggml" in adata.varm:
         drawings["gene_weights"] = lambda ax: sg.pl.gene_weights(
@@ -191,7 +192,7 @@ def _draw(adata: AnnData, sdata: AnnData, label_key: str, out: Path, planted: se
 
 def _summary(
     adata: AnnData,
-    sdata: AnnData,
+    pdata: AnnData,
     label_key: str,
     held_out: dict[str, Any],
     table: pd.DataFrame | None,
@@ -199,12 +200,12 @@ def _summary(
 ) -> str:
     entry = adata.uns["ggml"]
     params = entry["params"]
-    labels = sdata.obs[label_key].astype(str)
+    labels = pdata.obs[label_key].astype(str)
     classes = ", ".join(f"{name} {count}" for name, count in labels.value_counts().sort_index().items())
     lines = [
         "scggml summary",
         "",
-        f"Samples: {sdata.n_obs} ({classes}); cells: {adata.n_obs}; features: {len(entry['scale'])} of {params['use_rep']}",
+        f"Samples: {pdata.n_obs} ({classes}); cells: {adata.n_obs}; features: {len(entry['scale'])} of {params['use_rep']}",
         f"Metric: {len(entry['components'])} components; objective on these samples {entry['loss_history'][-1]:.3g}",
         "",
     ]

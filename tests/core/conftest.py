@@ -7,7 +7,7 @@ import ot
 import pytest
 import scipy.sparse as sp
 
-from scggml.core import Measures
+from scggml.core.measures._measures import Measures
 
 
 def _dense(points):

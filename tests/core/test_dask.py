@@ -13,8 +13,10 @@ import pytest
 import scipy.sparse as sp
 
 import scggml as sg
-from scggml.core import Measures, _cluster, solve_pairs, square_pairs
-from scggml.core import _transport as module
+from scggml.core.measures._measures import Measures
+from scggml.core.transport import _cluster
+from scggml.core.transport import _exact as module
+from scggml.core.transport._exact import solve_pairs, square_pairs
 
 pytest.importorskip("distributed", reason="the extra dask is not installed")
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from scggml.core import diffusion_distances
+from scggml.core._diffusion import diffusion_distances
 
 
 def random_graph(n, seed=0):

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from scggml.core import class_neighbors, class_scores
+from scggml.core._neighbors import class_neighbors, class_scores
 
 
 def brute_class_mean(row, codes, n_neighbors):

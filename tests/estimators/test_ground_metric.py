@@ -13,8 +13,8 @@ from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold, cross_val_score
 
 from scggml import GroundMetricLearner
-from scggml._validation import check_jobs, check_random_generator
-from scggml.core import TrainingOptions
+from scggml._check import check_jobs, check_random_generator
+from scggml.core.metric._problem import TrainingOptions
 
 
 def make_samples(n=12, d=3, seed=0, shift=3.0):

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scggml.core import Measures
-from scggml.evaluation import Samples
+from scggml.core.measures._measures import Measures
+from scggml.evaluation._samples import Samples
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import beta, binomtest
 
-from scggml.evaluation import auc_interval, label_intervals, sign_test
+from scggml.evaluation._intervals import auc_interval, label_intervals, sign_test
 
 
 def test_of_one_class_it_is_jeffreys_interval():

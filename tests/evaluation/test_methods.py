@@ -7,9 +7,9 @@ from sklearn.base import BaseEstimator
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from scggml import GroundMetricLearner
-from scggml.core import pairwise_distances
-from scggml.evaluation import METHODS, Split, check_distances, named_methods
-from scggml.evaluation._methods import Held
+from scggml.core.transport._distances import pairwise_distances
+from scggml.evaluation._methods import METHODS, Held, check_distances, named_methods
+from scggml.evaluation._splits import Split
 
 SPLIT = Split(0, 0, np.array([0, 1, 2, 3, 5, 6, 7, 8]), np.array([4, 9]))
 
@@ -138,7 +138,7 @@ def test_stored_distances_and_functions(cohort):
 
 
 def _all(train, test):
-    from scggml.core import Measures
+    from scggml.core.measures._measures import Measures
 
     return pairwise_distances(Measures.from_arrays([*train, *test]))[0]
 

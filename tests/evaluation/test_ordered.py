@@ -8,10 +8,15 @@ from scipy.stats import kendalltau, spearmanr
 from sklearn.neighbors import KNeighborsRegressor
 
 from scggml import GroundMetricLearner
-from scggml.core import Measures, neighbor_means, pairwise_distances
-from scggml.evaluation import Samples, Split, cross_validate, make_splits, named_methods, summary
+from scggml.core._neighbors import neighbor_means
+from scggml.core.measures._measures import Measures
+from scggml.core.transport._distances import pairwise_distances
+from scggml.evaluation._cross_validation import cross_validate, summary
 from scggml.evaluation._intervals import mean_interval, rank_interval
+from scggml.evaluation._methods import named_methods
+from scggml.evaluation._samples import Samples
 from scggml.evaluation._scores import value_scores
+from scggml.evaluation._splits import Split, make_splits
 
 
 def ordered(kind="continuous", n=24, seed=0):

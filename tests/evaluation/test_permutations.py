@@ -6,16 +6,14 @@ import numpy as np
 import pytest
 from scipy.stats import kstest
 
-from scggml.core import (
-    Measures,
-    PairMoments,
-    Targets,
-    pairwise_distances,
-    solve_pairs,
-    square_pairs,
-    transport_discriminant,
-)
-from scggml.evaluation import Exchange, learned_margin, mean_margin, permutation_tests, pseudo_f
+from scggml.core.measures._measures import Measures
+from scggml.core.metric._discriminant import transport_discriminant
+from scggml.core.metric._pair_moments import PairMoments
+from scggml.core.metric._targets import Targets
+from scggml.core.transport._distances import pairwise_distances
+from scggml.core.transport._exact import solve_pairs, square_pairs
+from scggml.evaluation._permutations import Exchange
+from scggml.evaluation._separation import learned_margin, mean_margin, permutation_tests, pseudo_f
 
 
 def test_without_blocks_all_labels_are_exchanged():
@@ -143,7 +141,7 @@ def test_held_out_distances_are_those_of_metrics_without_the_sample():
 
 
 def test_many_features_are_rotated_to_those_that_move(monkeypatch):
-    from scggml.core import _pair_moments as module
+    from scggml.core.metric import _pair_moments as module
 
     rng = np.random.default_rng(3)
     codes = np.repeat([0, 1], 4)

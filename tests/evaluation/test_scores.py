@@ -5,8 +5,7 @@ import pytest
 from scipy.spatial.distance import cdist
 from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
 
-from scggml.evaluation import cluster_scores, label_scores, variation_of_information
-from scggml.evaluation._scores import margins
+from scggml.evaluation._scores import cluster_scores, label_scores, margins, variation_of_information
 
 
 def test_label_scores_equal_scikit_learn():

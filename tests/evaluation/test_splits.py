@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.model_selection import GroupKFold, KFold
 
-from scggml.evaluation import make_splits
+from scggml.evaluation._splits import make_splits
 
 LABELS = np.array(list("aaaaaabbbbbbcccc"), dtype=object)
 

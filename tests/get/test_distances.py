@@ -8,57 +8,57 @@ import scipy.sparse as sp
 import scggml as sg
 
 
-def test_names_on_both_axes(sdata):
-    table = sg.get.distances(sdata)
+def test_names_on_both_axes(pdata):
+    table = sg.get.distances(pdata)
     assert isinstance(table, pd.DataFrame)
-    assert list(table.index) == list(table.columns) == list(sdata.obs_names)
-    np.testing.assert_array_equal(table.to_numpy(), sdata.obsp["ggml_distances"])
-    assert table.loc["p2", "p5"] == sdata.obsp["ggml_distances"][1, 4]
+    assert list(table.index) == list(table.columns) == list(pdata.obs_names)
+    np.testing.assert_array_equal(table.to_numpy(), pdata.obsp["ggml_distances"])
+    assert table.loc["p2", "p5"] == pdata.obsp["ggml_distances"][1, 4]
 
 
-def test_changes_do_not_reach_the_names(sdata):
-    table = sg.get.distances(sdata)
+def test_changes_do_not_reach_the_names(pdata):
+    table = sg.get.distances(pdata)
     table.index.name = "changed"
-    assert sdata.obs_names.name is None
+    assert pdata.obs_names.name is None
 
 
-def test_other_key_and_sparse(sdata):
-    sdata.obsp["mine_distances"] = sp.csr_matrix(2 * sdata.obsp["ggml_distances"])
-    np.testing.assert_array_equal(sg.get.distances(sdata, key="mine"), 2 * sdata.obsp["ggml_distances"])
+def test_other_key_and_sparse(pdata):
+    pdata.obsp["mine_distances"] = sp.csr_matrix(2 * pdata.obsp["ggml_distances"])
+    np.testing.assert_array_equal(sg.get.distances(pdata, key="mine"), 2 * pdata.obsp["ggml_distances"])
 
 
-def test_errors(sdata):
+def test_errors(pdata):
     with pytest.raises(
         KeyError, match=r"obsp\['mine_distances'\] does not exist. Found: ggml_distances.*key_added='mine'"
     ):
-        sg.get.distances(sdata, key="mine")
-    with pytest.raises(TypeError, match="sdata must be an AnnData, found DataFrame"):
-        sg.get.distances(sdata.obs)
+        sg.get.distances(pdata, key="mine")
+    with pytest.raises(TypeError, match="pdata must be an AnnData, found DataFrame"):
+        sg.get.distances(pdata.obs)
 
 
 def test_bounds_are_sums_of_errors(cohort):
     sg.pp.sketch(cohort, "sample", n_points=4, rng=0)
-    sdata = sg.tl.sample_distances(cohort, "sample", metric="euclidean", sketch_key="sketch", key_added="mine")
-    table = sg.get.distances(sdata, key="mine", bounds=True)
-    assert list(table.index) == list(table.columns) == list(sdata.obs_names)
-    error = sdata.obs["sketch_error"].to_numpy()
+    pdata = sg.tl.sample_distances(cohort, "sample", metric="euclidean", sketch_key="sketch", key_added="mine")
+    table = sg.get.distances(pdata, key="mine", bounds=True)
+    assert list(table.index) == list(table.columns) == list(pdata.obs_names)
+    error = pdata.obs["sketch_error"].to_numpy()
     np.testing.assert_array_equal(table, np.add.outer(error, error) * (1 - np.eye(8)))
-    some = sg.get.distances(sdata[["p3", "p1"]].copy(), key="mine", bounds=True)
+    some = sg.get.distances(pdata[["p3", "p1"]].copy(), key="mine", bounds=True)
     np.testing.assert_array_equal(some, table.loc[["p3", "p1"], ["p3", "p1"]])
 
 
-def test_bounds_are_zero_without_a_sketch(sdata):
-    assert (sg.get.distances(sdata, bounds=True).to_numpy() == 0).all()
+def test_bounds_are_zero_without_a_sketch(pdata):
+    assert (sg.get.distances(pdata, bounds=True).to_numpy() == 0).all()
 
 
 def test_bounds_without_errors_or_distances_are_refused(cohort):
     sg.pp.sketch(cohort, "sample", n_points=4, rng=0)
-    sdata = sg.tl.sample_distances(cohort, "sample", metric="euclidean", sketch_key="sketch")
+    pdata = sg.tl.sample_distances(cohort, "sample", metric="euclidean", sketch_key="sketch")
     with pytest.raises(KeyError, match=r"obsp\['mine_distances'\] does not exist"):
-        sg.get.distances(sdata, key="mine", bounds=True)
-    sdata.obsp["mine_distances"] = sdata.obsp["ggml_distances"]  # of unknown origin
+        sg.get.distances(pdata, key="mine", bounds=True)
+    pdata.obsp["mine_distances"] = pdata.obsp["ggml_distances"]  # of unknown origin
     with pytest.raises(KeyError, match=r"uns\['mine'\], which says .* does not exist.*sample_distances"):
-        sg.get.distances(sdata, key="mine", bounds=True)
-    del sdata.obs["sketch_error"]
+        sg.get.distances(pdata, key="mine", bounds=True)
+    del pdata.obs["sketch_error"]
     with pytest.raises(KeyError, match=r"obs\['sketch_error'\] does not exist.*sketch 'sketch'.*sample_distances"):
-        sg.get.distances(sdata, bounds=True)
+        sg.get.distances(pdata, bounds=True)

@@ -8,10 +8,10 @@ import scggml as sg
 
 
 @pytest.fixture
-def explained(fitted, sdata):
-    sdata.obs["stage"] = ["a", "a", "a", "b", "b", "b", "c", "c"]
-    sg.tl.explain_distances(fitted, sdata, cell_type_key="cell_type", label_key="stage")
-    return sdata
+def explained(fitted, pdata):
+    pdata.obs["stage"] = ["a", "a", "a", "b", "b", "b", "c", "c"]
+    sg.tl.explain_distances(fitted, pdata, cell_type_key="cell_type", label_key="stage")
+    return pdata
 
 
 @pytest.mark.parametrize("table", ["summary", "cell_types", "flows", "pairs"])
@@ -102,9 +102,9 @@ def test_bad_input(explained, case):
         assert part in str(caught.value.args[0])
 
 
-def test_no_genes_and_no_anndata(fitted, sdata):
-    with pytest.raises(TypeError, match="sdata must be an AnnData, found DataFrame"):
-        sg.get.explanation(sdata.obs)
-    sg.tl.explain_distances(fitted, sdata, genes=False)
+def test_no_genes_and_no_anndata(fitted, pdata):
+    with pytest.raises(TypeError, match="pdata must be an AnnData, found DataFrame"):
+        sg.get.explanation(pdata.obs)
+    sg.tl.explain_distances(fitted, pdata, genes=False)
     with pytest.raises(KeyError, match="genes=True"):
-        sg.get.explanation(sdata, "genes")
+        sg.get.explanation(pdata, "genes")

@@ -38,19 +38,19 @@ def test_every_plot_is_tested():
 
 
 @pytest.fixture(params=PLOTS)
-def draw(request, fitted, sdata, evaluated, monkeypatch, assert_same_anndata, pyplot):
+def draw(request, fitted, pdata, evaluated, monkeypatch, assert_same_anndata, pyplot):
     def shown(*args, **kwargs):
         raise AssertionError("plt.show was called")
 
     monkeypatch.setattr(pyplot, "show", shown)
     fitted.uns.update(deepcopy(evaluated))
     fitted.obs["cell_type"] = ["even" if i % 2 else "odd" for i in range(fitted.n_obs)]
-    sg.tl.explain_distances(fitted, sdata, cell_type_key="cell_type")
-    cells, samples, params = fitted.copy(), sdata.copy(), dict(mpl.rcParams)
-    yield lambda ax: PLOTS[request.param](fitted, sdata, ax)
+    sg.tl.explain_distances(fitted, pdata, cell_type_key="cell_type")
+    cells, samples, params = fitted.copy(), pdata.copy(), dict(mpl.rcParams)
+    yield lambda ax: PLOTS[request.param](fitted, pdata, ax)
     assert dict(mpl.rcParams) == params
     assert_same_anndata(fitted, cells)
-    assert_same_anndata(sdata, samples)
+    assert_same_anndata(pdata, samples)
 
 
 def test_without_ax_one_figure_is_made(draw, pyplot):

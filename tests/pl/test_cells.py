@@ -151,13 +151,13 @@ def test_bad_input_draws_nothing(fitted, ax, pyplot, case):
     assert not pyplot.get_fignums() and not ax.collections
 
 
-def test_bad_barycenters(fitted, ax, sdata):
+def test_bad_barycenters(fitted, ax, pdata):
     points = sg.tl.class_barycenters(fitted, n_points=3)
     fitted.obsm["X_umap"] = fitted.obsm["X_ggml"][:, :2]
     with pytest.raises(ValueError, match="cannot be placed on basis='umap'"):
         sg.pl.cells(fitted, basis="umap", barycenters=points, ax=ax)
     with pytest.raises(ValueError, match=r"barycenters must have obsm\['X_ggml'\] of .* sg\.tl\.class_barycenters"):
-        sg.pl.cells(fitted, barycenters=sdata, ax=ax)
+        sg.pl.cells(fitted, barycenters=pdata, ax=ax)
     fitted.obsm["X_ggml"] = fitted.obsm["X_ggml"][:, :1]
     with pytest.raises(ValueError, match="there is one principal axis only"):
         sg.pl.cells(fitted, ax=ax)

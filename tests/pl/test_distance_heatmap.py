@@ -22,27 +22,27 @@ def strip(ax):
     return next(child for child in ax.child_axes if child.images)
 
 
-def test_matrix_is_reordered_like_its_labels(sdata, ax):
-    assert sg.pl.distance_heatmap(sdata, ax=ax) is ax
+def test_matrix_is_reordered_like_its_labels(pdata, ax):
+    assert sg.pl.distance_heatmap(pdata, ax=ax) is ax
     order = names(ax.yaxis)
-    assert names(ax.xaxis) == order and sorted(order) == list(sdata.obs_names)
-    table = pd.DataFrame(sdata.obsp["ggml_distances"], sdata.obs_names, sdata.obs_names)
+    assert names(ax.xaxis) == order and sorted(order) == list(pdata.obs_names)
+    table = pd.DataFrame(pdata.obsp["ggml_distances"], pdata.obs_names, pdata.obs_names)
     np.testing.assert_array_equal(ax.images[0].get_array(), table.loc[order, order])
     assert ax.images[0].get_clim()[0] == 0
     assert any(other.get_ylabel() == "distance" for other in ax.figure.axes)
 
 
-def test_leaves_put_neighbours_together(sdata, ax):
+def test_leaves_put_neighbours_together(pdata, ax):
     places = np.array([0.0, 10.0, 1.0, 11.0, 2.0, 12.0, 3.0, 13.0])
-    sdata.obsp["ggml_distances"] = np.abs(places[:, None] - places)
-    sg.pl.distance_heatmap(sdata, ax=ax)
-    shown = places[[list(sdata.obs_names).index(name) for name in names(ax.yaxis)]]
+    pdata.obsp["ggml_distances"] = np.abs(places[:, None] - places)
+    sg.pl.distance_heatmap(pdata, ax=ax)
+    shown = places[[list(pdata.obs_names).index(name) for name in names(ax.yaxis)]]
     assert (np.diff(shown) > 0).all() or (np.diff(shown) < 0).all()
 
 
-def test_classes_are_blocks_with_their_colors(sdata, ax):
-    sg.pl.distance_heatmap(sdata, color="label", ax=ax)
-    shown = sdata.obs["label"].loc[names(ax.yaxis)]
+def test_classes_are_blocks_with_their_colors(pdata, ax):
+    sg.pl.distance_heatmap(pdata, color="label", ax=ax)
+    shown = pdata.obs["label"].loc[names(ax.yaxis)]
     assert list(shown) == ["well"] * 4 + ["sick"] * 4
     colors = [to_hex(c) for c in np.asarray(strip(ax).images[0].get_array())[0]]
     assert colors == ["#112233"] * 4 + ["#aa0000"] * 4
@@ -51,19 +51,19 @@ def test_classes_are_blocks_with_their_colors(sdata, ax):
     assert [to_hex(p.get_facecolor()) for p in legend.get_patches()] == ["#112233", "#aa0000"]
 
 
-def test_missing_class_is_grey_and_last(sdata, ax):
-    sdata.obs.loc["p3", "label"] = np.nan
-    sg.pl.distance_heatmap(sdata, color="label", palette={"well": "#00ff00", "sick": "#0000ff"}, ax=ax)
+def test_missing_class_is_grey_and_last(pdata, ax):
+    pdata.obs.loc["p3", "label"] = np.nan
+    sg.pl.distance_heatmap(pdata, color="label", palette={"well": "#00ff00", "sick": "#0000ff"}, ax=ax)
     assert names(ax.yaxis)[-1] == "p3"
     colors = [to_hex(c) for c in np.asarray(strip(ax).images[0].get_array())[0]]
     assert colors == ["#00ff00"] * 4 + ["#0000ff"] * 3 + ["#bdbdbd"]
 
 
-def test_key_cmap_and_title(sdata, ax):
-    sdata.obsp["mine_distances"] = 2 * sdata.obsp["ggml_distances"]
-    sg.pl.distance_heatmap(sdata, key="mine", cmap="magma", title="Distances", ax=ax)
+def test_key_cmap_and_title(pdata, ax):
+    pdata.obsp["mine_distances"] = 2 * pdata.obsp["ggml_distances"]
+    sg.pl.distance_heatmap(pdata, key="mine", cmap="magma", title="Distances", ax=ax)
     assert ax.images[0].get_cmap().name == "magma" and ax.get_title() == "Distances"
-    assert ax.images[0].get_array().max() == 2 * sdata.obsp["ggml_distances"].max()
+    assert ax.images[0].get_array().max() == 2 * pdata.obsp["ggml_distances"].max()
 
 
 def test_many_samples_are_not_named(ax):
@@ -71,8 +71,8 @@ def test_many_samples_are_not_named(ax):
 
     n = 51
     x = np.random.default_rng(0).normal(size=(n, 1))
-    sdata = AnnData(obsp={"ggml_distances": np.abs(x - x.T)}, shape=(n, 0))
-    sg.pl.distance_heatmap(sdata, ax=ax)
+    pdata = AnnData(obsp={"ggml_distances": np.abs(x - x.T)}, shape=(n, 0))
+    sg.pl.distance_heatmap(pdata, ax=ax)
     assert names(ax.yaxis) == [] and ax.images[0].get_array().shape == (n, n)
 
 
@@ -86,11 +86,11 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_bad_input_draws_nothing(sdata, ax, pyplot, case):
+def test_bad_input_draws_nothing(pdata, ax, pyplot, case):
     arguments, error, texts = CASES[case]
     for axes in (ax, None):
         with pytest.raises(error) as caught:
-            sg.pl.distance_heatmap(sdata, **arguments, ax=axes)
+            sg.pl.distance_heatmap(pdata, **arguments, ax=axes)
         for part in texts:
             assert part in str(caught.value.args[0])
     if case != "palette":
@@ -99,5 +99,5 @@ def test_bad_input_draws_nothing(sdata, ax, pyplot, case):
 
 
 def test_no_anndata():
-    with pytest.raises(TypeError, match="sdata must be an AnnData, found ndarray"):
+    with pytest.raises(TypeError, match="pdata must be an AnnData, found ndarray"):
         sg.pl.distance_heatmap(np.eye(3))

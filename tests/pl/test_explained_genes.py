@@ -14,9 +14,9 @@ def ax():
 
 
 @pytest.fixture
-def explained(fitted, sdata):
-    sg.tl.explain_distances(fitted, sdata, cell_type_key="cell_type")
-    return sdata
+def explained(fitted, pdata):
+    sg.tl.explain_distances(fitted, pdata, cell_type_key="cell_type")
+    return pdata
 
 
 def names(ax):
@@ -43,12 +43,12 @@ def test_negative_bars_have_their_own_color(explained, ax):
     assert to_hex(ax.patches[-1].get_facecolor()) != to_hex(ax.patches[0].get_facecolor())
 
 
-def test_two_samples_show_distances(fitted, sdata, ax):
-    sg.tl.explain_distances(fitted, sdata, samples=("p7", "p2"), key_added="mine")
-    sg.pl.explained_genes(sdata, key="mine", title="", ax=ax)
+def test_two_samples_show_distances(fitted, pdata, ax):
+    sg.tl.explain_distances(fitted, pdata, samples=("p7", "p2"), key_added="mine")
+    sg.pl.explained_genes(pdata, key="mine", title="", ax=ax)
     assert ax.get_xlabel() == "part of the distance" and ax.get_title() == ""
     np.testing.assert_allclose(
-        sum(p.get_width() for p in ax.patches), sg.get.distances(sdata).loc["p7", "p2"], rtol=1e-8
+        sum(p.get_width() for p in ax.patches), sg.get.distances(pdata).loc["p7", "p2"], rtol=1e-8
     )
 
 
@@ -76,10 +76,10 @@ def test_bad_input_draws_nothing(explained, ax, pyplot, case):
     assert not pyplot.get_fignums() and not ax.patches
 
 
-def test_no_genes(fitted, sdata, ax):
-    sg.tl.explain_distances(fitted, sdata, genes=False)
+def test_no_genes(fitted, pdata, ax):
+    sg.tl.explain_distances(fitted, pdata, genes=False)
     with pytest.raises(KeyError, match="genes=True"):
-        sg.pl.explained_genes(sdata, ax=ax)
+        sg.pl.explained_genes(pdata, ax=ax)
 
 
 def test_new_figure(explained, pyplot):

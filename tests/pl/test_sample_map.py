@@ -29,40 +29,40 @@ def drawn(ax):
     }
 
 
-def expected(sdata, colors):
-    return {tuple(np.round(place, 9)): c for place, c in zip(sdata.obsm["X_mds"], colors, strict=True)}
+def expected(pdata, colors):
+    return {tuple(np.round(place, 9)): c for place, c in zip(pdata.obsm["X_mds"], colors, strict=True)}
 
 
-def test_points_and_axes(sdata, ax):
-    assert sg.pl.sample_map(sdata, ax=ax) is ax
-    assert set(drawn(ax)) == set(expected(sdata, range(8)))
+def test_points_and_axes(pdata, ax):
+    assert sg.pl.sample_map(pdata, ax=ax) is ax
+    assert set(drawn(ax)) == set(expected(pdata, range(8)))
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("MDS 1", "MDS 2")
     assert ax.get_aspect() == 1 and ax.get_legend() is None and ax.get_title() == ""
 
 
-def test_stored_colors(sdata, ax):
-    sg.pl.sample_map(sdata, color="label", ax=ax)
+def test_stored_colors(pdata, ax):
+    sg.pl.sample_map(pdata, color="label", ax=ax)
     shades = {"well": "#112233", "sick": "#aa0000"}
-    assert drawn(ax) == expected(sdata, [shades[label] for label in sdata.obs["label"]])
+    assert drawn(ax) == expected(pdata, [shades[label] for label in pdata.obs["label"]])
     legend = ax.get_legend()
     assert [text.get_text() for text in legend.get_texts()] == ["well (4)", "sick (4)"]
     assert legend.get_title().get_text() == "label"
 
 
-def test_palette_dict_wins_over_stored_colors(sdata, ax):
+def test_palette_dict_wins_over_stored_colors(pdata, ax):
     palette = {"well": "#00ff00", "sick": "#0000ff", "unused": "#ffffff"}
-    sg.pl.sample_map(sdata, color="label", palette=palette, ax=ax)
-    assert drawn(ax) == expected(sdata, [palette[label] for label in sdata.obs["label"]])
+    sg.pl.sample_map(pdata, color="label", palette=palette, ax=ax)
+    assert drawn(ax) == expected(pdata, [palette[label] for label in pdata.obs["label"]])
 
 
 @pytest.mark.parametrize("palette", [["#00ff00", "#0000ff"], "Set2", None])
-def test_palette_of_any_kind(sdata, ax, palette):
+def test_palette_of_any_kind(pdata, ax, palette):
     import seaborn as sns
 
-    del sdata.uns["label_colors"]
-    sg.pl.sample_map(sdata, color="label", palette=palette, ax=ax)
+    del pdata.uns["label_colors"]
+    sg.pl.sample_map(pdata, color="label", palette=palette, ax=ax)
     shades = [to_hex(c) for c in sns.color_palette(palette or "colorblind", 2)]
-    assert drawn(ax) == expected(sdata, [shades[label == "sick"] for label in sdata.obs["label"]])
+    assert drawn(ax) == expected(pdata, [shades[label == "sick"] for label in pdata.obs["label"]])
 
 
 def test_many_classes_have_distinct_colors(ax):
@@ -73,50 +73,50 @@ def test_many_classes_have_distinct_colors(ax):
     assert len(set(drawn(ax).values())) == n
 
 
-def test_too_few_stored_colors_are_not_used(sdata, ax):
-    sdata.uns["label_colors"] = ["#112233"]
-    sg.pl.sample_map(sdata, color="label", ax=ax)
+def test_too_few_stored_colors_are_not_used(pdata, ax):
+    pdata.uns["label_colors"] = ["#112233"]
+    sg.pl.sample_map(pdata, color="label", ax=ax)
     assert len(set(drawn(ax).values())) == 2
 
 
-def test_missing_classes_are_grey(sdata, ax):
-    sdata.obs["label"] = sdata.obs["label"].astype(object)
-    sdata.obs.loc[["p2", "p3"], "label"] = None
-    sdata.uns["label_colors"] = ["#aa0000", "#112233"]  # of sick, well
-    sg.pl.sample_map(sdata, color="label", ax=ax)
+def test_missing_classes_are_grey(pdata, ax):
+    pdata.obs["label"] = pdata.obs["label"].astype(object)
+    pdata.obs.loc[["p2", "p3"], "label"] = None
+    pdata.uns["label_colors"] = ["#aa0000", "#112233"]  # of sick, well
+    sg.pl.sample_map(pdata, color="label", ax=ax)
     shades = {"well": "#112233", "sick": "#aa0000", None: "#bdbdbd"}
-    assert drawn(ax) == expected(sdata, [shades[label] for label in sdata.obs["label"]])
+    assert drawn(ax) == expected(pdata, [shades[label] for label in pdata.obs["label"]])
     texts = [text.get_text() for text in ax.get_legend().get_texts()]
     assert texts == ["sick (3)", "well (3)", "missing (2)"]
 
 
-def test_numbers_get_a_color_bar(sdata, ax):
-    sdata.obs.loc["p4", "age"] = np.nan
-    sg.pl.sample_map(sdata, color="age", ax=ax)
+def test_numbers_get_a_color_bar(pdata, ax):
+    pdata.obs.loc["p4", "age"] = np.nan
+    sg.pl.sample_map(pdata, color="age", ax=ax)
     assert ax.get_legend() is None
     bar = next(other for other in ax.figure.axes if other is not ax)
     assert bar.get_ylabel() == "age"
-    ages = sdata.obs["age"]
+    ages = pdata.obs["age"]
     scaled = (ages - ages.min()) / (ages.max() - ages.min())
     ax.figure.draw_without_rendering()  # maps numbers to colours
     viridis = mpl.colormaps["viridis"]
-    assert drawn(ax) == expected(sdata, ["#bdbdbd" if np.isnan(s) else to_hex(viridis(s)) for s in scaled])
+    assert drawn(ax) == expected(pdata, ["#bdbdbd" if np.isnan(s) else to_hex(viridis(s)) for s in scaled])
 
 
-def test_booleans_are_classes(sdata, ax):
-    sdata.obs["old"] = sdata.obs["age"] > 36
-    sg.pl.sample_map(sdata, color="old", ax=ax)
+def test_booleans_are_classes(pdata, ax):
+    pdata.obs["old"] = pdata.obs["age"] > 36
+    sg.pl.sample_map(pdata, color="old", ax=ax)
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["False (4)", "True (4)"]
 
 
-def test_labels_components_title_and_basis(sdata, ax):
-    sdata.obsm["X_umap"] = np.random.default_rng(0).normal(size=(8, 3))
-    sg.pl.sample_map(sdata, basis="umap", components=(3, 1), labels=True, title="Patients", size=20, ax=ax)
+def test_labels_components_title_and_basis(pdata, ax):
+    pdata.obsm["X_umap"] = np.random.default_rng(0).normal(size=(8, 3))
+    sg.pl.sample_map(pdata, basis="umap", components=(3, 1), labels=True, title="Patients", size=20, ax=ax)
     points = ax.collections[0]
-    np.testing.assert_array_equal(points.get_offsets(), sdata.obsm["X_umap"][:, [2, 0]])
+    np.testing.assert_array_equal(points.get_offsets(), pdata.obsm["X_umap"][:, [2, 0]])
     assert points.get_sizes() == [20]
     assert {t.get_text(): tuple(t.xy) for t in ax.texts} == {
-        name: tuple(place) for name, place in zip(sdata.obs_names, sdata.obsm["X_umap"][:, [2, 0]], strict=True)
+        name: tuple(place) for name, place in zip(pdata.obs_names, pdata.obsm["X_umap"][:, [2, 0]], strict=True)
     }
     assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_title()) == ("UMAP 3", "UMAP 1", "Patients")
     assert ax.get_aspect() == "auto"
@@ -125,27 +125,27 @@ def test_labels_components_title_and_basis(sdata, ax):
 def test_trajectory(ax):
     rng = np.random.default_rng(0)
     time = rng.permutation(30) / 29
-    sdata = AnnData(obs=pd.DataFrame({"ggml_pseudotime": time}, index=[f"s{i}" for i in range(30)]))
+    pdata = AnnData(obs=pd.DataFrame({"ggml_pseudotime": time}, index=[f"s{i}" for i in range(30)]))
     angle = np.pi * time
-    sdata.obsm["X_mds"] = np.stack([-np.cos(angle), np.sin(angle)], axis=1)
-    sg.pl.sample_map(sdata, trajectory=True, ax=ax)
+    pdata.obsm["X_mds"] = np.stack([-np.cos(angle), np.sin(angle)], axis=1)
+    sg.pl.sample_map(pdata, trajectory=True, ax=ax)
     path = ax.lines[-1].get_xydata()
     # from the first sample to the last, near the half circle that the samples lie on
     assert np.linalg.norm(path[0] - [-1, 0]) < 0.2 and (np.diff(path[:, 0]) > 0).all()
     assert abs(np.linalg.norm(path, axis=1) - 1).max() < 0.2
     assert np.linalg.norm(np.array(ax.texts[-1].xy) - [1, 0]) < 0.2  # the tip of the arrow
-    sdata.obs["back"] = 1 - time
+    pdata.obs["back"] = 1 - time
     other = Figure().subplots()
-    sg.pl.sample_map(sdata, trajectory="back", ax=other)
+    sg.pl.sample_map(pdata, trajectory="back", ax=other)
     np.testing.assert_allclose(other.lines[-1].get_xydata()[0], ax.texts[-1].xy, atol=1e-9)
 
 
-def test_trajectory_of_few_samples_and_ties(sdata, ax):
-    sdata.obs["ggml_pseudotime"] = [0.0, 0, 0, 0, 1, 1, 1, 1]
-    sg.pl.sample_map(sdata, color="label", trajectory=True, ax=ax)
+def test_trajectory_of_few_samples_and_ties(pdata, ax):
+    pdata.obs["ggml_pseudotime"] = [0.0, 0, 0, 0, 1, 1, 1, 1]
+    sg.pl.sample_map(pdata, color="label", trajectory=True, ax=ax)
     assert np.isfinite(ax.lines[-1].get_xydata()).all()
     plain = Figure().subplots()
-    sg.pl.sample_map(sdata, ax=plain)
+    sg.pl.sample_map(pdata, ax=plain)
     assert not plain.lines and not plain.texts
 
 
@@ -153,7 +153,7 @@ CASES = {
     "trajectory": ({"trajectory": True}, KeyError, ["trajectory", "obs['ggml_pseudotime']", "sg.tl.order_samples"]),
     "trajectory column": ({"trajectory": "label"}, ValueError, ["trajectory='label'", "numbers"]),
     "trajectory number": ({"trajectory": 3}, TypeError, ["trajectory", "3"]),
-    "basis": ({"basis": "umap"}, KeyError, ["basis='umap'", "X_umap", "X_mds", "sg.tl.embed_samples(sdata, 'umap')"]),
+    "basis": ({"basis": "umap"}, KeyError, ["basis='umap'", "X_umap", "X_mds", "sg.tl.embed_samples(pdata, 'umap')"]),
     "color": ({"color": "state"}, KeyError, ["color='state'", "sample, label, age, n_cells"]),
     "palette": ({"color": "label", "palette": {"well": "red"}}, ValueError, ["palette", "sick", "obs['label']"]),
     "component 0": ({"components": (0, 1)}, ValueError, ["components", "at least 1", "found 0"]),
@@ -164,11 +164,11 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_bad_input_draws_nothing(sdata, ax, pyplot, case):
+def test_bad_input_draws_nothing(pdata, ax, pyplot, case):
     arguments, error, texts = CASES[case]
     for axes in (ax, None):
         with pytest.raises(error) as caught:
-            sg.pl.sample_map(sdata, **arguments, ax=axes)
+            sg.pl.sample_map(pdata, **arguments, ax=axes)
         for part in texts:
             assert part in str(caught.value.args[0])
     if case != "palette":
@@ -177,5 +177,5 @@ def test_bad_input_draws_nothing(sdata, ax, pyplot, case):
 
 
 def test_no_anndata():
-    with pytest.raises(TypeError, match="sdata must be an AnnData, found ndarray"):
+    with pytest.raises(TypeError, match="pdata must be an AnnData, found ndarray"):
         sg.pl.sample_map(np.eye(3))

@@ -14,13 +14,13 @@ def ax():
 
 
 @pytest.fixture
-def explained(fitted, sdata):
-    sg.tl.explain_distances(fitted, sdata, cell_type_key="cell_type", genes=False)
-    return sdata
+def explained(fitted, pdata):
+    sg.tl.explain_distances(fitted, pdata, cell_type_key="cell_type", genes=False)
+    return pdata
 
 
-def flows(sdata, column, groups=("well", "sick")):
-    return sg.get.explanation(sdata, "flows", groups=groups)[column].to_numpy().reshape(2, 2)
+def flows(pdata, column, groups=("well", "sick")):
+    return sg.get.explanation(pdata, "flows", groups=groups)[column].to_numpy().reshape(2, 2)
 
 
 def names(axis):
@@ -59,28 +59,28 @@ def test_key_title_and_cmap(explained, ax):
     assert ax.get_title() == "Mine"
 
 
-def test_several_comparisons_need_groups(fitted, sdata, ax):
-    sdata.obs["stage"] = list("aabbccaa")
-    sg.tl.explain_distances(fitted, sdata, cell_type_key="cell_type", label_key="stage", genes=False)
+def test_several_comparisons_need_groups(fitted, pdata, ax):
+    pdata.obs["stage"] = list("aabbccaa")
+    sg.tl.explain_distances(fitted, pdata, cell_type_key="cell_type", label_key="stage", genes=False)
     with pytest.raises(ValueError, match=r"groups is needed.*\(a, b\), \(a, c\)"):
-        sg.pl.transport(sdata, ax=ax)
-    sg.pl.transport(sdata, groups=("c", "a"), ax=ax)
+        sg.pl.transport(pdata, ax=ax)
+    sg.pl.transport(pdata, groups=("c", "a"), ax=ax)
     assert ax.get_title() == "a to c"
 
 
-def test_two_samples(fitted, sdata, ax):
-    sg.tl.explain_distances(fitted, sdata, cell_type_key="cell_type", samples=("p7", "p2"))
-    sg.pl.transport(sdata, ax=ax)
+def test_two_samples(fitted, pdata, ax):
+    sg.tl.explain_distances(fitted, pdata, cell_type_key="cell_type", samples=("p7", "p2"))
+    sg.pl.transport(pdata, ax=ax)
     assert ax.get_title() == "p7 to p2"
     with pytest.raises(ValueError, match=r"'p7' and 'p2' have no excess.*what='cost'"):
-        sg.pl.transport(sdata, what="excess", ax=ax)
+        sg.pl.transport(pdata, what="excess", ax=ax)
 
 
-def test_many_types_are_not_written(fitted, sdata, ax):
+def test_many_types_are_not_written(fitted, pdata, ax):
     fitted.obs["fine"] = [f"type {i % 17}" for i in range(fitted.n_obs)]
     with pytest.warns(UserWarning, match="absent from some samples"):
-        sg.tl.explain_distances(fitted, sdata, cell_type_key="fine", genes=False)
-    sg.pl.transport(sdata, ax=ax)
+        sg.tl.explain_distances(fitted, pdata, cell_type_key="fine", genes=False)
+    sg.pl.transport(pdata, ax=ax)
     assert not ax.texts and len(names(ax.xaxis)) == 17 and ax.get_xticklabels()[0].get_rotation() == 90
 
 
@@ -104,10 +104,10 @@ def test_bad_input_draws_nothing(explained, ax, pyplot, case):
     assert not pyplot.get_fignums() and not ax.images
 
 
-def test_no_types(fitted, sdata, ax):
-    sg.tl.explain_distances(fitted, sdata, genes=False)
+def test_no_types(fitted, pdata, ax):
+    sg.tl.explain_distances(fitted, pdata, genes=False)
     with pytest.raises(ValueError, match="not explained by cell types.*cell_type_key"):
-        sg.pl.transport(sdata, ax=ax)
+        sg.pl.transport(pdata, ax=ax)
 
 
 def test_new_figure(explained, pyplot):

@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from scipy.spatial.distance import cdist
 
 import scggml as sg
-from scggml._cohort import read_cohort, read_sketch
+from scggml._anndata._cohort import read_cohort, read_sketch
 
 # of the shared cohort: p5 9, p3 12, p1 10, p7 14, p2 11, p8 8, p4 13, p6 10 cells
 
@@ -184,7 +184,7 @@ def test_view_becomes_actual_and_copy_leaves_the_input(cohort, assert_same_annda
 
 
 def test_interrupted_nothing_is_written(cohort, assert_same_anndata, monkeypatch):
-    from scggml.core import _sketch
+    from scggml.core.transport import _sketch
 
     done, original = [], _sketch._coreset
 

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 import scggml as sg
-from scggml.core import PairMoments, Targets
+from scggml.core.metric._pair_moments import PairMoments
+from scggml.core.metric._targets import Targets
 
 SETTINGS = {"methods": ["ggml", "euclidean"], "cv": 3, "rng": 0}
 

@@ -97,9 +97,9 @@ def _same_folds(predictions):
 
 
 def test_distances_of_ones_own_in_any_order(adata):
-    sdata = sg.tl.sample_distances(adata, "sample", metric="euclidean", use_rep="X_rep")
-    shuffled = sdata[np.random.default_rng(0).permutation(12)].copy()
-    run(adata, methods=["ggml_distances", "euclidean"], sdata=shuffled)
+    pdata = sg.tl.sample_distances(adata, "sample", metric="euclidean", use_rep="X_rep")
+    shuffled = pdata[np.random.default_rng(0).permutation(12)].copy()
+    run(adata, methods=["ggml_distances", "euclidean"], pdata=shuffled)
     table = sg.get.scores(adata, baseline="euclidean").set_index(["method", "classifier", "score"])
     own, other = table.loc["ggml_distances"], table.loc["euclidean"]
     np.testing.assert_allclose(own["value"], other["value"])
@@ -118,9 +118,9 @@ def test_own_names_estimators_and_functions(adata):
 
 def test_distances_learned_with_all_labels_are_refused(adata):
     sg.tl.fit_metric(adata, "sample", "label", use_rep="X_rep")
-    sdata = sg.tl.sample_distances(adata)
+    pdata = sg.tl.sample_distances(adata)
     with pytest.raises(ValueError, match="learned with the labels of all samples, held-out ones included"):
-        run(adata, methods=["ggml_distances"], sdata=sdata)
+        run(adata, methods=["ggml_distances"], pdata=pdata)
 
 
 def test_names_of_classes_need_not_do_for_files(adata, tmp_path):
@@ -156,9 +156,9 @@ def test_only_samples_that_were_held_out_count(adata):
         ({"group_key": "cell_type"}, ValueError, "one value of group_key='cell_type', found several"),
         ({"batch_key": "label"}, ValueError, "are confounded: no batch holds two classes"),
         (
-            {"sdata": AnnData(np.zeros((3, 1)))},
+            {"pdata": AnnData(np.zeros((3, 1)))},
             ValueError,
-            "sdata must hold the samples of adata, found 3 samples for 12",
+            "pdata must hold the samples of adata, found 3 samples for 12",
         ),
         ({"methods": {"f": lambda train, labels, test: -np.ones((12, 12))}}, ValueError, "must not be negative"),
         ({"use_rep": "X_none"}, KeyError, "X_none"),

@@ -16,9 +16,9 @@ METHODS = ("mds", "umap", "diffmap", "tsne")
 
 def samples_at(places, key="ggml"):
     n = len(places)
-    sdata = AnnData(obsp={f"{key}_distances": squareform(pdist(places))}, shape=(n, 0))
-    sdata.obs_names = [f"s{i}" for i in range(n)]
-    return sdata
+    pdata = AnnData(obsp={f"{key}_distances": squareform(pdist(places))}, shape=(n, 0))
+    pdata.obs_names = [f"s{i}" for i in range(n)]
+    return pdata
 
 
 @pytest.fixture(scope="module")
@@ -34,18 +34,18 @@ def two_groups():
     [("mds", 1), ("mds", 2), ("mds", 3), ("diffmap", 1), ("diffmap", 2), ("diffmap", 3), ("umap", 2), ("tsne", 2)],
 )
 def test_shape_and_key(two_groups, method, n_components):
-    sdata = two_groups.copy()
-    assert sg.tl.embed_samples(sdata, method, n_components=n_components, rng=0) is None
-    assert list(sdata.obsm) == [f"X_{method}"]
-    places = sdata.obsm[f"X_{method}"]
+    pdata = two_groups.copy()
+    assert sg.tl.embed_samples(pdata, method, n_components=n_components, rng=0) is None
+    assert list(pdata.obsm) == [f"X_{method}"]
+    places = pdata.obsm[f"X_{method}"]
     assert places.shape == (24, n_components) and places.dtype == np.float64 and np.isfinite(places).all()
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_groups_stay_apart(two_groups, method):
-    sdata = two_groups.copy()
-    sg.tl.embed_samples(sdata, method, n_neighbors=14, rng=0)
-    matrix = squareform(pdist(sdata.obsm[f"X_{method}"]))
+    pdata = two_groups.copy()
+    sg.tl.embed_samples(pdata, method, n_neighbors=14, rng=0)
+    matrix = squareform(pdist(pdata.obsm[f"X_{method}"]))
     np.fill_diagonal(matrix, np.inf)
     assert ((matrix.argmin(axis=1) < 12) == (np.arange(24) < 12)).all()
 
@@ -53,9 +53,9 @@ def test_groups_stay_apart(two_groups, method):
 @pytest.mark.parametrize("n_components", [2, 3])
 def test_mds_gives_euclidean_places_back(n_components):
     truth = np.random.default_rng(1).normal(size=(9, n_components)) * np.arange(1, n_components + 1)
-    sdata = samples_at(truth)
-    sg.tl.embed_samples(sdata, "mds", n_components=n_components)
-    found = sdata.obsm["X_mds"]
+    pdata = samples_at(truth)
+    sg.tl.embed_samples(pdata, "mds", n_components=n_components)
+    found = pdata.obsm["X_mds"]
     np.testing.assert_allclose(pdist(found), pdist(truth), rtol=1e-4)
     assert procrustes(truth, found)[2] < 1e-8
     np.testing.assert_allclose(found.mean(axis=0), 0, atol=1e-10)
@@ -77,9 +77,9 @@ def test_deterministic_without_a_seed(two_groups, method):
 def test_seeded(two_groups, method):
     results = []
     for rng in (1, 1, np.random.default_rng(1), 2):
-        sdata = two_groups.copy()
-        sg.tl.embed_samples(sdata, method, rng=rng)
-        results.append(sdata.obsm[f"X_{method}"])
+        pdata = two_groups.copy()
+        sg.tl.embed_samples(pdata, method, rng=rng)
+        results.append(pdata.obsm[f"X_{method}"])
     np.testing.assert_array_equal(results[0], results[1])
     np.testing.assert_array_equal(results[0], results[2])
     assert not np.allclose(results[0], results[3])
@@ -87,9 +87,9 @@ def test_seeded(two_groups, method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_four_samples_suffice(method):
-    sdata = samples_at(np.random.default_rng(2).normal(size=(4, 2)))
-    sg.tl.embed_samples(sdata, method, rng=0)
-    assert sdata.obsm[f"X_{method}"].shape == (4, 2) and np.isfinite(sdata.obsm[f"X_{method}"]).all()
+    pdata = samples_at(np.random.default_rng(2).normal(size=(4, 2)))
+    sg.tl.embed_samples(pdata, method, rng=0)
+    assert pdata.obsm[f"X_{method}"].shape == (4, 2) and np.isfinite(pdata.obsm[f"X_{method}"]).all()
 
 
 @pytest.mark.parametrize("method", ["mds", "umap", "diffmap"])
@@ -100,14 +100,14 @@ def test_global_random_state_is_left_alone(two_groups, method):
 
 
 def test_any_precomputed_distances(two_groups):
-    sdata = two_groups.copy()
-    matrix = sdata.obsp.pop("ggml_distances")
-    sdata.obsp["mine_distances"] = sp.csr_matrix(matrix)
-    sg.tl.embed_samples(sdata, "mds", key="mine", key_added="X_mine")
+    pdata = two_groups.copy()
+    matrix = pdata.obsp.pop("ggml_distances")
+    pdata.obsp["mine_distances"] = sp.csr_matrix(matrix)
+    sg.tl.embed_samples(pdata, "mds", key="mine", key_added="X_mine")
     expected = two_groups.copy()
     sg.tl.embed_samples(expected, "mds")
-    np.testing.assert_array_equal(sdata.obsm["X_mine"], expected.obsm["X_mds"])
-    assert list(sdata.obsm) == ["X_mine"]
+    np.testing.assert_array_equal(pdata.obsm["X_mine"], expected.obsm["X_mds"])
+    assert list(pdata.obsm) == ["X_mine"]
 
 
 def test_copy_and_view(two_groups, assert_same_anndata):
@@ -148,22 +148,22 @@ def test_bad_input(two_groups, assert_same_anndata, case):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_too_few_samples(method):
-    sdata = samples_at(np.array([[0.0], [1.0], [3.0]]))
+    pdata = samples_at(np.array([[0.0], [1.0], [3.0]]))
     with pytest.raises(ValueError, match="at least 4 samples, found 3"):
-        sg.tl.embed_samples(sdata, method)
-    assert not sdata.obsm
+        sg.tl.embed_samples(pdata, method)
+    assert not pdata.obsm
 
 
 def test_cells_instead_of_samples(fitted):
     with pytest.raises(KeyError, match=r"obsp\['ggml_distances'\] does not exist.*sample_distances"):
         sg.tl.embed_samples(fitted)
-    with pytest.raises(TypeError, match="sdata must be an AnnData, found ndarray"):
+    with pytest.raises(TypeError, match="pdata must be an AnnData, found ndarray"):
         sg.tl.embed_samples(np.eye(5))
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_samples_that_do_not_differ(method):
-    sdata = samples_at(np.zeros((6, 1)))
+    pdata = samples_at(np.zeros((6, 1)))
     with pytest.raises(ValueError, match="all distances of key='ggml' are zero: samples do not differ"):
-        sg.tl.embed_samples(sdata, method)
-    assert not sdata.obsm
+        sg.tl.embed_samples(pdata, method)
+    assert not pdata.obsm

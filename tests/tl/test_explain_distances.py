@@ -22,13 +22,13 @@ def dense(x):
 
 
 @pytest.fixture
-def explained(fitted, sdata):
-    sg.tl.explain_distances(fitted, sdata, cell_type_key="cell_type")
-    return sdata
+def explained(fitted, pdata):
+    sg.tl.explain_distances(fitted, pdata, cell_type_key="cell_type")
+    return pdata
 
 
-def entry(sdata, key="ggml"):
-    return sdata.uns[f"{key}_explanation"]
+def entry(pdata, key="ggml"):
+    return pdata.uns[f"{key}_explanation"]
 
 
 def by_hand(z, x, m, sample, cell_type, a, b):
@@ -79,13 +79,13 @@ def by_classes(parts, label):
 
 
 @pytest.fixture
-def hand(fitted, sdata):
+def hand(fitted, pdata):
     w = fitted.uns["ggml"]["components"] / fitted.uns["ggml"]["scale"]
     a = w @ fitted.varm["PCs"].T
-    label = sdata.obs["label"].astype(str)
+    label = pdata.obs["label"].astype(str)
     parts = {
         (i, j): by_hand(fitted.obsm["X_pca"] @ w.T, dense(fitted.X), a.T @ a, fitted.obs["sample"], fitted.obs["cell_type"], i, j)
-        for i, j in product(sdata.obs_names, repeat=2)
+        for i, j in product(pdata.obs_names, repeat=2)
         if i != j
     }  # fmt: skip
     return parts, label
@@ -197,21 +197,21 @@ def test_genes(explained, hand):
 
 
 def test_metric_on_genes(fitted_x, hand):
-    sdata = sg.tl.sample_distances(fitted_x)
-    sg.tl.explain_distances(fitted_x, sdata, cell_type_key="cell_type", groups=GROUPS)
+    pdata = sg.tl.sample_distances(fitted_x)
+    sg.tl.explain_distances(fitted_x, pdata, cell_type_key="cell_type", groups=GROUPS)
     w = fitted_x.uns["ggml"]["components"] / fitted_x.uns["ggml"]["scale"]
     x = dense(fitted_x.X)
     own = [
         by_hand(x @ w.T, x, w.T @ w, fitted_x.obs["sample"], fitted_x.obs["cell_type"], a, b)
-        for a, b in product(*(sdata.obs_names[sdata.obs["label"] == group] for group in GROUPS))
+        for a, b in product(*(pdata.obs_names[pdata.obs["label"] == group] for group in GROUPS))
     ]
-    found = entry(sdata)["genes"]["distance"][0].sum(axis=0)
+    found = entry(pdata)["genes"]["distance"][0].sum(axis=0)
     np.testing.assert_allclose(found, np.mean([parts["features"] for parts in own], axis=0), rtol=1e-8, atol=1e-12)
-    dense_sdata = sdata.copy()
+    dense_sdata = pdata.copy()
     fitted_x.X = x
     sg.tl.explain_distances(fitted_x, dense_sdata, cell_type_key="cell_type")
     np.testing.assert_allclose(
-        entry(dense_sdata)["genes"]["distance"], entry(sdata)["genes"]["distance"], rtol=1e-6, atol=1e-9
+        entry(dense_sdata)["genes"]["distance"], entry(pdata)["genes"]["distance"], rtol=1e-6, atol=1e-9
     )
 
 
@@ -224,53 +224,53 @@ def test_euclidean(cohort, use_rep):
         "X_df": (cohort.obsm["X_df"].to_numpy(), ["u", "v", "w"]),
         "layer": (dense(cohort.layers["counts"]), cohort.var_names),
     }[use_rep]
-    sdata = sg.tl.sample_distances(cohort, "sample", metric="euclidean", **features)
-    sg.tl.explain_distances(cohort, sdata, cell_type_key="cell_type", samples=["p3", "p5"])
+    pdata = sg.tl.sample_distances(cohort, "sample", metric="euclidean", **features)
+    sg.tl.explain_distances(cohort, pdata, cell_type_key="cell_type", samples=["p3", "p5"])
     values, m = points, np.eye(points.shape[1])
     if use_rep == "X_pca":
         values, m = dense(cohort.X), cohort.varm["PCs"] @ cohort.varm["PCs"].T
     own = by_hand(points, values, m, cohort.obs["sample"], cohort.obs["cell_type"], "p3", "p5")
-    genes = entry(sdata)["genes"]
+    genes = entry(pdata)["genes"]
     assert list(genes["names"]) == list(names)
     np.testing.assert_allclose(genes["distance"][0].sum(axis=0), own["features"], rtol=1e-7, atol=1e-9)
-    np.testing.assert_allclose(genes["distance"].sum(), sdata.obsp["ggml_distances"][2, 4], rtol=1e-8)
-    np.testing.assert_allclose(entry(sdata)["cell_types"]["distance"], own["distance"], rtol=1e-8)
+    np.testing.assert_allclose(genes["distance"].sum(), pdata.obsp["ggml_distances"][2, 4], rtol=1e-8)
+    np.testing.assert_allclose(entry(pdata)["cell_types"]["distance"], own["distance"], rtol=1e-8)
 
 
 def test_features_of_another_representation(cohort):
     cohort.obsm["X_flow"] = cohort.obsm["X_pca"][:, :3] + 1
     sg.tl.fit_metric(cohort, "sample", "label", use_rep="X_flow")
-    sdata = sg.tl.sample_distances(cohort)
-    sg.tl.explain_distances(cohort, sdata)
-    genes = entry(sdata)["genes"]
+    pdata = sg.tl.sample_distances(cohort)
+    sg.tl.explain_distances(cohort, pdata)
+    genes = entry(pdata)["genes"]
     assert list(genes["names"]) == ["X_flow_0", "X_flow_1", "X_flow_2"]
-    np.testing.assert_allclose(genes["distance"].sum(axis=(1, 2)), entry(sdata)["summary"]["distance"], rtol=1e-10)
+    np.testing.assert_allclose(genes["distance"].sum(axis=(1, 2)), entry(pdata)["summary"]["distance"], rtol=1e-10)
 
 
-def test_pca_without_loadings(fitted, sdata):
+def test_pca_without_loadings(fitted, pdata):
     del fitted.varm["PCs"]
     with pytest.warns(UserWarning, match=r"varm\['PCs'\] is missing"):
-        sg.tl.explain_distances(fitted, sdata, cell_type_key="cell_type")
-    assert "genes" not in entry(sdata)
-    sg.tl.explain_distances(fitted, sdata, cell_type_key="cell_type", genes=False)  # nothing to warn of
-    assert "genes" not in entry(sdata) and not entry(sdata)["params"]["genes"]
+        sg.tl.explain_distances(fitted, pdata, cell_type_key="cell_type")
+    assert "genes" not in entry(pdata)
+    sg.tl.explain_distances(fitted, pdata, cell_type_key="cell_type", genes=False)  # nothing to warn of
+    assert "genes" not in entry(pdata) and not entry(pdata)["params"]["genes"]
 
 
 def test_remainder_of_corrected_pcs(fitted):
     """PCs that are not X times their loadings leave something over, which is told and counted."""
     rng = np.random.default_rng(0)
     fitted.obsm["X_pca"] = fitted.obsm["X_pca"] + 0.3 * rng.normal(size=fitted.obsm["X_pca"].shape)
-    sdata = sg.tl.sample_distances(fitted)
+    pdata = sg.tl.sample_distances(fitted)
     with pytest.warns(UserWarning, match=r"genes leave over up to 0\.\d+ of a distance.*use_rep='X'.*genes=False"):
-        sg.tl.explain_distances(fitted, sdata, cell_type_key="cell_type")
-    genes = entry(sdata)["genes"]
+        sg.tl.explain_distances(fitted, pdata, cell_type_key="cell_type")
+    genes = entry(pdata)["genes"]
     total = genes["distance"].sum(axis=(1, 2)) + genes["remainder"].sum(axis=1)
-    np.testing.assert_allclose(total, entry(sdata)["summary"]["distance"], rtol=1e-8)
-    assert (abs(genes["remainder"]).sum(axis=1) > 1e-3 * entry(sdata)["summary"]["distance"]).all()
+    np.testing.assert_allclose(total, entry(pdata)["summary"]["distance"], rtol=1e-8)
+    assert (abs(genes["remainder"]).sum(axis=1) > 1e-3 * entry(pdata)["summary"]["distance"]).all()
 
 
-def test_without_cell_types(explained, fitted, sdata):
-    other = sdata.copy()
+def test_without_cell_types(explained, fitted, pdata):
+    other = pdata.copy()
     sg.tl.explain_distances(fitted, other)
     assert list(entry(other)["cell_types"]["cell_type"]) == ["all"] * 3
     summary = entry(other)["summary"]
@@ -282,8 +282,8 @@ def test_without_cell_types(explained, fitted, sdata):
     )
 
 
-def test_two_samples(explained, fitted, sdata, hand):
-    other = sdata.copy()
+def test_two_samples(explained, fitted, pdata, hand):
+    other = pdata.copy()
     sg.tl.explain_distances(fitted, other, cell_type_key="cell_type", samples=("p7", "p2"))
     own = hand[0]["p7", "p2"]
     table = entry(other)["cell_types"]
@@ -294,8 +294,8 @@ def test_two_samples(explained, fitted, sdata, hand):
     assert list(entry(other)["params"]["samples"]) == ["p7", "p2"] and "label_key" not in entry(other)["params"]
 
 
-def test_groups_have_the_order_asked_for(explained, fitted, sdata):
-    other = sdata.copy()
+def test_groups_have_the_order_asked_for(explained, fitted, pdata):
+    other = pdata.copy()
     sg.tl.explain_distances(fitted, other, cell_type_key="cell_type", groups=["sick", "well"])
     found, expected = (entry(s)["flows"].iloc[:4] for s in (other, explained))
     assert set(found["group_a"]) == {"sick"}
@@ -308,69 +308,69 @@ def test_groups_have_the_order_asked_for(explained, fitted, sdata):
     )
 
 
-def test_order_of_samples_is_irrelevant(explained, fitted, sdata, assert_same_anndata):
-    other = sdata[::-1].copy()
+def test_order_of_samples_is_irrelevant(explained, fitted, pdata, assert_same_anndata):
+    other = pdata[::-1].copy()
     shuffled = fitted[np.random.default_rng(0).permutation(fitted.n_obs)].copy()
     sg.tl.explain_distances(shuffled, other, cell_type_key="cell_type")
     for name in ("summary", "cell_types", "flows", "pairs"):
         pd.testing.assert_frame_equal(entry(other)[name], entry(explained)[name], rtol=1e-7, atol=1e-12)
 
 
-def test_classes_of_samples_only(explained, fitted, sdata):
+def test_classes_of_samples_only(explained, fitted, pdata):
     """Labels are those of samples, which cells need not have."""
-    sdata.obs["cluster"] = [f"c{i % 3}" for i in range(8)]
+    pdata.obs["cluster"] = [f"c{i % 3}" for i in range(8)]
     del fitted.obs["label"]
-    sg.tl.explain_distances(fitted, sdata, cell_type_key="cell_type", label_key="cluster", key_added="clusters")
-    summary = entry(sdata, "clusters")["summary"]
+    sg.tl.explain_distances(fitted, pdata, cell_type_key="cell_type", label_key="cluster", key_added="clusters")
+    summary = entry(pdata, "clusters")["summary"]
     assert list(summary["group_a"]) == ["c0", "c0", "c1", "c0", "c1", "c2"]
     assert list(summary["n_pairs"]) == [9, 6, 6, 3, 3, 1]
     assert summary["excess"][:3].notna().all() and list(summary["excess_se"][:3].isna()) == [False, True, True]
 
 
-def test_class_with_one_sample(fitted, sdata):
-    sdata.obs["stage"] = ["a"] * 5 + ["b"] * 2 + ["c"]
+def test_class_with_one_sample(fitted, pdata):
+    pdata.obs["stage"] = ["a"] * 5 + ["b"] * 2 + ["c"]
     with pytest.warns(UserWarning, match=r"1 class\(es\) of label_key='stage' have one sample only \(c\)"):
-        sg.tl.explain_distances(fitted, sdata, cell_type_key="cell_type", label_key="stage")
-    summary = entry(sdata)["summary"].set_index(["group_a", "group_b"])
+        sg.tl.explain_distances(fitted, pdata, cell_type_key="cell_type", label_key="stage")
+    summary = entry(pdata)["summary"].set_index(["group_a", "group_b"])
     assert ("c", "c") not in summary.index and len(summary) == 5
     assert summary["excess"].notna().to_dict() == {pair: pair == ("a", "b") for pair in summary.index}
     assert summary["distance"].notna().all()
 
 
-def test_absent_types(fitted, sdata):
+def test_absent_types(fitted, pdata):
     fitted.obs["cell_type"] = fitted.obs["cell_type"].cat.add_categories(["rare", "never"])
     fitted.obs.loc[fitted.obs["sample"].isin(["p1", "p2"]) & (fitted.obs["cell_type"] == "T"), "cell_type"] = "rare"
     with pytest.warns(UserWarning, match=r"2 type\(s\) of cell_type_key='cell_type' are absent from some samples: T \(in 2 of 8\), rare \(in 6 of 8\)"):  # fmt: skip
-        sg.tl.explain_distances(fitted, sdata, cell_type_key="cell_type")
-    table = entry(sdata)["cell_types"]
+        sg.tl.explain_distances(fitted, pdata, cell_type_key="cell_type")
+    table = entry(pdata)["cell_types"]
     assert list(table["cell_type"][:3]) == ["B", "T", "rare"]  # what no cell has is left out
     np.testing.assert_allclose(table.groupby(["group_a", "group_b"])["share"].sum(), 1, rtol=1e-10)
-    sg.tl.explain_distances(fitted, sdata, cell_type_key="cell_type", samples=["p3", "p4"])
-    assert list(entry(sdata)["cell_types"]["cell_type"]) == ["B", "T"]  # those of the two
+    sg.tl.explain_distances(fitted, pdata, cell_type_key="cell_type", samples=["p3", "p4"])
+    assert list(entry(pdata)["cell_types"]["cell_type"]) == ["B", "T"]  # those of the two
 
 
 def test_sketch_of_cell_types(cohort):
     sg.pp.sketch(cohort, "sample", method="cell_type", cell_type_key="cell_type")
     sg.tl.fit_metric(cohort, "sample", "label", rng=0)
-    sdata = sg.tl.sample_distances(cohort, sketch_key="sketch")
-    sg.tl.explain_distances(cohort, sdata, cell_type_key="cell_type")
-    genes, summary = entry(sdata)["genes"], entry(sdata)["summary"]
+    pdata = sg.tl.sample_distances(cohort, sketch_key="sketch")
+    sg.tl.explain_distances(cohort, pdata, cell_type_key="cell_type")
+    genes, summary = entry(pdata)["genes"], entry(pdata)["summary"]
     np.testing.assert_allclose(genes["distance"].sum(axis=(1, 2)), summary["distance"], rtol=1e-6)  # means in float32
     proportions = cohort.obs.groupby("sample", observed=True)["cell_type"].value_counts(normalize=True).unstack()
-    well = proportions[(sdata.obs["label"] == "well").to_numpy()].mean()
-    np.testing.assert_allclose(entry(sdata)["cell_types"]["proportion_a"][:2], well[["B", "T"]], rtol=1e-10)
+    well = proportions[(pdata.obs["label"] == "well").to_numpy()].mean()
+    np.testing.assert_allclose(entry(pdata)["cell_types"]["proportion_a"][:2], well[["B", "T"]], rtol=1e-10)
 
 
-def test_sketch_of_mixed_types(fitted, sdata):
+def test_sketch_of_mixed_types(fitted, pdata):
     sg.pp.sketch(fitted, "sample", n_points=4, rng=0)
-    sdata = sg.tl.sample_distances(fitted, sketch_key="sketch")
+    pdata = sg.tl.sample_distances(fitted, sketch_key="sketch")
     with pytest.raises(
         ValueError, match="several types of cell_type_key='cell_type'.*sketch_key=False.*method='cell_type'"
     ):
-        sg.tl.explain_distances(fitted, sdata, cell_type_key="cell_type")
-    sg.tl.explain_distances(fitted, sdata)  # genes need no types
+        sg.tl.explain_distances(fitted, pdata, cell_type_key="cell_type")
+    sg.tl.explain_distances(fitted, pdata)  # genes need no types
     np.testing.assert_allclose(
-        entry(sdata)["genes"]["distance"].sum(axis=(1, 2)), entry(sdata)["summary"]["distance"], rtol=1e-8
+        entry(pdata)["genes"]["distance"].sum(axis=(1, 2)), entry(pdata)["summary"]["distance"], rtol=1e-8
     )
 
 
@@ -378,51 +378,51 @@ def test_metric_of_other_patients(cohort, fitted):
     cohort.uns["ggml"] = fitted.uns["ggml"]
     new = cohort[cohort.obs["sample"].isin(["p1", "p2", "p5", "p6", "p7"])].copy()
     new.obs["sample"] = new.obs["sample"].cat.remove_unused_categories()
-    sdata = sg.tl.sample_distances(new)
-    sg.tl.explain_distances(new, sdata, cell_type_key="cell_type", groups=GROUPS)
-    assert len(entry(sdata)["pairs"]) == 10
+    pdata = sg.tl.sample_distances(new)
+    sg.tl.explain_distances(new, pdata, cell_type_key="cell_type", groups=GROUPS)
+    assert len(entry(pdata)["pairs"]) == 10
 
 
-def test_copy_views_and_keys(fitted, sdata, assert_same_anndata):
-    before, cells = sdata.copy(), fitted.copy()
-    found = sg.tl.explain_distances(fitted, sdata, cell_type_key="cell_type", copy=True)
-    assert_same_anndata(sdata, before)
-    view = sdata[:]
+def test_copy_views_and_keys(fitted, pdata, assert_same_anndata):
+    before, cells = pdata.copy(), fitted.copy()
+    found = sg.tl.explain_distances(fitted, pdata, cell_type_key="cell_type", copy=True)
+    assert_same_anndata(pdata, before)
+    view = pdata[:]
     assert sg.tl.explain_distances(fitted, view, cell_type_key="cell_type", key_added="mine") is None
     assert not view.is_view
-    assert_same_anndata(sdata, before)
+    assert_same_anndata(pdata, before)
     assert set(view.uns) - set(before.uns) == {"mine_explanation"}
     assert set(found.uns) - set(before.uns) == {"ggml_explanation"}
     pd.testing.assert_frame_equal(entry(view, "mine")["cell_types"], entry(found)["cell_types"])
     assert_same_anndata(fitted, cells)
     part = fitted[:, ::-1]
-    sg.tl.explain_distances(part, sdata, cell_type_key="cell_type")
+    sg.tl.explain_distances(part, pdata, cell_type_key="cell_type")
     assert part.is_view
-    order = np.argsort(entry(sdata)["genes"]["names"].astype(str))
+    order = np.argsort(entry(pdata)["genes"]["names"].astype(str))
     same = np.argsort(entry(found)["genes"]["names"].astype(str))
     np.testing.assert_allclose(
-        entry(sdata)["genes"]["distance"][..., order],
+        entry(pdata)["genes"]["distance"][..., order],
         entry(found)["genes"]["distance"][..., same],
         rtol=1e-7,
         atol=1e-9,
     )
 
 
-def test_threads_change_nothing(fitted, sdata, assert_same_anndata):
+def test_threads_change_nothing(fitted, pdata, assert_same_anndata):
     left, right = (
-        sg.tl.explain_distances(fitted, sdata, cell_type_key="cell_type", n_jobs=n, copy=True) for n in (1, 2)
+        sg.tl.explain_distances(fitted, pdata, cell_type_key="cell_type", n_jobs=n, copy=True) for n in (1, 2)
     )
     assert_same_anndata(left, right)
 
 
 @pytest.mark.parametrize("arguments", [{"cell_type_key": "cell_type"}, {"samples": ["p1", "p2"]}, {"groups": GROUPS}])
-def test_round_trip(fitted, sdata, tmp_path, assert_same_anndata, arguments):
-    sg.tl.explain_distances(fitted, sdata, **arguments)
-    sdata.write_h5ad(tmp_path / "samples.h5ad")
+def test_round_trip(fitted, pdata, tmp_path, assert_same_anndata, arguments):
+    sg.tl.explain_distances(fitted, pdata, **arguments)
+    pdata.write_h5ad(tmp_path / "samples.h5ad")
     found = ad.read_h5ad(tmp_path / "samples.h5ad")
-    assert_same_anndata(sdata, found)
+    assert_same_anndata(pdata, found)
     for table in ("summary", "cell_types", "flows", "pairs", "genes"):
-        pd.testing.assert_frame_equal(sg.get.explanation(found, table), sg.get.explanation(sdata, table))
+        pd.testing.assert_frame_equal(sg.get.explanation(found, table), sg.get.explanation(pdata, table))
 
 
 @pytest.mark.parametrize("use_rep", ["X", "X_pca"])
@@ -445,22 +445,22 @@ def test_numbers_as_names(cohort):
     cohort.obs["sample"] = cohort.obs["sample"].cat.codes.astype(int)
     cohort.obs["label"] = (cohort.obs["label"] == "sick").to_numpy()
     cohort.obs["cell_type"] = cohort.obs["cell_type"].cat.codes.astype(int)
-    sdata = sg.tl.sample_distances(cohort, "sample", metric="euclidean")
-    sg.tl.explain_distances(cohort, sdata, cell_type_key="cell_type", label_key="label", groups=(True, False))
-    assert list(entry(sdata)["cell_types"]["cell_type"][:2]) == ["0", "1"]
-    assert entry(sdata)["summary"]["group_a"][0] == "True"
-    sg.tl.explain_distances(cohort, sdata, samples=(3, 5))
-    assert entry(sdata)["summary"]["group_b"][0] == "5"
+    pdata = sg.tl.sample_distances(cohort, "sample", metric="euclidean")
+    sg.tl.explain_distances(cohort, pdata, cell_type_key="cell_type", label_key="label", groups=(True, False))
+    assert list(entry(pdata)["cell_types"]["cell_type"][:2]) == ["0", "1"]
+    assert entry(pdata)["summary"]["group_a"][0] == "True"
+    sg.tl.explain_distances(cohort, pdata, samples=(3, 5))
+    assert entry(pdata)["summary"]["group_b"][0] == "5"
 
 
 def test_what_was_planted_is_found():
     """A programme in T cells of half the patients."""
     adata = sg.datasets.simulated_cohort(n_samples=12, n_cells=60, n_genes=300, effect_size=1.2, rng=0)
     adata.obsm["X_log"] = np.log1p(adata.X.toarray())
-    sdata = sg.tl.sample_distances(adata, "sample", metric="euclidean", use_rep="X_log")
-    sg.tl.explain_distances(adata, sdata, cell_type_key="cell_type", label_key="label")
-    table = sg.get.explanation(sdata, "cell_types", groups=["healthy", "disease"]).set_index("cell_type")
+    pdata = sg.tl.sample_distances(adata, "sample", metric="euclidean", use_rep="X_log")
+    sg.tl.explain_distances(adata, pdata, cell_type_key="cell_type", label_key="label")
+    table = sg.get.explanation(pdata, "cell_types", groups=["healthy", "disease"]).set_index("cell_type")
     assert table["excess"].idxmax() == "T" and table["state_per_cell_excess"].idxmax() == "T"
-    genes = sg.get.explanation(sdata, "genes", groups=["healthy", "disease"], cell_type="T", n_genes=20)["gene"]
+    genes = sg.get.explanation(pdata, "genes", groups=["healthy", "disease"], cell_type="T", n_genes=20)["gene"]
     found = [int(name.split("_")[-1]) for name in genes]
     assert adata.var["programme"].to_numpy()[found].mean() > 0.7

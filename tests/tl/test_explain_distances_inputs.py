@@ -8,77 +8,77 @@ import pytest
 import scggml as sg
 
 
-def missing_type(adata, sdata):
+def missing_type(adata, pdata):
     adata.obs.loc[adata.obs_names[:3], "cell_type"] = np.nan
 
 
-def type_called_composition(adata, sdata):
+def type_called_composition(adata, pdata):
     adata.obs["cell_type"] = adata.obs["cell_type"].cat.rename_categories({"T": "composition"})
 
 
-def no_metric(adata, sdata):
+def no_metric(adata, pdata):
     del adata.uns["ggml"]
 
 
-def other_metric(adata, sdata):
+def other_metric(adata, pdata):
     adata.uns["ggml"]["components"] = adata.uns["ggml"]["components"] * (1 + 2e-6)
 
 
-def moved_cells(adata, sdata):
+def moved_cells(adata, pdata):
     adata.obsm["X_pca"][:30] += 0.1
 
 
-def other_distance(adata, sdata):
-    sdata.obsp["ggml_distances"][2, 5] *= 1.00001
+def other_distance(adata, pdata):
+    pdata.obsp["ggml_distances"][2, 5] *= 1.00001
 
 
-def no_distances(adata, sdata):
-    del sdata.obsp["ggml_distances"]
+def no_distances(adata, pdata):
+    del pdata.obsp["ggml_distances"]
 
 
-def no_source(adata, sdata):
-    del sdata.uns["ggml"]
+def no_source(adata, pdata):
+    del pdata.uns["ggml"]
 
 
-def cityblock(adata, sdata):
-    sdata.uns["ggml"]["metric"] = "cityblock"
+def cityblock(adata, pdata):
+    pdata.uns["ggml"]["metric"] = "cityblock"
 
 
-def entropic(adata, sdata):
-    sdata.uns["ggml"]["params"]["solver"] = "sinkhorn"
+def entropic(adata, pdata):
+    pdata.uns["ggml"]["params"]["solver"] = "sinkhorn"
 
 
-def joint(adata, sdata):
-    sdata.uns["ggml"]["params"] |= {"use_rep": "X_joint", "mod": np.array(["rna", "prot"], dtype=object)}
+def joint(adata, pdata):
+    pdata.uns["ggml"]["params"] |= {"use_rep": "X_joint", "mod": np.array(["rna", "prot"], dtype=object)}
 
 
-def lost_cells(adata, sdata):
+def lost_cells(adata, pdata):
     adata._inplace_subset_obs(adata.obs["sample"] != "p4")
     adata.obs["sample"] = adata.obs["sample"].cat.remove_unused_categories()
 
 
-def renamed_sample(adata, sdata):
-    sdata.obs_names = ["q1", *sdata.obs_names[1:]]
+def renamed_sample(adata, pdata):
+    pdata.obs_names = ["q1", *pdata.obs_names[1:]]
 
 
-def doubled_sample(adata, sdata):
-    sdata.obs_names = ["p2", *sdata.obs_names[1:]]
+def doubled_sample(adata, pdata):
+    pdata.obs_names = ["p2", *pdata.obs_names[1:]]
 
 
-def missing_label(adata, sdata):
-    sdata.obs.loc["p5", "label"] = np.nan
+def missing_label(adata, pdata):
+    pdata.obs.loc["p5", "label"] = np.nan
 
 
-def no_label_in_metric(adata, sdata):
-    del sdata.uns["ggml"]["params"]["label_key"]
+def no_label_in_metric(adata, pdata):
+    del pdata.uns["ggml"]["params"]["label_key"]
 
 
-def all_different(adata, sdata):
-    sdata.obs["own"] = [f"c{i}" for i in range(8)]
+def all_different(adata, pdata):
+    pdata.obs["own"] = [f"c{i}" for i in range(8)]
 
 
-def sketched(adata, sdata):
-    sdata.uns["ggml"]["params"]["sketch_key"] = "sketch"
+def sketched(adata, pdata):
+    pdata.uns["ggml"]["params"]["sketch_key"] = "sketch"
 
 
 CASES = {
@@ -91,18 +91,18 @@ CASES = {
     "moved cells": (moved_cells, {}, ValueError, ["not those of these cells"]),
     "other distance": (other_distance, {}, ValueError, ["p3 and p6", "not those of these cells"]),
     "no distances": (no_distances, {}, KeyError, ["obsp['ggml_distances']", "sg.tl.sample_distances"]),
-    "no source": (no_source, {}, KeyError, ["sdata.uns['ggml']", "sg.tl.sample_distances"]),
+    "no source": (no_source, {}, KeyError, ["pdata.uns['ggml']", "sg.tl.sample_distances"]),
     "cityblock": (cityblock, {}, ValueError, ["metric='cityblock'", "metric='euclidean'"]),
     "entropic": (entropic, {}, ValueError, ["solver='sinkhorn'", "solver='exact'"]),
     "sketch": (sketched, {}, KeyError, ["uns['sketch']", "sg.pp.sketch"]),
     "modalities": (joint, {}, ValueError, ["several modalities (rna, prot)", "of one modality"]),
-    "lost cells": (lost_cells, {}, ValueError, ["1 in sdata only (p4)", "0 in adata only (none)", "obs['sample'].isin"]),
-    "renamed": (renamed_sample, {}, ValueError, ["1 in sdata only (q1)", "1 in adata only (p1)"]),
+    "lost cells": (lost_cells, {}, ValueError, ["1 in pdata only (p4)", "0 in adata only (none)", "obs['sample'].isin"]),
+    "renamed": (renamed_sample, {}, ValueError, ["1 in pdata only (q1)", "1 in adata only (p1)"]),
     "doubled": (doubled_sample, {}, ValueError, ["several samples", "'p2'"]),
     "label": (None, {"label_key": "stage"}, KeyError, ["label_key='stage'", "not a column of obs", "age"]),
     "missing label": (missing_label, {}, ValueError, ["label_key='label'", "1 sample(s): p5"]),
     "numbers": (None, {"label_key": "age"}, ValueError, ["label_key='age'", "8 different numbers", "pandas.cut"]),
-    "no label": (no_label_in_metric, {}, ValueError, ["label_key is needed", "sdata.obs"]),
+    "no label": (no_label_in_metric, {}, ValueError, ["label_key is needed", "pdata.obs"]),
     "groups": (None, {"groups": ["well", "ill"]}, KeyError, ["groups", "ill not among", "well, sick"]),
     "same group": (None, {"groups": ["well", "well"]}, ValueError, ["two different classes", "well, sick"]),
     "one group": (None, {"groups": "well"}, ValueError, ["groups must be two", "'well'", "well, sick"]),
@@ -122,56 +122,56 @@ CASES = {
 
 @pytest.mark.filterwarnings("ignore:Observation names are not unique")
 @pytest.mark.parametrize("case", CASES)
-def test_bad_input(fitted, sdata, assert_same_anndata, monkeypatch, case):
+def test_bad_input(fitted, pdata, assert_same_anndata, monkeypatch, case):
     change, arguments, error, texts = CASES[case]
     if change is not None:
-        change(fitted, sdata)
+        change(fitted, pdata)
 
     def no_work(*args, **kwargs):
         raise AssertionError("plans were solved before the input was checked")
 
     if case != "other distance":  # which is found at the end
         monkeypatch.setattr("scggml.core.explain_pairs", no_work)
-    cells, samples = fitted.copy(), sdata.copy()
+    cells, samples = fitted.copy(), pdata.copy()
     with pytest.raises(error) as caught:
-        sg.tl.explain_distances(fitted, sdata, **{"cell_type_key": "cell_type", **arguments})
+        sg.tl.explain_distances(fitted, pdata, **{"cell_type_key": "cell_type", **arguments})
     for part in texts:
         assert part in str(caught.value.args[0])
     assert_same_anndata(fitted, cells)
-    assert_same_anndata(sdata, samples)
+    assert_same_anndata(pdata, samples)
 
 
 def test_euclidean_needs_labels(cohort):
-    sdata = sg.tl.sample_distances(cohort, "sample", metric="euclidean")
+    pdata = sg.tl.sample_distances(cohort, "sample", metric="euclidean")
     with pytest.raises(ValueError, match="label_key is needed"):
-        sg.tl.explain_distances(cohort, sdata)
+        sg.tl.explain_distances(cohort, pdata)
 
 
-def test_nothing_within(fitted, sdata):
-    all_different(fitted, sdata)
+def test_nothing_within(fitted, pdata):
+    all_different(fitted, pdata)
     with pytest.warns(UserWarning, match=r"8 class\(es\).*c0, c1, c2, c3, c4 and 3 more"):
-        sg.tl.explain_distances(fitted, sdata, label_key="own", genes=False)
-    assert sg.get.explanation(sdata)["excess"].isna().all() and len(sg.get.explanation(sdata)) == 28
+        sg.tl.explain_distances(fitted, pdata, label_key="own", genes=False)
+    assert sg.get.explanation(pdata)["excess"].isna().all() and len(sg.get.explanation(pdata)) == 28
 
 
 def test_one_sample(cohort):
     one = cohort[cohort.obs["sample"] == "p1"].copy()
     one.obs["sample"] = one.obs["sample"].cat.remove_unused_categories()
-    sdata = sg.tl.sample_distances(one, "sample", metric="euclidean")
+    pdata = sg.tl.sample_distances(one, "sample", metric="euclidean")
     with pytest.raises(ValueError, match="between two samples at least, found 1"):
-        sg.tl.explain_distances(one, sdata, label_key="label")
+        sg.tl.explain_distances(one, pdata, label_key="label")
 
 
-def test_no_anndata(fitted, sdata):
-    with pytest.raises(TypeError, match="sdata must be an AnnData, found DataFrame"):
-        sg.tl.explain_distances(fitted, sdata.obs)
+def test_no_anndata(fitted, pdata):
+    with pytest.raises(TypeError, match="pdata must be an AnnData, found DataFrame"):
+        sg.tl.explain_distances(fitted, pdata.obs)
     with pytest.raises(TypeError, match="adata must be an AnnData, found DataFrame"):
-        sg.tl.explain_distances(fitted.obs, sdata)
+        sg.tl.explain_distances(fitted.obs, pdata)
 
 
 def test_whole_numbers_that_a_metric_was_learned_from_are_no_classes(cohort):
     cohort.obs["age"] = cohort.obs["age"].astype(int)
     sg.tl.fit_metric(cohort, "sample", "age", label_kind="continuous", rng=0)
-    sdata = sg.tl.sample_distances(cohort)
+    pdata = sg.tl.sample_distances(cohort)
     with pytest.raises(ValueError, match="label_key='age' holds 8 different numbers for 8 samples, not classes"):
-        sg.tl.explain_distances(cohort, sdata)
+        sg.tl.explain_distances(cohort, pdata)

@@ -14,18 +14,18 @@ import scggml as sg
 
 
 @pytest.fixture
-def entry(fitted, sdata):
-    return sg.tl.make_reference(fitted, sdata, rng=0).uns["ggml_reference"]
+def entry(fitted, pdata):
+    return sg.tl.make_reference(fitted, pdata, rng=0).uns["ggml_reference"]
 
 
-def test_samples_are_a_copy(fitted, sdata, assert_same_anndata):
-    cells, samples = fitted.copy(), sdata.copy()
-    reference = sg.tl.make_reference(fitted, sdata, rng=0)
+def test_samples_are_a_copy(fitted, pdata, assert_same_anndata):
+    cells, samples = fitted.copy(), pdata.copy()
+    reference = sg.tl.make_reference(fitted, pdata, rng=0)
     assert_same_anndata(fitted, cells)
-    assert_same_anndata(sdata, samples)
-    assert set(reference.uns) == {*sdata.uns, "ggml_reference"}
+    assert_same_anndata(pdata, samples)
+    assert set(reference.uns) == {*pdata.uns, "ggml_reference"}
     del reference.uns["ggml_reference"]
-    assert_same_anndata(reference, sdata)
+    assert_same_anndata(reference, pdata)
 
 
 def test_cells_are_places_in_the_learned_space(fitted, entry):
@@ -46,9 +46,9 @@ def test_way_from_genes(fitted, entry):
     assert genes["values"]["kind"] == "log"
 
 
-def test_order_of_samples_follows_sdata(fitted, sdata):
-    reference = sg.tl.make_reference(fitted, sdata, rng=0)
-    turned = sg.tl.make_reference(fitted, sdata[::-1].copy(), rng=0)
+def test_order_of_samples_follows_sdata(fitted, pdata):
+    reference = sg.tl.make_reference(fitted, pdata, rng=0)
+    turned = sg.tl.make_reference(fitted, pdata[::-1].copy(), rng=0)
     one, other = (r.uns["ggml_reference"] for r in (reference, turned))
     np.testing.assert_array_equal(one["points"][: one["offsets"][1]], other["points"][other["offsets"][-2] :])
     held = other["calibration"]["held_out"]
@@ -71,18 +71,18 @@ def test_calibration(fitted, entry):
     assert np.isfinite(beside[["outside", "outside_error", "group", "group_error"]]).all(axis=None)
 
 
-def test_rng_and_jobs(fitted, sdata, assert_same_anndata):
-    one = sg.tl.make_reference(fitted, sdata, cv=2, rng=3, n_jobs=1)
-    assert_same_anndata(one, sg.tl.make_reference(fitted, sdata, cv=2, rng=3, n_jobs=2))
+def test_rng_and_jobs(fitted, pdata, assert_same_anndata):
+    one = sg.tl.make_reference(fitted, pdata, cv=2, rng=3, n_jobs=1)
+    assert_same_anndata(one, sg.tl.make_reference(fitted, pdata, cv=2, rng=3, n_jobs=2))
 
 
-def test_without_calibration(fitted, sdata):
-    assert "calibration" not in sg.tl.make_reference(fitted, sdata, calibrate=False).uns["ggml_reference"]
+def test_without_calibration(fitted, pdata):
+    assert "calibration" not in sg.tl.make_reference(fitted, pdata, calibrate=False).uns["ggml_reference"]
 
 
-def test_groups_are_held_out_together(fitted, sdata):
+def test_groups_are_held_out_together(fitted, pdata):
     fitted.obs["donor"] = fitted.obs["sample"].map({f"p{i}": f"d{(i - 1) // 2}" for i in range(1, 9)})
-    found = sg.tl.make_reference(fitted, sdata, group_key="donor", rng=0).uns["ggml_reference"]
+    found = sg.tl.make_reference(fitted, pdata, group_key="donor", rng=0).uns["ggml_reference"]
     assert found["params"]["n_splits"] == fitted.obs["donor"].nunique()
 
 
@@ -91,12 +91,12 @@ def test_fewer_points(cohort, how):
     if how == "sketch_key":
         sg.pp.sketch(cohort, "sample", n_points=5, rng=0)
         sg.tl.fit_metric(cohort, "sample", "label", sketch_key="sketch", rng=0)
-        sdata = sg.tl.sample_distances(cohort)
-        reference = sg.tl.make_reference(cohort, sdata, rng=0)  # the sketch of the distances
+        pdata = sg.tl.sample_distances(cohort)
+        reference = sg.tl.make_reference(cohort, pdata, rng=0)  # the sketch of the distances
     else:
         sg.tl.fit_metric(cohort, "sample", "label", rng=0)
-        sdata = sg.tl.sample_distances(cohort)
-        reference = sg.tl.make_reference(cohort, sdata, n_points=5, rng=0)
+        pdata = sg.tl.sample_distances(cohort)
+        reference = sg.tl.make_reference(cohort, pdata, n_points=5, rng=0)
     entry = reference.uns["ggml_reference"]
     assert (np.diff(entry["offsets"]) <= 5).all() and len(entry["weights"]) == len(entry["points"]) < cohort.n_obs
     np.testing.assert_allclose(np.add.reduceat(entry["weights"], entry["offsets"][:-1]), 1)
@@ -121,22 +121,22 @@ def test_scaled_before_the_components(cohort):
     sc.pp.scale(scaled)
     sc.pp.pca(scaled, n_comps=5)
     sg.tl.fit_metric(scaled, "sample", "label", rng=0)
-    sdata = sg.tl.sample_distances(scaled)
-    reference = sg.tl.make_reference(scaled, sdata, layer="log", rng=0)
+    pdata = sg.tl.sample_distances(scaled)
+    reference = sg.tl.make_reference(scaled, pdata, layer="log", rng=0)
     assert not np.allclose(reference.uns["ggml_reference"]["genes"]["unit"], 1)
     new = sg.tl.project(cohort, reference, copy=True)
     np.testing.assert_allclose(new.obsm["X_ggml"], scaled.obsm["X_ggml"], atol=1e-4)
     # the scaled values themselves lead there as well, from cells that were scaled alike
-    as_scaled = sg.tl.make_reference(scaled, sdata, calibrate=False)
+    as_scaled = sg.tl.make_reference(scaled, pdata, calibrate=False)
     assert as_scaled.uns["ggml_reference"]["genes"]["values"]["kind"] == "scaled"
     with pytest.warns(UserWarning, match="looks log-normalised .*that of the reference scaled"):
         sg.tl.project(cohort, as_scaled)
 
 
-def test_components_of_other_values(fitted, sdata):
+def test_components_of_other_values(fitted, pdata):
     fitted.X = sp.csr_matrix(fitted.layers["counts"])
     with pytest.warns(UserWarning) as caught:
-        reference = sg.tl.make_reference(fitted, sdata, rng=0)
+        reference = sg.tl.make_reference(fitted, pdata, rng=0)
     texts = [str(w.message) for w in caught]
     assert any(re.search(r"X_pca is not a linear map of X: .* leaves \d+\.\d% of its spread", t) for t in texts)
     assert any("cannot be computed anew without the samples that are held out" in t for t in texts)
@@ -145,10 +145,10 @@ def test_components_of_other_values(fitted, sdata):
     assert "kinds" not in reference.uns["ggml_reference"]
 
 
-def test_missing_loadings(fitted, sdata):
+def test_missing_loadings(fitted, pdata):
     del fitted.varm["PCs"]
     with pytest.warns(UserWarning, match=r"no way from genes to X_pca: varm\['PCs'\] is missing"):
-        sg.tl.make_reference(fitted, sdata, calibrate=False)
+        sg.tl.make_reference(fitted, pdata, calibrate=False)
 
 
 def test_paper_settings_have_a_unit_of_their_own(cohort):
@@ -156,9 +156,9 @@ def test_paper_settings_have_a_unit_of_their_own(cohort):
         cohort, "sample", "label", init="random", n_comps=2, scale=None, triplets=2, batch_size=16, relative=False,
         max_iter=2, rng=0,
     )  # fmt: skip
-    sdata = sg.tl.sample_distances(cohort)
-    found = sg.tl.make_reference(cohort, sdata, cv=2, rng=0).uns["ggml_reference"]["calibration"]
-    upper = sdata.obsp["ggml_distances"][np.triu_indices(8, 1)]
+    pdata = sg.tl.sample_distances(cohort)
+    found = sg.tl.make_reference(cohort, pdata, cv=2, rng=0).uns["ggml_reference"]["calibration"]
+    upper = pdata.obsp["ggml_distances"][np.triu_indices(8, 1)]
     assert found["unit"] == pytest.approx(np.median(upper))
 
 
@@ -172,8 +172,8 @@ def bad(error, match, make, **arguments):
         bad(KeyError, "there is no learned metric", lambda a, s: a.uns.pop("ggml")),
         bad(KeyError, r"obsp\['ggml_distances'\] does not exist", lambda a, s: s.obsp.pop("ggml_distances")),
         bad(ValueError, "must hold distances under the learned metric, found metric='euclidean'", "euclidean"),
-        bad(ValueError, "sdata must hold the samples of adata, each once, found 8 for 8; not in adata: x", "renamed"),
-        bad(ValueError, "sdata does not hold the distances of the metric", "refitted"),
+        bad(ValueError, "pdata must hold the samples of adata, each once, found 8 for 8; not in adata: x", "renamed"),
+        bad(ValueError, "pdata does not hold the distances of the metric", "refitted"),
         bad(KeyError, "there is no sketch", None, sketch_key="sketch"),
         bad(ValueError, "n_points=3 and sketch_key='s' exclude each other", None, n_points=3, sketch_key="s"),
         bad(ValueError, "n_points must be at least 1", None, n_points=0),
@@ -184,34 +184,34 @@ def bad(error, match, make, **arguments):
         bad(KeyError, "group_key='donor' is not a column", None, group_key="donor"),
     ],
 )
-def test_bad_input(fitted, sdata, assert_same_anndata, error, match, make, arguments):
+def test_bad_input(fitted, pdata, assert_same_anndata, error, match, make, arguments):
     if callable(make):
-        make(fitted, sdata)
+        make(fitted, pdata)
     elif make == "euclidean":
-        sdata = sg.tl.sample_distances(fitted, "sample", metric="euclidean")
+        pdata = sg.tl.sample_distances(fitted, "sample", metric="euclidean")
     elif make == "renamed":
-        sdata.obs_names = ["x", *sdata.obs_names[1:]]
+        pdata.obs_names = ["x", *pdata.obs_names[1:]]
     elif make == "refitted":
         sg.tl.fit_metric(fitted, "sample", "label", n_comps=1, power=3.0)
-    cells, samples = fitted.copy(), sdata.copy()
+    cells, samples = fitted.copy(), pdata.copy()
     with pytest.raises(error, match=match):
-        sg.tl.make_reference(fitted, sdata, **arguments)
+        sg.tl.make_reference(fitted, pdata, **arguments)
     assert_same_anndata(fitted, cells)
-    assert_same_anndata(sdata, samples)
+    assert_same_anndata(pdata, samples)
 
 
-def test_repeated_genes(fitted, sdata):
+def test_repeated_genes(fitted, pdata):
     fitted.var_names = ["g0", "g0", *fitted.var_names[2:]]
     with pytest.raises(ValueError, match="var_names are not unique, by which the genes of new cells are found"):
-        sg.tl.make_reference(fitted, sdata)
+        sg.tl.make_reference(fitted, pdata)
 
 
 def test_numbers_are_no_classes(cohort):
     sg.tl.fit_metric(cohort, "sample", "age", label_kind="continuous", rng=0)
-    sdata = sg.tl.sample_distances(cohort)
+    pdata = sg.tl.sample_distances(cohort)
     with pytest.raises(ValueError, match="there are no classes to predict with label_kind='continuous'"):
-        sg.tl.make_reference(cohort, sdata)
-    reference = sg.tl.make_reference(cohort, sdata, calibrate=False)
+        sg.tl.make_reference(cohort, pdata)
+    reference = sg.tl.make_reference(cohort, pdata, calibrate=False)
     assert "calibration" not in reference.uns["ggml_reference"]
 
 
@@ -226,11 +226,11 @@ def test_grades_are_classes_in_their_order(cohort):
 @pytest.mark.parametrize("use_rep", ["X_pca", "X"])
 def test_features_in_a_file(cohort, use_rep, tmp_path, assert_same_anndata):
     sg.tl.fit_metric(cohort, "sample", "label", use_rep=use_rep, rng=0)
-    sdata = sg.tl.sample_distances(cohort)
-    expected = sg.tl.make_reference(cohort, sdata, cv=2, rng=0)
+    pdata = sg.tl.sample_distances(cohort)
+    expected = sg.tl.make_reference(cohort, pdata, cv=2, rng=0)
     cohort.write_h5ad(tmp_path / "cells.h5ad")
     backed = ad.read_h5ad(tmp_path / "cells.h5ad", backed="r")
-    found = sg.tl.make_reference(backed, sdata, cv=2, rng=0)
+    found = sg.tl.make_reference(backed, pdata, cv=2, rng=0)
     one, other = (r.uns["ggml_reference"] for r in (expected, found))
     np.testing.assert_allclose(other["points"], one["points"], atol=1e-12)
     np.testing.assert_allclose(other["calibration"]["sharpness"], one["calibration"]["sharpness"], rtol=1e-6)
@@ -238,8 +238,8 @@ def test_features_in_a_file(cohort, use_rep, tmp_path, assert_same_anndata):
 
 
 def test_distances_that_held_out_ones_do_not_compare_with(fitted):
-    sdata = sg.tl.sample_distances(fitted, solver="sinkhorn", sinkhorn_reg=0.3)
+    pdata = sg.tl.sample_distances(fitted, solver="sinkhorn", sinkhorn_reg=0.3)
     with pytest.raises(
         ValueError, match=r"learned with solver exact, .* computed with sinkhorn \(epsilon .* calibrate=False"
     ):
-        sg.tl.make_reference(fitted, sdata)
+        sg.tl.make_reference(fitted, pdata)

@@ -15,8 +15,8 @@ import scggml as sg
 
 
 @pytest.fixture
-def reference(fitted, sdata):
-    return sg.tl.make_reference(fitted, sdata, cv=2, rng=0)
+def reference(fitted, pdata):
+    return sg.tl.make_reference(fitted, pdata, cv=2, rng=0)
 
 
 @pytest.fixture
@@ -232,8 +232,8 @@ def test_a_column_called_is_reference(new, fitted):
 
 
 def test_distances_by_another_solver_than_that_of_the_metric(new, fitted):
-    sdata = sg.tl.sample_distances(fitted, solver="sinkhorn_divergence", sinkhorn_reg=0.3)
-    reference = sg.tl.make_reference(fitted, sdata, calibrate=False)
+    pdata = sg.tl.sample_distances(fitted, solver="sinkhorn_divergence", sinkhorn_reg=0.3)
+    reference = sg.tl.make_reference(fitted, pdata, calibrate=False)
     mapped = sg.tl.map_samples(new, reference)
     sg.tl.project(new, reference)
     union = ad.concat([fitted, new])

@@ -254,14 +254,14 @@ def test_samples_that_were_taken_out(mdata):
 
 def test_verbs_for_one_representation_refuse_a_joint_metric(mdata):
     sg.tl.fit_metric(mdata, "sample", "label", rng=0)
-    sdata = sg.tl.sample_distances(mdata)
+    pdata = sg.tl.sample_distances(mdata)
     rna = mdata.mod["rna"].copy()
     rna.obs = mdata.obs.copy()
     rna.uns["ggml"] = mdata.uns["ggml"]
     for verb in (
-        lambda: sg.tl.make_reference(rna, sdata),
+        lambda: sg.tl.make_reference(rna, pdata),
         lambda: sg.tl.class_barycenters(rna),
-        lambda: sg.tl.explain_distances(rna, sdata),
+        lambda: sg.tl.explain_distances(rna, pdata),
     ):
         with pytest.raises(ValueError, match=r"several modalities \(rna, prot\)"):
             verb()

@@ -20,11 +20,11 @@ def on_a_curve(n, noise=0.05, seed=0):
     time = rng.uniform(size=n)
     time[[3, 5]] = 0, 1
     places = np.stack([np.cos(1.3 * np.pi * time), np.sin(1.3 * np.pi * time), time], axis=1)
-    sdata = AnnData(obsp={"ggml_distances": squareform(pdist(places + noise * rng.normal(size=(n, 3))))}, shape=(n, 0))
-    sdata.obs_names = [f"s{i}" for i in range(n)]
+    pdata = AnnData(obsp={"ggml_distances": squareform(pdist(places + noise * rng.normal(size=(n, 3))))}, shape=(n, 0))
+    pdata.obs_names = [f"s{i}" for i in range(n)]
     third = np.digitize(time, [0.3, 0.7])
-    sdata.obs["label"] = pd.Categorical(np.array(["early", "middle", "late"])[third])
-    return time, sdata
+    pdata.obs["label"] = pd.Categorical(np.array(["early", "middle", "late"])[third])
+    return time, pdata
 
 
 @pytest.fixture
@@ -35,19 +35,19 @@ def curve():
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(("n", "noise"), [(20, 0.02), (40, 0.1), (100, 0.1)])
 def test_order_along_a_noisy_curve(n, noise, seed):
-    time, sdata = on_a_curve(n, noise, seed)
-    assert sg.tl.order_samples(sdata, "s3") is None
-    found = sdata.obs["ggml_pseudotime"]
+    time, pdata = on_a_curve(n, noise, seed)
+    assert sg.tl.order_samples(pdata, "s3") is None
+    found = pdata.obs["ggml_pseudotime"]
     assert spearmanr(found, time)[0] > 0.95
     assert found["s3"] == found.min() == 0 and found.max() == 1
-    sg.tl.order_samples(sdata, "s5", key_added="back")
-    assert spearmanr(sdata.obs["back_pseudotime"], time)[0] < -0.95
+    sg.tl.order_samples(pdata, "s5", key_added="back")
+    assert spearmanr(pdata.obs["back_pseudotime"], time)[0] < -0.95
 
 
 def test_order_of_samples_does_not_matter(curve):
     shuffled = curve[np.random.default_rng(0).permutation(curve.n_obs)].copy()
-    for sdata in (curve, shuffled):
-        sg.tl.order_samples(sdata, "s3")
+    for pdata in (curve, shuffled):
+        sg.tl.order_samples(pdata, "s3")
     found = shuffled.obs["ggml_pseudotime"].reindex(curve.obs_names)
     np.testing.assert_allclose(found, curve.obs["ggml_pseudotime"], atol=1e-6)
     assert spearmanr(found, curve.obs["ggml_pseudotime"])[0] > 0.999
@@ -69,9 +69,9 @@ def test_a_name_of_a_sample_comes_before_that_of_a_class(curve):
     assert curve.uns["ggml_trajectory"]["root"] == "early" and curve.obs.loc["early", "ggml_pseudotime"] == 0
 
 
-def test_label_key_of_the_metric(sdata):
-    sg.tl.order_samples(sdata, "well")
-    assert sdata.obs.loc[sdata.uns["ggml_trajectory"]["root"], "label"] == "well"
+def test_label_key_of_the_metric(pdata):
+    sg.tl.order_samples(pdata, "well")
+    assert pdata.obs.loc[pdata.uns["ggml_trajectory"]["root"], "label"] == "well"
 
 
 def test_fewest_neighbors_that_connect(curve):
@@ -113,17 +113,17 @@ def test_two_islands(assert_same_anndata):
     rng = np.random.default_rng(0)
     places = rng.normal(size=(20, 2))
     places[12:] += 50
-    sdata = AnnData(obsp={"ggml_distances": squareform(pdist(places))}, shape=(20, 0))
-    sdata.obs_names = [f"s{i}" for i in range(20)]
-    before = sdata.copy()
+    pdata = AnnData(obsp={"ggml_distances": squareform(pdist(places))}, shape=(20, 0))
+    pdata.obs_names = [f"s{i}" for i in range(20)]
+    before = pdata.copy()
     with pytest.raises(
         ValueError,
         match=r"in 2 parts with n_neighbors=5: 8 sample\(s\) cannot be reached from the root 's0', s12, .*larger n_neighbors",
     ):
-        sg.tl.order_samples(sdata, "s0", n_neighbors=5)
-    assert_same_anndata(sdata, before)
-    sg.tl.order_samples(sdata, "s0")
-    assert sdata.obs["ggml_pseudotime"].iloc[:12].max() < sdata.obs["ggml_pseudotime"].iloc[12:].min()
+        sg.tl.order_samples(pdata, "s0", n_neighbors=5)
+    assert_same_anndata(pdata, before)
+    sg.tl.order_samples(pdata, "s0")
+    assert pdata.obs["ggml_pseudotime"].iloc[:12].max() < pdata.obs["ggml_pseudotime"].iloc[12:].min()
 
 
 CASES = {

@@ -10,8 +10,8 @@ import scanpy as sc
 from scipy.stats import t
 
 import scggml as sg
-from scggml._reference import cell_kinds, gene_space
-from scggml.core import novelty, unusual
+from scggml._anndata._stored_reference import cell_kinds, gene_space
+from scggml.reference._novelty import novelty, unusual
 
 
 def patients(n, seed, *, prefix="r", shift=0.0, cells=25):

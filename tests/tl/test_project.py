@@ -12,8 +12,8 @@ import scggml as sg
 
 
 @pytest.fixture
-def reference(fitted, sdata):
-    return sg.tl.make_reference(fitted, sdata, calibrate=False)
+def reference(fitted, pdata):
+    return sg.tl.make_reference(fitted, pdata, calibrate=False)
 
 
 @pytest.fixture
@@ -188,11 +188,11 @@ def test_bad_arguments(cohort, reference, assert_same_anndata, error, match, arg
     assert_same_anndata(cohort, before)
 
 
-def test_bad_cells(cohort, reference, sdata):
+def test_bad_cells(cohort, reference, pdata):
     with pytest.raises(TypeError, match="new must be an AnnData"):
         sg.tl.project(cohort.to_df(), reference)
     with pytest.raises(KeyError, match="Pass what sg.tl.make_reference"):
-        sg.tl.project(cohort, sdata)
+        sg.tl.project(cohort, pdata)
     cohort.X[0, 0] = np.nan
     with pytest.raises(ValueError, match="NaN or infinite, in 1 feature"):
         sg.tl.project(cohort, reference)

@@ -39,8 +39,8 @@ def assert_distances(found, expected):
 @pytest.mark.parametrize("name", ["fitted", "fitted_x"])
 def test_learned_is_emd2_in_the_learned_space(name, request):
     adata = request.getfixturevalue(name)
-    sdata = sg.tl.sample_distances(adata)
-    assert_distances(sdata.obsp["ggml_distances"], by_emd2(adata.obsm["X_ggml"], adata.obs["sample"]))
+    pdata = sg.tl.sample_distances(adata)
+    assert_distances(pdata.obsp["ggml_distances"], by_emd2(adata.obsm["X_ggml"], adata.obs["sample"]))
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "cityblock", "cosine"])
@@ -53,9 +53,9 @@ def test_fixed_metrics_are_emd2_on_raw_features(cohort, metric, use_rep):
         "X_df": cohort.obsm["X_df"].to_numpy(),
         "layer": dense(cohort.layers["counts"]),
     }[use_rep]
-    sdata = sg.tl.sample_distances(cohort, "sample", metric=metric, **features)  # no fit needed
-    assert_distances(sdata.obsp["ggml_distances"], by_emd2(points, cohort.obs["sample"], metric))
-    entry = sdata.uns["ggml"]
+    pdata = sg.tl.sample_distances(cohort, "sample", metric=metric, **features)  # no fit needed
+    assert_distances(pdata.obsp["ggml_distances"], by_emd2(points, cohort.obs["sample"], metric))
+    entry = pdata.uns["ggml"]
     assert entry["metric"] == metric
     assert entry["params"] == {"sample_key": "sample", "solver": "exact"} | (
         {"use_rep": "X", "layer": "counts"} if use_rep == "layer" else {"use_rep": use_rep or "X_pca"}
@@ -66,12 +66,12 @@ def test_fixed_metrics_are_emd2_on_raw_features(cohort, metric, use_rep):
 def test_formats_of_x_agree(cohort, kind):
     expected = by_emd2(dense(cohort.X), cohort.obs["sample"])
     cohort.X = dense(cohort.X) if kind is np.asarray else kind(cohort.X)
-    sdata = sg.tl.sample_distances(cohort, "sample", metric="euclidean", use_rep="X")
-    np.testing.assert_allclose(sdata.obsp["ggml_distances"], expected, rtol=1e-6)
+    pdata = sg.tl.sample_distances(cohort, "sample", metric="euclidean", use_rep="X")
+    np.testing.assert_allclose(pdata.obsp["ggml_distances"], expected, rtol=1e-6)
 
 
-def test_triangle_inequality(sdata):
-    d = sdata.obsp["ggml_distances"]
+def test_triangle_inequality(pdata):
+    d = pdata.obsp["ggml_distances"]
     assert (d[:, :, None] + d[None, :, :] >= d[:, None, :] * (1 - 1e-12)).all()
 
 
@@ -81,33 +81,33 @@ def test_sample_level_anndata(fitted, assert_same_anndata):
     fitted.obs["unknown"] = pd.Categorical(np.where(fitted.obs["sample"] == "p2", None, "known"))
     fitted.obs["mixed"] = np.where(np.arange(fitted.n_obs) == 0, np.nan, 1.0)
     before = fitted.copy()
-    sdata = sg.tl.sample_distances(fitted)
+    pdata = sg.tl.sample_distances(fitted)
     assert_same_anndata(fitted, before)
-    assert isinstance(sdata, ad.AnnData) and sdata.shape == (8, 0)
-    assert list(sdata.obs_names) == [f"p{i}" for i in range(1, 9)]
+    assert isinstance(pdata, ad.AnnData) and pdata.shape == (8, 0)
+    assert list(pdata.obs_names) == [f"p{i}" for i in range(1, 9)]
     # cell_type, score and mixed vary within samples
-    assert set(sdata.obs.columns) == {"sample", "label", "age", "constant_text", "n_cells", "unknown"}
+    assert set(pdata.obs.columns) == {"sample", "label", "age", "constant_text", "n_cells", "unknown"}
     groups = fitted.obs.groupby("sample", observed=True)
     for column in ("label", "age", "constant_text"):
-        assert list(sdata.obs[column]) == [groups.get_group(name)[column].iloc[0] for name in sdata.obs_names]
-    assert list(sdata.obs["n_cells"]) == [len(groups.get_group(name)) for name in sdata.obs_names]
-    assert pd.api.types.is_integer_dtype(sdata.obs["n_cells"])
-    assert sdata.obs["unknown"].isna().tolist() == [name == "p2" for name in sdata.obs_names]
-    assert isinstance(sdata.obs["label"].dtype, pd.CategoricalDtype)
-    assert set(sdata.uns) == {"label_colors", "ggml"}
-    assert set(sdata.uns["ggml"]) == {"params", "distances_key", "metric", "gap"}
-    assert sdata.uns["ggml"]["distances_key"] == "ggml_distances" and sdata.uns["ggml"]["metric"] == "learned"
-    assert 0 <= sdata.uns["ggml"]["gap"] < 1e-9
-    assert sdata.uns["ggml"]["params"] == fitted.uns["ggml"]["params"]
+        assert list(pdata.obs[column]) == [groups.get_group(name)[column].iloc[0] for name in pdata.obs_names]
+    assert list(pdata.obs["n_cells"]) == [len(groups.get_group(name)) for name in pdata.obs_names]
+    assert pd.api.types.is_integer_dtype(pdata.obs["n_cells"])
+    assert pdata.obs["unknown"].isna().tolist() == [name == "p2" for name in pdata.obs_names]
+    assert isinstance(pdata.obs["label"].dtype, pd.CategoricalDtype)
+    assert set(pdata.uns) == {"label_colors", "ggml"}
+    assert set(pdata.uns["ggml"]) == {"params", "distances_key", "metric", "gap"}
+    assert pdata.uns["ggml"]["distances_key"] == "ggml_distances" and pdata.uns["ggml"]["metric"] == "learned"
+    assert 0 <= pdata.uns["ggml"]["gap"] < 1e-9
+    assert pdata.uns["ggml"]["params"] == fitted.uns["ggml"]["params"]
 
 
 def test_names_are_ordered_as_text(cohort):
     cohort.obs["sample"] = cohort.obs["sample"].astype(str).str[1:].astype(int) + 7
-    sdata = sg.tl.sample_distances(cohort, "sample", metric="euclidean")
-    assert list(sdata.obs_names) == ["10", "11", "12", "13", "14", "15", "8", "9"]
-    assert list(sdata.obs["sample"]) == [10, 11, 12, 13, 14, 15, 8, 9]
+    pdata = sg.tl.sample_distances(cohort, "sample", metric="euclidean")
+    assert list(pdata.obs_names) == ["10", "11", "12", "13", "14", "15", "8", "9"]
+    assert list(pdata.obs["sample"]) == [10, 11, 12, 13, 14, 15, 8, 9]
     np.testing.assert_allclose(
-        sdata.obsp["ggml_distances"], by_emd2(cohort.obsm["X_pca"], cohort.obs["sample"]), rtol=1e-10
+        pdata.obsp["ggml_distances"], by_emd2(cohort.obsm["X_pca"], cohort.obs["sample"]), rtol=1e-10
     )
 
 
@@ -116,44 +116,44 @@ def test_colors_follow_their_categories(fitted):
     fitted.obs["stage"] = fitted.obs["stage"].cat.set_categories(["a", "b", "c"])
     fitted.uns["stage_colors"] = ["#000001", "#000002", "#000003"]
     fitted.uns["cell_type_colors"] = ["#000004", "#000005"]
-    sdata = sg.tl.sample_distances(fitted)
-    assert list(sdata.uns["label_colors"]) == ["#112233", "#aa0000"]
-    assert list(sdata.obs["stage"].cat.categories) == ["b", "c"]
-    assert list(sdata.uns["stage_colors"]) == ["#000002", "#000003"]
-    assert "cell_type_colors" not in sdata.uns  # samples have no cell type
+    pdata = sg.tl.sample_distances(fitted)
+    assert list(pdata.uns["label_colors"]) == ["#112233", "#aa0000"]
+    assert list(pdata.obs["stage"].cat.categories) == ["b", "c"]
+    assert list(pdata.uns["stage_colors"]) == ["#000002", "#000003"]
+    assert "cell_type_colors" not in pdata.uns  # samples have no cell type
 
 
 def test_key_and_key_added(cohort, fitted):
     sg.tl.fit_metric(cohort, "sample", "label", key_added="mine")
-    sdata = sg.tl.sample_distances(cohort, key="mine")
-    assert "mine_distances" in sdata.obsp and sdata.uns["mine"]["distances_key"] == "mine_distances"
-    sdata = sg.tl.sample_distances(cohort, key="mine", key_added="theirs")
-    assert list(sdata.obsp) == ["theirs_distances"] and "theirs" in sdata.uns and "mine" not in sdata.uns
+    pdata = sg.tl.sample_distances(cohort, key="mine")
+    assert "mine_distances" in pdata.obsp and pdata.uns["mine"]["distances_key"] == "mine_distances"
+    pdata = sg.tl.sample_distances(cohort, key="mine", key_added="theirs")
+    assert list(pdata.obsp) == ["theirs_distances"] and "theirs" in pdata.uns and "mine" not in pdata.uns
     expected = sg.tl.sample_distances(fitted).obsp["ggml_distances"]
-    np.testing.assert_array_equal(sdata.obsp["theirs_distances"], expected)
+    np.testing.assert_array_equal(pdata.obsp["theirs_distances"], expected)
 
 
 def test_another_sample_key(fitted):
     fitted.obs["half"] = np.where(np.arange(fitted.n_obs) < 40, "first", "second")
-    sdata = sg.tl.sample_distances(fitted, "half")
+    pdata = sg.tl.sample_distances(fitted, "half")
     np.testing.assert_allclose(
-        sdata.obsp["ggml_distances"], by_emd2(fitted.obsm["X_ggml"], fitted.obs["half"]), rtol=1e-10
+        pdata.obsp["ggml_distances"], by_emd2(fitted.obsm["X_ggml"], fitted.obs["half"]), rtol=1e-10
     )
-    assert sdata.uns["ggml"]["params"]["sample_key"] == "half"
+    assert pdata.uns["ggml"]["params"]["sample_key"] == "half"
 
 
 def test_view_is_read_and_stays_a_view(fitted):
     view = fitted[fitted.obs["label"] == "sick"]
-    sdata = sg.tl.sample_distances(view)
-    assert view.is_view and sdata.n_obs == 4
+    pdata = sg.tl.sample_distances(view)
+    assert view.is_view and pdata.n_obs == 4
     whole = sg.get.distances(sg.tl.sample_distances(fitted))
-    np.testing.assert_array_equal(sdata.obsp["ggml_distances"], whole.loc[sdata.obs_names, sdata.obs_names].to_numpy())
+    np.testing.assert_array_equal(pdata.obsp["ggml_distances"], whole.loc[pdata.obs_names, pdata.obs_names].to_numpy())
 
 
 def test_metric_is_data(cohort, fitted):
     cohort.uns["ggml"] = fitted.uns["ggml"]
-    sdata = sg.tl.sample_distances(cohort)
-    np.testing.assert_array_equal(sdata.obsp["ggml_distances"], sg.tl.sample_distances(fitted).obsp["ggml_distances"])
+    pdata = sg.tl.sample_distances(cohort)
+    np.testing.assert_array_equal(pdata.obsp["ggml_distances"], sg.tl.sample_distances(fitted).obsp["ggml_distances"])
 
 
 def test_metric_needs_no_labels_and_takes_new_samples(cohort, fitted):
@@ -162,9 +162,9 @@ def test_metric_needs_no_labels_and_takes_new_samples(cohort, fitted):
     new.obs["sample"] = new.obs["sample"].cat.rename_categories({"p1": "n1", "p2": "n2"})
     new.obsm["X_pca"] = new.obsm["X_pca"] + 1.0
     new.uns["ggml"] = fitted.uns["ggml"]
-    sdata = sg.tl.sample_distances(new)
+    pdata = sg.tl.sample_distances(new)
     w = fitted.uns["ggml"]["components"] / fitted.uns["ggml"]["scale"]
-    assert_distances(sdata.obsp["ggml_distances"], by_emd2(new.obsm["X_pca"] @ w.T, new.obs["sample"]))
+    assert_distances(pdata.obsp["ggml_distances"], by_emd2(new.obsm["X_pca"] @ w.T, new.obs["sample"]))
 
 
 def test_genes_are_matched_by_name(cohort, fitted_x):
@@ -220,10 +220,10 @@ def test_representation_may_be_renamed(fitted):
 
 def test_metric_of_a_layer_reads_the_layer(cohort):
     sg.tl.fit_metric(cohort, "sample", "label", layer="counts")
-    sdata = sg.tl.sample_distances(cohort)
-    assert sdata.uns["ggml"]["params"]["layer"] == "counts"
+    pdata = sg.tl.sample_distances(cohort)
+    assert pdata.uns["ggml"]["params"]["layer"] == "counts"
     np.testing.assert_allclose(
-        sdata.obsp["ggml_distances"], by_emd2(cohort.obsm["X_ggml"], cohort.obs["sample"]), rtol=1e-10
+        pdata.obsp["ggml_distances"], by_emd2(cohort.obsm["X_ggml"], cohort.obs["sample"]), rtol=1e-10
     )
     del cohort.layers["counts"]
     with pytest.raises(KeyError, match="layer='counts' is not in layers"):
@@ -232,8 +232,8 @@ def test_metric_of_a_layer_reads_the_layer(cohort):
 
 def test_x_in_the_place_of_a_layer_is_noted(cohort):
     sg.tl.fit_metric(cohort, "sample", "label", layer="counts")
-    sdata = sg.tl.sample_distances(cohort, use_rep="X")
-    assert sdata.uns["ggml"]["params"]["use_rep"] == "X" and "layer" not in sdata.uns["ggml"]["params"]
+    pdata = sg.tl.sample_distances(cohort, use_rep="X")
+    assert pdata.uns["ggml"]["params"]["use_rep"] == "X" and "layer" not in pdata.uns["ggml"]["params"]
 
 
 def no_metric(adata):

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from scipy.spatial.distance import cdist
 
 import scggml as sg
-from scggml.core import Measures
+from scggml.core.measures._measures import Measures
 
 CELL_TYPES = {"method": "cell_type", "cell_type_key": "cell_type"}
 
@@ -114,20 +114,20 @@ def test_distances_and_errors_by_emd2(cohort, cost, arguments):
     points = cohort.obsm["X_ggml"] if cost == "learned" else cohort.obsm["X_pca"]
     plain = "euclidean" if cost == "learned" else cost
     expected = by_hand(cohort, points, plain)
-    sdata = sg.tl.sample_distances(cohort, "sample", metric=cost, sketch_key="sketch")
-    np.testing.assert_allclose(sdata.obsp["ggml_distances"], emd2_matrix(expected, plain), rtol=1e-9, atol=1e-12)
-    np.testing.assert_allclose(sdata.obs["sketch_error"], [e for _, _, e in expected], rtol=1e-9)
-    assert list(sdata.obs["n_points"]) == [len(x) for x, _, _ in expected]
-    assert list(sdata.obs["n_cells"]) == list(cohort.obs["sample"].value_counts().sort_index())
-    assert not {"sketch", "sketch_support"} & set(sdata.obs)
-    assert sdata.uns["ggml"]["params"]["sketch_key"] == "sketch"
+    pdata = sg.tl.sample_distances(cohort, "sample", metric=cost, sketch_key="sketch")
+    np.testing.assert_allclose(pdata.obsp["ggml_distances"], emd2_matrix(expected, plain), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(pdata.obs["sketch_error"], [e for _, _, e in expected], rtol=1e-9)
+    assert list(pdata.obs["n_points"]) == [len(x) for x, _, _ in expected]
+    assert list(pdata.obs["n_cells"]) == list(cohort.obs["sample"].value_counts().sort_index())
+    assert not {"sketch", "sketch_support"} & set(pdata.obs)
+    assert pdata.uns["ggml"]["params"]["sketch_key"] == "sketch"
     # what get reports holds
     exact = sg.get.distances(sg.tl.sample_distances(cohort, "sample", metric=cost, sketch_key=False))
-    bounds = sg.get.distances(sdata, bounds=True)
-    error = (sg.get.distances(sdata) - exact).abs()
+    bounds = sg.get.distances(pdata, bounds=True)
+    error = (sg.get.distances(pdata) - exact).abs()
     assert (error <= bounds * (1 + 1e-9)).all(axis=None) and (error.to_numpy() > 0).sum() == 56
     np.testing.assert_allclose(
-        bounds.loc["p1", "p3"], sdata.obs["sketch_error"]["p1"] + sdata.obs["sketch_error"]["p3"], rtol=1e-12
+        bounds.loc["p1", "p3"], pdata.obs["sketch_error"]["p1"] + pdata.obs["sketch_error"]["p3"], rtol=1e-12
     )
 
 
@@ -222,11 +222,11 @@ def test_survives_files(cohort, assert_same_anndata, tmp_path, kind):
     fit(cohort)
     found = again(cohort, "cells")
     assert_same_anndata(found, cohort)
-    sdata = sg.tl.sample_distances(found)
-    assert_same_anndata(sdata, sg.tl.sample_distances(cohort))
-    samples = again(sdata, "samples")
-    assert_same_anndata(samples, sdata)
-    np.testing.assert_array_equal(sg.get.distances(samples, bounds=True), sg.get.distances(sdata, bounds=True))
+    pdata = sg.tl.sample_distances(found)
+    assert_same_anndata(pdata, sg.tl.sample_distances(cohort))
+    samples = again(pdata, "samples")
+    assert_same_anndata(samples, pdata)
+    np.testing.assert_array_equal(sg.get.distances(samples, bounds=True), sg.get.distances(pdata, bounds=True))
 
 
 def test_constant_in_the_points_of_the_sketch(cohort):

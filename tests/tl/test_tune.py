@@ -52,8 +52,10 @@ def test_tables(adata, tmp_path):
 
 def test_held_out_samples_have_no_say(adata):
     """Outer samples with other cells and labels leave the inner scores of their split as they are."""
-    from scggml.core import Measures
-    from scggml.evaluation import Samples, candidate_settings, make_splits, tune
+    from scggml.core.measures._measures import Measures
+    from scggml.evaluation._samples import Samples
+    from scggml.evaluation._splits import make_splits
+    from scggml.evaluation._tuning import candidate_settings, tune
 
     rng = np.random.default_rng(0)
     labels = np.array(["a", "b"] * 6, dtype=object)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anndata
 
-from scggml._validation import listed
+from scggml._check import listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
-from scggml._validation import check_integer, check_number
+from scggml._check import check_integer, check_number
 
 from ._simulation import MIN_CELLS, assign_batches, draw_counts, draw_genes, draw_patient, draw_programme
 from ._synthetic_cohort import categorical

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from scggml._validation import check_integer, check_number
+from scggml._check import check_integer, check_number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,8 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scggml import _validation as check
-from scggml.core import LABEL_KINDS, REGULARIZERS, SOLVERS, WIDE, Measures, Targets, TrainingOptions, as_points
+from scggml import _check as check
+from scggml.core.measures._measures import Measures, as_points
+from scggml.core.metric._discriminant import WIDE
+from scggml.core.metric._objective import REGULARIZERS
+from scggml.core.metric._problem import SOLVERS, TrainingOptions
+from scggml.core.metric._targets import LABEL_KINDS, Targets
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,8 +8,9 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
-from scggml import _validation as check
-from scggml.core import RULES, class_scores, pairwise_distances
+from scggml import _check as check
+from scggml.core._neighbors import RULES, class_scores
+from scggml.core.transport._distances import pairwise_distances
 
 from ._checks import as_labels, as_measures
 from ._ground_metric import MIN_CELLS, GroundMetricLearner
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from scggml.core import Measures
+    from scggml.core.measures._measures import Measures
 
     from ._ground_metric import Samples
 

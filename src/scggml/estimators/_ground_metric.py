@@ -9,8 +9,10 @@ from scipy.stats import spearmanr
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from scggml import _validation as check
-from scggml.core import Entropic, class_scores, neighbor_means, pairwise_distances, train
+from scggml import _check as check
+from scggml.core._neighbors import class_scores, neighbor_means
+from scggml.core.metric._training import train
+from scggml.core.transport._distances import Entropic, pairwise_distances
 
 from ._checks import as_labels, as_measures, as_targets, training_options
 
@@ -20,7 +22,11 @@ if TYPE_CHECKING:
     import scipy.sparse as sp
     from numpy.typing import NDArray
 
-    from scggml.core import GroundMetric, LabelKind, Measures, Regularizer, Solver
+    from scggml.core.measures._measures import Measures
+    from scggml.core.metric._ground_metric import GroundMetric
+    from scggml.core.metric._objective import Regularizer
+    from scggml.core.metric._problem import Solver
+    from scggml.core.metric._targets import LabelKind
 
     Samples = Sequence[NDArray[np.floating] | sp.csr_array] | Measures
 

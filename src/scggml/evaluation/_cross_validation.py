@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from scggml.core import class_scores, neighbor_means, relative_class_scores
+from scggml.core._neighbors import class_scores, neighbor_means
+from scggml.core._probabilities import relative_class_scores
 
 from ._intervals import auc_interval, label_intervals, mean_interval, rank_interval, sign_test
 from ._methods import Called, Learned

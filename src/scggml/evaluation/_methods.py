@@ -16,8 +16,11 @@ from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.neighbors import NeighborhoodComponentsAnalysis
 from sklearn.preprocessing import StandardScaler
 
-from scggml import _validation as check
-from scggml.core import COSTS, LABEL_KINDS, feature_scale, pairwise_distances
+from scggml import _check as check
+from scggml.core.measures._moments import feature_scale
+from scggml.core.metric._targets import LABEL_KINDS
+from scggml.core.transport._costs import COSTS
+from scggml.core.transport._distances import pairwise_distances
 from scggml.estimators import GroundMetricLearner, check_labels, check_parameters
 
 if TYPE_CHECKING:
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from scggml.core import Measures
+    from scggml.core.measures._measures import Measures
 
     from ._samples import Samples
     from ._splits import Split
@@ -256,7 +259,7 @@ def _method(
 ) -> Method:
     if isinstance(what, str):
         if what in stored and what in METHODS:
-            msg = f"methods holds {what!r}, which is both a method and a key of sdata.obsp. Rename the key."
+            msg = f"methods holds {what!r}, which is both a method and a key of pdata.obsp. Rename the key."
             raise ValueError(msg)
         if what in stored:
             if stored[what] is None:
@@ -268,7 +271,7 @@ def _method(
             return Precomputed(check_distances(f"obsp[{what!r}]", stored[what], len(samples)))
         if what not in METHODS:
             known = check.listed([*METHODS, *stored], limit=None)
-            msg = f"methods holds {what!r}, which is not known. Found: {known}. Distances of your own are keys of sdata.obsp."
+            msg = f"methods holds {what!r}, which is not known. Found: {known}. Distances of your own are keys of pdata.obsp."
             raise ValueError(msg)
         if what == "composition" and not has_cell_types:
             msg = "methods holds 'composition', which needs the types of the cells: pass cell_type_key"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scggml import _validation as check
+from scggml import _check as check
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from scggml.core import LabelKind, Measures
+    from scggml.core.measures._measures import Measures
+    from scggml.core.metric._targets import LabelKind
 
 _MIN_STRATUM = 5  # samples of a grade without which folds are not stratified
 

@@ -10,16 +10,11 @@ import joblib
 import numpy as np
 from tqdm.auto import tqdm
 
-from scggml.core import (
-    PairMoments,
-    class_neighbors,
-    default_ridge,
-    mean_of_nearest,
-    n_threads,
-    single_threaded_blas,
-    solve_pairs,
-    square_pairs,
-)
+from scggml.core._neighbors import class_neighbors, mean_of_nearest
+from scggml.core.measures._threads import n_threads, single_threaded_blas
+from scggml.core.metric._discriminant import default_ridge
+from scggml.core.metric._pair_moments import PairMoments
+from scggml.core.transport._exact import solve_pairs, square_pairs
 from scggml.estimators import GroundMetricLearner
 
 if TYPE_CHECKING:
@@ -27,7 +22,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from scggml.core import Measures, Targets
+    from scggml.core.measures._measures import Measures
+    from scggml.core.metric._targets import Targets
 
     from ._permutations import Exchange
 

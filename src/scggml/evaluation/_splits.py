@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.model_selection import LeaveOneGroupOut, StratifiedGroupKFold, StratifiedKFold
 
-from scggml import _validation as check
+from scggml import _check as check
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

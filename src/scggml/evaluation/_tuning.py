@@ -11,7 +11,7 @@ import pandas as pd
 from sklearn.model_selection import ParameterGrid, ParameterSampler
 from tqdm.auto import tqdm
 
-from scggml import _validation as check
+from scggml import _check as check
 from scggml.estimators import GroundMetricLearner
 
 from ._cross_validation import cross_validate, decoded

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from scggml import _validation as check
+from scggml import _check as check
 from scggml._keys import Keys
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ ALL_PARTS = "all"  # states, exchange and composition together
 
 
 def explanation(
-    sdata: AnnData,
+    pdata: AnnData,
     table: Literal["summary", "cell_types", "flows", "genes", "pairs"] = "summary",
     *,
     key: str = "ggml",
@@ -33,7 +33,7 @@ def explanation(
 
     Parameters
     ----------
-    sdata
+    pdata
         Samples, after :func:`scggml.tl.explain_distances`.
     table
         "summary", "cell_types", "flows" and "pairs" have the columns that are told there. "genes" has, for each two classes and
@@ -62,24 +62,24 @@ def explanation(
     --------
     >>> import scggml as sg
     >>> adata = sg.datasets.simulated_cohort(n_samples=6, n_cells=30, n_genes=200, rng=0)
-    >>> sdata = sg.tl.sample_distances(adata, "sample", metric="euclidean")
-    >>> sg.tl.explain_distances(adata, sdata, cell_type_key="cell_type", label_key="label")
-    >>> sg.get.explanation(sdata)[["group_a", "group_b", "n_pairs"]]
+    >>> pdata = sg.tl.sample_distances(adata, "sample", metric="euclidean")
+    >>> sg.tl.explain_distances(adata, pdata, cell_type_key="cell_type", label_key="label")
+    >>> sg.get.explanation(pdata)[["group_a", "group_b", "n_pairs"]]
        group_a  group_b  n_pairs
     0  healthy  disease        9
     1  healthy  healthy        3
     2  disease  disease        3
-    >>> sg.get.explanation(sdata, "genes", groups=["healthy", "disease"], cell_type="T", n_genes=5).shape
+    >>> sg.get.explanation(pdata, "genes", groups=["healthy", "disease"], cell_type="T", n_genes=5).shape
     (5, 7)
     """
-    check.check_anndata("sdata", sdata)
+    check.check_anndata("pdata", pdata)
     check.check_choice("table", table, _TABLES)
     if n_genes is not None:
         check.check_integer("n_genes", n_genes, minimum=1)
         _check_use("n_genes", n_genes, table, ("genes",))
     if cell_type is not None:
         _check_use("cell_type", cell_type, table, ("cell_types", "flows", "genes"))
-    entry = stored_explanation(sdata, key)
+    entry = stored_explanation(pdata, key)
     summary = entry["summary"]
     rows = np.arange(len(summary)) if groups is None else np.array([compared(entry, groups)])
     if table == "genes":
@@ -95,16 +95,16 @@ def explanation(
     return found.reset_index(drop=True)
 
 
-def stored_explanation(sdata: AnnData, key: str) -> dict[str, Any]:
+def stored_explanation(pdata: AnnData, key: str) -> dict[str, Any]:
     """Return the `.uns` entry of an explanation, or say how to make one."""
     name = Keys(key).explanation
-    if name not in sdata.uns:
+    if name not in pdata.uns:
         msg = (
-            f"there is no explanation in uns[{name!r}]. Run sg.tl.explain_distances(adata, sdata, cell_type_key=..., "
+            f"there is no explanation in uns[{name!r}]. Run sg.tl.explain_distances(adata, pdata, cell_type_key=..., "
             f"key_added={key!r}) first."
         )
         raise KeyError(msg)
-    return dict(sdata.uns[name])
+    return dict(pdata.uns[name])
 
 
 def compared(entry: dict[str, Any], groups: Sequence[str]) -> int:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from scggml import _validation as check
-from scggml._joint import check_cells, is_mudata
+from scggml import _check as check
+from scggml._anndata._modalities import check_cells, is_mudata
+from scggml._anndata._stored_metric import stored_entry
 from scggml._keys import Keys
-from scggml._stored import stored_entry
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from scggml import _validation as check
-from scggml._joint import check_cells
+from scggml import _check as check
+from scggml._anndata._modalities import check_cells
 from scggml._keys import Keys
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def scores(adata: AnnData | MuData, *, key: str = "ggml", baseline: str | None =
         msg = f"baseline={baseline!r} was not cross-validated. Found: {check.listed(names, limit=None)}"
         raise ValueError(msg)
 
-    from scggml.evaluation import summary
+    from scggml.evaluation._cross_validation import summary
 
     classes = [str(name) for name in entry["classes"]]
     return summary(entry["predictions"], entry["scores"], classes=classes, baseline=baseline)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from scggml import _validation as check
+from scggml import _check as check
 from scggml._keys import colors as colors_key
 
 if TYPE_CHECKING:

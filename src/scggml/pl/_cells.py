@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scggml import _validation as check
+from scggml import _check as check
 from scggml._keys import Keys, embedding
 from scggml._keys import colors as colors_key
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scggml import _validation as check
-from scggml._joint import check_cells
+from scggml import _check as check
+from scggml._anndata._modalities import check_cells
 from scggml.get._scores import scores as score_table
 from scggml.get._scores import stored_scores
 

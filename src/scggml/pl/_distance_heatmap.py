@@ -20,7 +20,7 @@ _MAX_NAMED = 50
 
 
 def distance_heatmap(
-    sdata: AnnData,
+    pdata: AnnData,
     *,
     key: str = "ggml",
     color: str | None = None,
@@ -36,7 +36,7 @@ def distance_heatmap(
 
     Parameters
     ----------
-    sdata
+    pdata
         Samples with distances, from :func:`scggml.tl.sample_distances`.
     key
         Whose distances: `.obsp[key + "_distances"]`.
@@ -64,11 +64,11 @@ def distance_heatmap(
     --------
     >>> import scggml as sg
     >>> adata = sg.datasets.synthetic_cohort(n_points_per_mode=10, rng=0)
-    >>> sdata = sg.tl.sample_distances(adata, "sample", metric="euclidean")
-    >>> ax = sg.pl.distance_heatmap(sdata, color="label")
+    >>> pdata = sg.tl.sample_distances(adata, "sample", metric="euclidean")
+    >>> ax = sg.pl.distance_heatmap(pdata, color="label")
     """
-    table = get_distances(sdata, key=key)
-    column = None if color is None else obs_column(sdata, "color", color)
+    table = get_distances(pdata, key=key)
+    column = None if color is None else obs_column(pdata, "color", color)
     if column is not None and is_continuous(column):
         msg = f"color={color!r} must hold classes, found numbers. Convert it to a categorical, for example with pandas.cut."
         raise ValueError(msg)
@@ -85,7 +85,7 @@ def distance_heatmap(
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     if color is not None:
-        _mark_classes(ax, sdata, color, palette, order)
+        _mark_classes(ax, pdata, color, palette, order)
     if title is not None:
         ax.set_title(title)
     return ax
@@ -106,12 +106,12 @@ def _leaf_order(matrix: NDArray[np.float64], members: NDArray[np.int64]) -> NDAr
     return members[leaves_list(linkage(condensed, method="average", optimal_ordering=True))]
 
 
-def _mark_classes(ax: Axes, sdata: AnnData, color: str, palette: Any, order: NDArray[np.int64]) -> None:
+def _mark_classes(ax: Axes, pdata: AnnData, color: str, palette: Any, order: NDArray[np.int64]) -> None:
     from matplotlib.colors import to_rgb
     from matplotlib.patches import Patch
 
-    shades = class_colors(sdata, color, palette)
-    column = sdata.obs[color]
+    shades = class_colors(pdata, color, palette)
+    column = pdata.obs[color]
     classes = column.astype(str).where(column.notna(), None).to_numpy()[order]
     strip = ax.inset_axes((0, 1.01, 1, 0.035))
     strip.imshow([[to_rgb(shades.get(name, MISSING)) for name in classes]], aspect="auto", interpolation="nearest")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scggml import _validation as check
+from scggml import _check as check
 from scggml.get import explanation as get_explanation
 from scggml.get._explanation import stored_explanation
 
@@ -21,7 +21,7 @@ NEGATIVE = "#b35806"
 
 
 def explained_genes(
-    sdata: AnnData,
+    pdata: AnnData,
     *,
     groups: Sequence[str] | None = None,
     cell_type: str | None = None,
@@ -37,7 +37,7 @@ def explained_genes(
 
     Parameters
     ----------
-    sdata
+    pdata
         Samples, after :func:`scggml.tl.explain_distances`.
     groups
         As in :func:`scggml.pl.transport`.
@@ -65,13 +65,13 @@ def explained_genes(
     --------
     >>> import scggml as sg
     >>> adata = sg.datasets.simulated_cohort(n_samples=6, n_cells=30, n_genes=200, rng=0)
-    >>> sdata = sg.tl.sample_distances(adata, "sample", metric="euclidean")
-    >>> sg.tl.explain_distances(adata, sdata, cell_type_key="cell_type", label_key="label")
-    >>> ax = sg.pl.explained_genes(sdata, cell_type="T")
+    >>> pdata = sg.tl.sample_distances(adata, "sample", metric="euclidean")
+    >>> sg.tl.explain_distances(adata, pdata, cell_type_key="cell_type", label_key="label")
+    >>> ax = sg.pl.explained_genes(pdata, cell_type="T")
     """
     check.check_integer("n_genes", n_genes, minimum=1)
-    a, b = chosen_groups(stored_explanation(sdata, key), groups)
-    table = get_explanation(sdata, "genes", key=key, groups=(a, b), cell_type=cell_type)
+    a, b = chosen_groups(stored_explanation(pdata, key), groups)
+    table = get_explanation(pdata, "genes", key=key, groups=(a, b), cell_type=cell_type)
     column = "distance" if table["excess"].isna().all() else "excess"
     table = table.iloc[(-table[column].abs()).argsort(kind="stable")[:n_genes]].sort_values(
         column, ascending=False, kind="stable"

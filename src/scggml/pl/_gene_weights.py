@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scggml import _validation as check
+from scggml import _check as check
 from scggml.get import gene_weights as get_gene_weights
 
 from ._axes import HIGHLIGHT, PLAIN, new_axes

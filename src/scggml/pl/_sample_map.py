@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scggml import _validation as check
+from scggml import _check as check
 from scggml._keys import Keys, embedding
 
 from ._axes import MISSING, PLAIN, class_colors, is_continuous, new_axes, obs_column
@@ -25,7 +25,7 @@ _TITLES = {"mds": "MDS", "umap": "UMAP", "diffmap": "DC", "tsne": "t-SNE"}
 
 
 def sample_map(
-    sdata: AnnData,
+    pdata: AnnData,
     *,
     basis: str = "mds",
     color: str | None = None,
@@ -44,7 +44,7 @@ def sample_map(
 
     Parameters
     ----------
-    sdata
+    pdata
         Samples with a map, from :func:`scggml.tl.embed_samples`.
     basis
         Which map: `.obsm["X_" + basis]`.
@@ -82,19 +82,19 @@ def sample_map(
     >>> import scggml as sg
     >>> adata = sg.datasets.synthetic_cohort(n_points_per_mode=10, rng=0)
     >>> sg.tl.fit_metric(adata, "sample", "label", rng=0)
-    >>> sdata = sg.tl.sample_distances(adata)
-    >>> sg.tl.embed_samples(sdata, "mds")
-    >>> ax = sg.pl.sample_map(sdata, color="label")
+    >>> pdata = sg.tl.sample_distances(adata)
+    >>> sg.tl.embed_samples(pdata, "mds")
+    >>> ax = sg.pl.sample_map(pdata, color="label")
     """
-    check.check_anndata("sdata", sdata)
+    check.check_anndata("pdata", pdata)
     name = embedding(basis)
-    if name not in sdata.obsm:
+    if name not in pdata.obsm:
         msg = (
-            f"basis={basis!r}: obsm[{name!r}] does not exist. Found: {check.listed(sdata.obsm.keys(), limit=20)}. "
-            f"Run sg.tl.embed_samples(sdata, {basis!r}) first."
+            f"basis={basis!r}: obsm[{name!r}] does not exist. Found: {check.listed(pdata.obsm.keys(), limit=20)}. "
+            f"Run sg.tl.embed_samples(pdata, {basis!r}) first."
         )
         raise KeyError(msg)
-    places = sdata.obsm[name]
+    places = pdata.obsm[name]
     if not isinstance(components, list | tuple | np.ndarray) or len(components) != 2:
         msg = f"components must name two axes, such as (1, 2), found {components!r}"
         raise ValueError(msg)
@@ -103,8 +103,8 @@ def sample_map(
         - 1
         for c in components
     )
-    column = None if color is None else obs_column(sdata, "color", color)
-    path = None if trajectory is False else _path(places[:, [first, second]], _pseudotime(sdata, trajectory))
+    column = None if color is None else obs_column(pdata, "color", color)
+    path = None if trajectory is False else _path(places[:, [first, second]], _pseudotime(pdata, trajectory))
     ax = new_axes(ax, 5.2, 4.2)
     x, y = places[:, first], places[:, second]
     style: dict[str, Any] = {"s": size, "linewidths": 0.5, "edgecolors": "white"}
@@ -117,7 +117,7 @@ def sample_map(
         ax.figure.colorbar(points, ax=ax, label=color)
     else:
         text = column.astype(str).where(column.notna())
-        for label, shade in class_colors(sdata, str(color), palette).items():
+        for label, shade in class_colors(pdata, str(color), palette).items():
             members = (text == label).to_numpy()
             ax.scatter(x[members], y[members], color=[shade], label=f"{label} ({members.sum()})", **style)
         unknown = column.isna().to_numpy()
@@ -125,7 +125,7 @@ def sample_map(
             ax.scatter(x[unknown], y[unknown], color=MISSING, label=f"missing ({unknown.sum()})", **style)
         ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, title=color)
     if labels:
-        for i, sample in enumerate(sdata.obs_names):
+        for i, sample in enumerate(pdata.obs_names):
             ax.annotate(sample, (x[i], y[i]), xytext=(4, 3), textcoords="offset points", fontsize="x-small")
     if path is not None:
         _draw_path(ax, path)
@@ -139,15 +139,15 @@ def sample_map(
     return ax
 
 
-def _pseudotime(sdata: AnnData, trajectory: bool | str) -> NDArray[np.float64]:
+def _pseudotime(pdata: AnnData, trajectory: bool | str) -> NDArray[np.float64]:
     name = Keys().pseudotime if trajectory is True else trajectory
     if not isinstance(name, str):
         msg = f"trajectory must be True, False or a column of obs with pseudotime, found {trajectory!r}"
         raise TypeError(msg)
-    if name not in sdata.obs.columns:
-        msg = f"trajectory={trajectory!r}: obs[{name!r}] does not exist. Run sg.tl.order_samples(sdata, root) first."
+    if name not in pdata.obs.columns:
+        msg = f"trajectory={trajectory!r}: obs[{name!r}] does not exist. Run sg.tl.order_samples(pdata, root) first."
         raise KeyError(msg)
-    column = sdata.obs[name]
+    column = pdata.obs[name]
     if not is_continuous(column) or not np.isfinite(column.to_numpy(dtype=float)).all() or column.nunique() < 2:
         msg = f"trajectory={trajectory!r}: obs[{name!r}] must hold finite numbers that differ. Run sg.tl.order_samples again."
         raise ValueError(msg)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scggml import _validation as check
-from scggml._stored import stored_entry
+from scggml import _check as check
+from scggml._anndata._stored_metric import stored_entry
 
 from ._axes import PLAIN, new_axes
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from scggml import _validation as check
+from scggml import _check as check
 from scggml.get import explanation as get_explanation
 from scggml.get._explanation import compared, stored_explanation
 
@@ -29,7 +29,7 @@ _LEAST_WRITTEN = 0.005  # what would read 0.00 is left out
 
 
 def transport(
-    sdata: AnnData,
+    pdata: AnnData,
     *,
     groups: Sequence[str] | None = None,
     key: str = "ggml",
@@ -44,7 +44,7 @@ def transport(
 
     Parameters
     ----------
-    sdata
+    pdata
         Samples, after :func:`scggml.tl.explain_distances` with cell types.
     groups
         Two classes, or two samples where these were compared, in either order, or a class twice. None will do where there is one
@@ -74,14 +74,14 @@ def transport(
     --------
     >>> import scggml as sg
     >>> adata = sg.datasets.simulated_cohort(n_samples=6, n_cells=30, n_genes=200, rng=0)
-    >>> sdata = sg.tl.sample_distances(adata, "sample", metric="euclidean")
-    >>> sg.tl.explain_distances(adata, sdata, cell_type_key="cell_type", label_key="label", genes=False)
-    >>> ax = sg.pl.transport(sdata, what="excess")
+    >>> pdata = sg.tl.sample_distances(adata, "sample", metric="euclidean")
+    >>> sg.tl.explain_distances(adata, pdata, cell_type_key="cell_type", label_key="label", genes=False)
+    >>> ax = sg.pl.transport(pdata, what="excess")
     """
     check.check_choice("what", what, tuple(_LABELS))
-    entry = stored_explanation(sdata, key)
+    entry = stored_explanation(pdata, key)
     a, b = chosen_groups(entry, groups)
-    flows = get_explanation(sdata, "flows", key=key, groups=(a, b))
+    flows = get_explanation(pdata, "flows", key=key, groups=(a, b))
     if "cell_type_key" not in entry["params"]:
         msg = "distances were not explained by cell types: run sg.tl.explain_distances with cell_type_key"
         raise ValueError(msg)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scggml._joint import check_cells
+from scggml._anndata._modalities import check_cells
 from scggml._keys import Keys
 
 from ._axes import HIGHLIGHT, PLAIN, new_axes

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from scggml import _validation as check
-from scggml._cohort import kept_colors, sample_codes, sample_labels
+from scggml import _check as check
+from scggml._anndata._cohort import kept_colors, sample_codes, sample_labels
+from scggml._anndata._stored_metric import writable
 from scggml._keys import colors
-from scggml._stored import writable
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from scggml import _validation as check
-from scggml._cohort import read_cohort, read_representation
+from scggml import _check as check
+from scggml._anndata._cohort import read_cohort, read_representation
+from scggml._anndata._stored_metric import check_writable, stored_params, writable
 from scggml._keys import N_CELLS, N_POINTS, SketchKeys
-from scggml._stored import check_writable, stored_params, writable
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -99,8 +99,8 @@ def sketch(
     >>> adata.obs["sketch_support"].sum()
     np.int64(300)
     >>> sg.tl.fit_metric(adata, "sample", "label", sketch_key="sketch", rng=0)
-    >>> sdata = sg.tl.sample_distances(adata)
-    >>> (sdata.obs["sketch_error"] > 0).all()
+    >>> pdata = sg.tl.sample_distances(adata)
+    >>> (pdata.obs["sketch_error"] > 0).all()
     np.True_
     """
     check.check_anndata("adata", adata)
@@ -115,7 +115,7 @@ def sketch(
     cell_types, type_codes = _read_cell_types(adata, method, cell_type_key)
     representation = read_representation(adata, use_rep, layer)
 
-    from scggml.core import Sketch, coresets
+    from scggml.core.transport._sketch import Sketch, coresets
 
     n_samples = len(cohort.names)
     if method == "coreset":

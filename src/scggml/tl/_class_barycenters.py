@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from scggml import _validation as check
-from scggml._cohort import kept_colors, names_in_order, read_cohort, read_representation, sample_labels
+from scggml import _check as check
+from scggml._anndata._cohort import kept_colors, names_in_order, read_cohort, read_representation, sample_labels
+from scggml._anndata._stored_metric import select_features, stored_entry_of_one, stored_metric, stored_params
 from scggml._keys import CELL_TYPES, POINT_WEIGHT, Keys, colors
-from scggml._stored import select_features, stored_entry_of_one, stored_metric, stored_params
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from scggml.core import Barycenter
+    from scggml.core.transport._barycenters import Barycenter
 
 logger = logging.getLogger(__name__)
 
@@ -139,7 +139,8 @@ def class_barycenters(
     places = stored_metric(entry).project(select_features(representation, entry, key))
     genes = None if adata.X is None and layer is None else read_representation(adata, "X", layer).points
 
-    from scggml.core import free_support_barycenter, share_means
+    from scggml.core.measures._means import share_means
+    from scggml.core.transport._barycenters import free_support_barycenter
 
     measures = cohort.measures(places)
     cells = np.argsort(cohort.codes, kind="stable")  # which cell is which point of `measures`

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
-from scggml import _validation as check
+from scggml import _check as check
+from scggml._anndata._stored_metric import stored_params, writable
 from scggml._keys import Keys
-from scggml._stored import stored_params, writable
 
 from ._sample_graph import read_distances
 
@@ -22,7 +22,7 @@ _MAX_CLUSTERS = 10
 
 
 def cluster_samples(
-    sdata: AnnData,
+    pdata: AnnData,
     n_clusters: int | None = None,
     *,
     linkage: Literal["complete", "average", "single"] = "complete",
@@ -34,7 +34,7 @@ def cluster_samples(
 
     Parameters
     ----------
-    sdata
+    pdata
         Samples with distances, from :func:`scggml.tl.sample_distances`.
     n_clusters
         Number of clusters. None takes the number from 2 to 10 with the largest mean silhouette, which always finds clusters:
@@ -46,11 +46,11 @@ def cluster_samples(
     key_added
         Column of `.obs` for the clusters; None takes `key + "_cluster"`.
     copy
-        Whether to return a copy instead of writing to `sdata`.
+        Whether to return a copy instead of writing to `pdata`.
 
     Returns
     -------
-    None, or a copy of `sdata` with `copy=True`. Sets the following fields:
+    None, or a copy of `pdata` with `copy=True`. Sets the following fields:
 
     `.obs[key_added]` : categorical (n_samples,)
         Clusters "0", "1" and so on, the largest first; of equals, that of the first sample.
@@ -67,17 +67,17 @@ def cluster_samples(
     >>> import scggml as sg
     >>> adata = sg.datasets.synthetic_cohort(n_points_per_mode=10, rng=0)
     >>> sg.tl.fit_metric(adata, "sample", "label", rng=0)
-    >>> sdata = sg.tl.sample_distances(adata)
-    >>> sg.tl.cluster_samples(sdata, 3)
-    >>> sdata.obs.groupby("ggml_cluster", observed=True)["label"].nunique().tolist()
+    >>> pdata = sg.tl.sample_distances(adata)
+    >>> sg.tl.cluster_samples(pdata, 3)
+    >>> pdata.obs.groupby("ggml_cluster", observed=True)["label"].nunique().tolist()
     [1, 1, 1]
     """
-    check.check_anndata("sdata", sdata)
+    check.check_anndata("pdata", pdata)
     check.check_choice("linkage", linkage, _LINKAGES)
-    matrix = read_distances(sdata, key)
+    matrix = read_distances(pdata, key)
     n = len(matrix)
     if n < 3:
-        msg = f"sdata has {n} samples, too few to group (at least 3)"
+        msg = f"pdata has {n} samples, too few to group (at least 3)"
         raise ValueError(msg)
     if n_clusters is not None:
         check.check_integer("n_clusters", n_clusters, minimum=2, maximum=n - 1, unit=f" for {n} samples")
@@ -100,10 +100,10 @@ def cluster_samples(
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
     names = np.array([str(i) for i in range(len(order))], dtype=object)
-    sdata = writable(sdata, copy=copy)
-    sdata.obs[name] = pd.Categorical(names[rank[codes]], categories=names)
-    sdata.uns[name] = {
+    pdata = writable(pdata, copy=copy)
+    pdata.obs[name] = pd.Categorical(names[rank[codes]], categories=names)
+    pdata.uns[name] = {
         "params": stored_params(n_clusters=n_clusters, linkage=linkage, key=key),
         "silhouette": silhouette,
     }
-    return sdata if copy else None
+    return pdata if copy else None

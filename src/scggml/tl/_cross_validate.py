@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scggml import _validation as check
-from scggml._cohort import read_cohort, read_representation, read_sketch, sample_column
-from scggml._joint import check_without, evaluate_joint, is_mudata
+from scggml import _check as check
+from scggml._anndata._cohort import read_cohort, read_representation, read_sketch, sample_column
+from scggml._anndata._labels import read_labels
+from scggml._anndata._modalities import check_without, evaluate_joint, is_mudata
+from scggml._anndata._samples import composition_of, labelled_samples, warn_about_sizes
+from scggml._anndata._stored_metric import check_writable, stored_params, writable
 from scggml._keys import Keys
-from scggml._labels import read_labels
-from scggml._samples import composition_of, labelled_samples, warn_about_sizes
-from scggml._stored import check_writable, stored_params, writable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
 
-    from scggml._cohort import Cohort
-    from scggml.core import LabelKind
+    from scggml._anndata._cohort import Cohort
+    from scggml.core.metric._targets import LabelKind
 
 
 def cross_validate(
@@ -38,7 +38,7 @@ def cross_validate(
     group_key: str | None = None,
     batch_key: str | None = None,
     cell_type_key: str | None = None,
-    sdata: AnnData | None = None,
+    pdata: AnnData | None = None,
     use_rep: str | Mapping[str, str] | None = None,
     layer: str | None = None,
     mod: Sequence[str] | None = None,
@@ -76,7 +76,7 @@ def cross_validate(
           (10 components; `"nca"` on 1,000 cells drawn at random);
         - `"pseudobulk"`: means of the features, and `"composition"`: fractions of the cell types; standardised, with Euclidean
           distances, and with logistic regression besides (ridge regression for grades and numbers);
-        - a key of `sdata.obsp`: distances from elsewhere, which must not have seen labels (those of a metric learned on all
+        - a key of `pdata.obsp`: distances from elsewhere, which must not have seen labels (those of a metric learned on all
           samples are refused);
         - a function `f(train, labels, test)` of two lists of arrays, one (n_cells, n_features) array per sample, that returns
           the distances between all of them, (n_train + n_test, n_train + n_test).
@@ -96,7 +96,7 @@ def cross_validate(
         refused, and where some batch holds one class only, there is a warning with the table.
     cell_type_key
         Column of `.obs` with cell types, for `"composition"`.
-    sdata
+    pdata
         Samples with distances of your own in `.obsp`, in any order.
     use_rep, layer, mod, intersect, sketch_key
         Features, and points that stand in for the cells, as in :func:`scggml.tl.fit_metric`. The units that balance the modalities
@@ -146,7 +146,7 @@ def cross_validate(
         return evaluate_joint(
             cross_validate, adata, Keys(key_added).cross_validation, sample_key, label_key, columns=[group_key, batch_key, cell_type_key], mod=mod, use_rep=use_rep,
             intersect=intersect, label_kind=label_kind, methods=methods, cv=cv, n_repeats=n_repeats,
-            group_key=group_key, batch_key=batch_key, cell_type_key=cell_type_key, sdata=sdata, rng=rng, n_jobs=n_jobs, key_added=key_added,
+            group_key=group_key, batch_key=batch_key, cell_type_key=cell_type_key, pdata=pdata, rng=rng, n_jobs=n_jobs, key_added=key_added,
         )  # fmt: skip
     check_without("an AnnData", mod=mod, intersect=intersect or None)
     check.check_anndata("adata", adata)
@@ -157,11 +157,12 @@ def cross_validate(
     labels = read_labels(adata, cohort, label_key, label_kind=label_kind, batch_key=batch_key)
     groups = sample_column(adata.obs, "group_key", group_key, cohort)
     batches = sample_column(adata.obs, "batch_key", batch_key, cohort)
-    stored = stored_distances(sdata, cohort)
+    stored = stored_distances(pdata, cohort)
     warn_about_sizes(cohort, labels)
 
-    from scggml.evaluation import cross_validate as evaluate
-    from scggml.evaluation import make_splits, named_methods
+    from scggml.evaluation._cross_validation import cross_validate as evaluate
+    from scggml.evaluation._methods import named_methods
+    from scggml.evaluation._splits import make_splits
 
     fold_rng, method_rng = generator.spawn(2)
     representation = read_representation(adata, use_rep, layer)
@@ -191,23 +192,23 @@ def cross_validate(
     return scores
 
 
-def stored_distances(sdata: AnnData | None, cohort: Cohort) -> dict[str, Any]:
+def stored_distances(pdata: AnnData | None, cohort: Cohort) -> dict[str, Any]:
     """Return the distances of a sample-level AnnData, in the order of the cohort."""
-    if sdata is None:
+    if pdata is None:
         return {}
-    check.check_anndata("sdata", sdata)
-    place = pd.Index(sdata.obs_names.astype(str)).get_indexer(cohort.names)
-    extra = sdata.n_obs - len(cohort.names)
-    if (place < 0).any() or extra or not sdata.obs_names.is_unique:
+    check.check_anndata("pdata", pdata)
+    place = pd.Index(pdata.obs_names.astype(str)).get_indexer(cohort.names)
+    extra = pdata.n_obs - len(cohort.names)
+    if (place < 0).any() or extra or not pdata.obs_names.is_unique:
         missing = check.listed(cohort.names[place < 0])
         msg = (
-            f"sdata must hold the samples of adata, found {sdata.n_obs} samples for {len(cohort.names)}, without {missing}. "
+            f"pdata must hold the samples of adata, found {pdata.n_obs} samples for {len(cohort.names)}, without {missing}. "
             "Pass distances of the same cohort, with sample names as obs_names."
         )
         raise ValueError(msg)
     learned = {
         entry.get("distances_key")
-        for entry in sdata.uns.values()
+        for entry in pdata.uns.values()
         if isinstance(entry, Mapping) and entry.get("metric") == "learned"
     }
-    return {key: None if key in learned else matrix[place][:, place] for key, matrix in sdata.obsp.items()}
+    return {key: None if key in learned else matrix[place][:, place] for key, matrix in pdata.obsp.items()}

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from scggml import _validation as check
+from scggml import _check as check
+from scggml._anndata._stored_metric import writable
 from scggml._keys import embedding
-from scggml._stored import writable
 
 from ._sample_graph import diffusion_map, read_distances, sample_graph
 
@@ -20,7 +20,7 @@ METHODS = ("mds", "umap", "diffmap", "tsne")
 
 
 def embed_samples(
-    sdata: AnnData,
+    pdata: AnnData,
     method: Literal["mds", "umap", "diffmap", "tsne"] = "mds",
     *,
     key: str = "ggml",
@@ -34,7 +34,7 @@ def embed_samples(
 
     Parameters
     ----------
-    sdata
+    pdata
         Samples with distances, from :func:`scggml.tl.sample_distances`.
     method
         "mds": metric multidimensional scaling from the classical solution (scikit-learn), which tries to keep all
@@ -52,11 +52,11 @@ def embed_samples(
     key_added
         Key under which the map is stored; None takes `"X_" + method`.
     copy
-        Whether to return a copy instead of writing to `sdata`.
+        Whether to return a copy instead of writing to `pdata`.
 
     Returns
     -------
-    None, or a copy of `sdata` with `copy=True`. Sets the following field:
+    None, or a copy of `pdata` with `copy=True`. Sets the following field:
 
     `.obsm["X_" + method]` : `numpy.ndarray` (n_samples, n_components), float64
         Places of the samples. Diffusion components are those after the constant one.
@@ -71,14 +71,14 @@ def embed_samples(
     >>> import scggml as sg
     >>> adata = sg.datasets.synthetic_cohort(n_points_per_mode=10, rng=0)
     >>> sg.tl.fit_metric(adata, "sample", "label", rng=0)
-    >>> sdata = sg.tl.sample_distances(adata)
-    >>> sg.tl.embed_samples(sdata, "mds")
-    >>> sdata.obsm["X_mds"].shape
+    >>> pdata = sg.tl.sample_distances(adata)
+    >>> sg.tl.embed_samples(pdata, "mds")
+    >>> pdata.obsm["X_mds"].shape
     (30, 2)
     """
-    check.check_anndata("sdata", sdata)
+    check.check_anndata("pdata", pdata)
     check.check_choice("method", method, METHODS)
-    matrix = read_distances(sdata, key)
+    matrix = read_distances(pdata, key)
     n = len(matrix)
     if n < 4:
         msg = f"a map needs at least 4 samples, found {n}"
@@ -97,9 +97,9 @@ def embed_samples(
         places = _umap(matrix, n_components, n_neighbors, seed)
     else:
         places = _diffmap(matrix, n_components, n_neighbors)
-    sdata = writable(sdata, copy=copy)
-    sdata.obsm[name] = np.asarray(places, dtype=np.float64)
-    return sdata if copy else None
+    pdata = writable(pdata, copy=copy)
+    pdata.obsm[name] = np.asarray(places, dtype=np.float64)
+    return pdata if copy else None
 
 
 def _mds(matrix: NDArray[np.float64], n_components: int) -> NDArray[np.float64]:

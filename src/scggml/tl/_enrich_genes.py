@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from scggml import _validation as check
-from scggml._cohort import read_cohort, read_representation, sample_labels
+from scggml import _check as check
+from scggml._anndata._cohort import read_cohort, read_representation, sample_labels
+from scggml._anndata._stored_metric import check_writable, stored_entry, stored_entry_of_one, stored_metric, writable
 from scggml._keys import PCA_LOADINGS, Keys
-from scggml._stored import check_writable, stored_entry, stored_entry_of_one, stored_metric, writable
 from scggml.get._gene_weights import gene_table
 
 from ._gene_sets import match_genes, read_gene_sets
@@ -222,7 +222,7 @@ def _direction(adata: AnnData, key: str) -> tuple[NDArray[np.float64], list[str]
     layer = params.get("layer") if params["use_rep"] == "X" else None
     genes = read_representation(adata, "X", layer).points
 
-    from scggml.core import group_means
+    from scggml.core.measures._means import group_means
 
     of_samples = group_means(genes, cohort.codes, len(cohort.names))
     means = group_means(of_samples, (labels == classes[1]).astype(np.int64), 2)

@@ -9,11 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scggml import _validation as check
-from scggml._cohort import names_in_order, read_cohort, read_representation, read_sketch
-from scggml._joint import JOINT
+from scggml import _check as check
+from scggml._anndata._cohort import names_in_order, read_cohort, read_representation, read_sketch
+from scggml._anndata._modalities import JOINT
+from scggml._anndata._stored_metric import (
+    check_writable,
+    select_features,
+    stored_entry,
+    stored_metric,
+    stored_params,
+    writable,
+)
 from scggml._keys import Keys
-from scggml._stored import check_writable, select_features, stored_entry, stored_metric, stored_params, writable
 from scggml.get import distances as get_distances
 
 from ._explained_parts import read_cell_types, read_features
@@ -23,14 +30,14 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from scggml._cohort import Representation
+    from scggml._anndata._cohort import Representation
 
 _MAX_REMAINDER = 1e-3  # share of a distance that genes may leave over without a warning
 
 
 def explain_distances(
     adata: AnnData,
-    sdata: AnnData,
+    pdata: AnnData,
     *,
     cell_type_key: str | None = None,
     samples: Sequence[str] | None = None,
@@ -69,7 +76,7 @@ def explain_distances(
     ----------
     adata
         Cells that the distances are of, with the learned metric. Nothing is written to it.
-    sdata
+    pdata
         Samples with exact distances of all their cells under a learned or the Euclidean metric, from
         :func:`scggml.tl.sample_distances`. Distances of a sketch will do if no point of it stands for cells of several types.
     cell_type_key
@@ -79,10 +86,10 @@ def explain_distances(
     groups
         Two classes to compare. None compares all classes with one another.
     label_key
-        Column of `sdata.obs` with the classes, such as those of :func:`scggml.tl.cluster_samples`. None takes the one that the
+        Column of `pdata.obs` with the classes, such as those of :func:`scggml.tl.cluster_samples`. None takes the one that the
         metric was learned with.
     key
-        Key of the distances in `sdata`, and of the learned metric in `adata.uns`.
+        Key of the distances in `pdata`, and of the learned metric in `adata.uns`.
     genes
         Whether to share distances among genes as well. For a metric on `X_pca` that is through `.varm["PCs"]`; for another
         representation of `.obsm` its own features take the place of genes.
@@ -91,11 +98,11 @@ def explain_distances(
     key_added
         Key under which results are stored; None takes `key`.
     copy
-        Whether to return a copy of `sdata` instead of writing to it.
+        Whether to return a copy of `pdata` instead of writing to it.
 
     Returns
     -------
-    None, or a copy of `sdata` with `copy=True`. Sets `.uns[key_added + "_explanation"]`, a `dict` that
+    None, or a copy of `pdata` with `copy=True`. Sets `.uns[key_added + "_explanation"]`, a `dict` that
     :func:`scggml.get.explanation` reads, with
 
     `params` : `dict`
@@ -141,21 +148,21 @@ def explain_distances(
     >>> import scggml as sg
     >>> adata = sg.datasets.simulated_cohort(n_samples=6, n_cells=30, n_genes=200, rng=0)
     >>> sg.tl.fit_metric(adata, "sample", "label", rng=0)
-    >>> sdata = sg.tl.sample_distances(adata)
-    >>> sg.tl.explain_distances(adata, sdata, cell_type_key="cell_type")
-    >>> table = sg.get.explanation(sdata, "cell_types", groups=["healthy", "disease"])
+    >>> pdata = sg.tl.sample_distances(adata)
+    >>> sg.tl.explain_distances(adata, pdata, cell_type_key="cell_type")
+    >>> table = sg.get.explanation(pdata, "cell_types", groups=["healthy", "disease"])
     >>> bool(abs(table["share"].sum() - 1) < 1e-8)
     True
     """
     check.check_anndata("adata", adata)
-    check.check_anndata("sdata", sdata)
+    check.check_anndata("pdata", pdata)
     check.check_name("key", key)
     keys = Keys(key if key_added is None else key_added)
     check.check_name("key_added", keys.key)
     check.check_choice("genes", genes, (True, False))
     check.check_jobs(n_jobs)
-    check_writable(sdata, copy=copy)
-    metric, params = _source(sdata, key)
+    check_writable(pdata, copy=copy)
+    metric, params = _source(pdata, key)
     entry = stored_entry(adata, key) if metric == "learned" else None
     cohort = read_cohort(adata, params["sample_key"])
     if samples is not None and not (groups is None and label_key is None):
@@ -163,24 +170,24 @@ def explain_distances(
         msg = f"samples={samples!r} and {found} exclude each other: compare two samples, or classes of samples"
         raise ValueError(msg)
 
-    from scggml.core import explain_pairs, solve_pairs
-    from scggml.evaluation import (
+    from scggml.core.transport._exact import solve_pairs
+    from scggml.explanation._comparisons import (
         check_same_distances,
         check_same_samples,
         compare_classes,
         compare_samples,
-        explanation_tables,
-        gene_contributions,
         warn_about_absent_types,
-    )  # fmt: skip
+    )
+    from scggml.explanation._pairs import explain_pairs
+    from scggml.explanation._tables import explanation_tables, gene_contributions
 
-    check_same_samples(sdata.obs_names.astype(str), cohort.names, params["sample_key"])
+    check_same_samples(pdata.obs_names.astype(str), cohort.names, params["sample_key"])
     if samples is not None:
         chosen, comparisons = compare_samples(cohort.names, samples)
     else:
         label_key = params.get("label_key") if label_key is None else label_key
         numbers = params.get("label_kind") == "continuous" and label_key == params.get("label_key")
-        labels, classes = _labels(sdata, label_key, numbers=numbers)
+        labels, classes = _labels(pdata, label_key, numbers=numbers)
         chosen, comparisons = compare_classes(
             labels.reindex(cohort.names).to_numpy(dtype=object), classes, groups, str(label_key)
         )
@@ -203,7 +210,7 @@ def explain_distances(
     if cell_type_key is not None:
         warn_about_absent_types(cell_type_key, types, measures.sizes, codes)
     names_kept = cohort.names[kept]
-    table = get_distances(sdata, key=key).rename(index=str, columns=str)
+    table = get_distances(pdata, key=key).rename(index=str, columns=str)
     stored = table.reindex(index=names_kept, columns=names_kept).to_numpy()
     probe = comparisons.pairs[np.unique(np.linspace(0, len(comparisons.pairs) - 1, 5).astype(np.int64))]
     check_same_distances(solve_pairs(measures, probe, n_jobs=n_jobs).distances, stored, probe, names_kept)
@@ -224,18 +231,18 @@ def explain_distances(
     if names is not None:
         result["genes"] = gene_contributions(explanation, names, types)
         _warn_about_remainder(result, representation)
-    sdata = writable(sdata, copy=copy)
-    sdata.uns[keys.explanation] = result
-    return sdata if copy else None
+    pdata = writable(pdata, copy=copy)
+    pdata.uns[keys.explanation] = result
+    return pdata if copy else None
 
 
-def _source(sdata: AnnData, key: str) -> tuple[str, dict[str, Any]]:
+def _source(pdata: AnnData, key: str) -> tuple[str, dict[str, Any]]:
     """Return the metric and the parameters of exact distances."""
-    get_distances(sdata, key=key)
-    entry = sdata.uns.get(Keys(key).metric)
+    get_distances(pdata, key=key)
+    entry = pdata.uns.get(Keys(key).metric)
     again = "Compute distances with sg.tl.sample_distances"
     if not isinstance(entry, Mapping) or not {"metric", "params"} <= set(entry):
-        msg = f"sdata.uns[{key!r}], which says where the distances of key={key!r} come from, is missing. {again}."
+        msg = f"pdata.uns[{key!r}], which says where the distances of key={key!r} come from, is missing. {again}."
         raise KeyError(msg)
     metric, params = entry["metric"], dict(entry["params"])
     if metric not in ("learned", "euclidean"):
@@ -260,25 +267,25 @@ def _source(sdata: AnnData, key: str) -> tuple[str, dict[str, Any]]:
     return metric, params
 
 
-def _labels(sdata: AnnData, label_key: str | None, *, numbers: bool) -> tuple[pd.Series, list[str]]:
+def _labels(pdata: AnnData, label_key: str | None, *, numbers: bool) -> tuple[pd.Series, list[str]]:
     """Return the class of each sample, by name, and the classes in their order; refuse `numbers`, which are no classes."""
     if label_key is None:
-        msg = "label_key is needed, as these distances are not of a metric that was learned with one: name the column of sdata.obs"
+        msg = "label_key is needed, as these distances are not of a metric that was learned with one: name the column of pdata.obs"
         raise ValueError(msg)
-    if isinstance(label_key, str) and label_key in sdata.obs and sdata.obs[label_key].isna().any():
-        missing = sdata.obs_names[sdata.obs[label_key].isna()]
+    if isinstance(label_key, str) and label_key in pdata.obs and pdata.obs[label_key].isna().any():
+        missing = pdata.obs_names[pdata.obs[label_key].isna()]
         msg = (
             f"label_key={label_key!r} is missing for {len(missing)} sample(s): {check.listed(missing)}. Fill it in, or leave "
-            "them out of adata and sdata."
+            "them out of adata and pdata."
         )
         raise ValueError(msg)
-    column = check.check_column("label_key", label_key, sdata.obs)
-    text = pd.Series(check.as_names("label_key", label_key, column), index=sdata.obs_names.astype(str))
+    column = check.check_column("label_key", label_key, pdata.obs)
+    text = pd.Series(check.as_names("label_key", label_key, column), index=pdata.obs_names.astype(str))
     sizes = text.value_counts()
     if numbers or (pd.api.types.is_float_dtype(column.dtype) and (sizes == 1).sum() > len(sizes) / 2):
         msg = (
             f"label_key={label_key!r} holds {len(sizes)} different numbers for {len(text)} samples, not classes. Cut them into "
-            f"classes, sdata.obs['class'] = pandas.cut(sdata.obs[{label_key!r}], 3).astype(str), and pass label_key='class'."
+            f"classes, pdata.obs['class'] = pandas.cut(pdata.obs[{label_key!r}], 3).astype(str), and pass label_key='class'."
         )
         raise ValueError(msg)
     return text, names_in_order(column)

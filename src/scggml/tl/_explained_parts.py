@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scggml import _validation as check
-from scggml._cohort import names_in_order
+from scggml import _check as check
+from scggml._anndata._cohort import names_in_order
+from scggml._anndata._stored_metric import select_features, stored_metric
 from scggml._keys import PCA
-from scggml._stored import select_features, stored_metric
 
 from ._fit_metric import way_to_genes
 
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from scggml._cohort import Cohort, Representation
-    from scggml.core import Features, Sketch
+    from scggml._anndata._cohort import Cohort, Representation
+    from scggml.core.transport._sketch import Sketch
+    from scggml.explanation._pairs import Features
 
 ALL_CELLS = "all"  # the one type where there are none
 
@@ -28,7 +29,7 @@ def read_cell_types(
     adata: AnnData, cell_type_key: str | None, cohort: Cohort, sketch: Sketch | None, sketch_key: str | None
 ) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
     """Return the names of the types, and the type of each point of the measures, (n_points,)."""
-    from scggml.evaluation import BETWEEN_TYPES
+    from scggml.explanation._tables import BETWEEN_TYPES
 
     if cell_type_key is None:
         n_points = adata.n_obs if sketch is None else int(sketch.offsets[-1])
@@ -68,7 +69,7 @@ def read_features(
     sketch: Sketch | None,
 ) -> tuple[NDArray[np.object_] | None, Features | None]:
     """Return names of genes, None where none can be had; and how to share distances among them, None for features compared as they are."""
-    from scggml.core import Features
+    from scggml.explanation._pairs import Features
 
     linear_map = None if entry is None else stored_metric(entry).linear_map
     points, names = representation.points, representation.names

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import scipy.sparse as sp
 
-from scggml import _validation as check
-from scggml._cohort import (
+from scggml import _check as check
+from scggml._anndata._cohort import (
     Representation,
     read_cohort,
     read_representation,
@@ -19,7 +19,8 @@ from scggml._cohort import (
     sample_column,
     standard_deviation,
 )
-from scggml._joint import (
+from scggml._anndata._labels import read_labels
+from scggml._anndata._modalities import (
     JOINT,
     check_mudata,
     check_without,
@@ -28,11 +29,10 @@ from scggml._joint import (
     joint_cells,
     read_joint,
 )
+from scggml._anndata._on_disk import unreadable
+from scggml._anndata._samples import labelled_samples
+from scggml._anndata._stored_metric import check_writable, drop_results, stored_metric, stored_params, writable
 from scggml._keys import PCA, PCA_LOADINGS, Keys
-from scggml._labels import read_labels
-from scggml._samples import labelled_samples
-from scggml._storage import unreadable
-from scggml._stored import check_writable, drop_results, stored_metric, stored_params, writable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,9 +41,11 @@ if TYPE_CHECKING:
     from mudata import MuData
     from numpy.typing import NDArray
 
-    from scggml.core import LabelKind, Regularizer, Solver
+    from scggml.core.metric._objective import Regularizer
+    from scggml.core.metric._problem import Solver
+    from scggml.core.metric._targets import LabelKind
     from scggml.estimators import GroundMetricLearner
-    from scggml.evaluation import Samples
+    from scggml.evaluation._samples import Samples
 
 logger = logging.getLogger(__name__)
 
@@ -319,7 +321,9 @@ def _validate(
     samples: Samples, learner: GroundMetricLearner, rng: int | np.random.Generator | None, n_jobs: int | None
 ) -> dict[str, Any]:
     """Return how the metric does on held-out samples beside Euclidean transport; warn if it does not help."""
-    from scggml.evaluation import cross_validate, make_splits, named_methods, summary
+    from scggml.evaluation._cross_validation import cross_validate, summary
+    from scggml.evaluation._methods import named_methods
+    from scggml.evaluation._splits import make_splits
 
     fold_rng, method_rng = check.check_random_generator(deepcopy(rng)).spawn(2)  # the fit is the same without
     splits = make_splits(samples.strata(), samples.groups, rng=fold_rng)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scggml import _validation as check
+from scggml import _check as check
 
 
 def read_gene_sets(gene_sets: Any) -> pd.DataFrame:

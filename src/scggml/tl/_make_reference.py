@@ -9,12 +9,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from scggml import _validation as check
-from scggml._cohort import read_cohort, read_representation, read_sketch, sample_column
+from scggml import _check as check
+from scggml._anndata._cohort import read_cohort, read_representation, read_sketch, sample_column
+from scggml._anndata._labels import label_params, read_labels
+from scggml._anndata._stored_metric import (
+    select_features,
+    stored_entry_of_one,
+    stored_metric,
+    stored_params,
+    stored_settings,
+)
+from scggml._anndata._stored_reference import gene_space, stored_measures, way_from_genes
 from scggml._keys import SKETCH_ERROR, Keys
-from scggml._labels import label_params, read_labels
-from scggml._reference import gene_space, stored_measures, way_from_genes
-from scggml._stored import select_features, stored_entry_of_one, stored_metric, stored_params, stored_settings
 
 from ._known_distances import check_same_metric, check_same_solver, learned_distances, order_of_samples
 
@@ -22,16 +28,16 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from scggml._cohort import Cohort, Representation
-    from scggml._labels import Labels
-    from scggml.core import Sketch
+    from scggml._anndata._cohort import Cohort, Representation
+    from scggml._anndata._labels import Labels
+    from scggml.core.transport._sketch import Sketch
     from scggml.estimators import GroundMetricLearner
-    from scggml.evaluation import ReferenceCells
+    from scggml.reference._held_out import ReferenceCells
 
 
 def make_reference(
     adata: AnnData,
-    sdata: AnnData,
+    pdata: AnnData,
     *,
     key: str = "ggml",
     layer: str | None = None,
@@ -62,7 +68,7 @@ def make_reference(
     adata
         The cells that the metric was learned on with :func:`scggml.tl.fit_metric`. Nothing is written to it. What is in a backed
         or lazily read file is loaded where samples are held out.
-    sdata
+    pdata
         Their samples, with distances under the same metric by :func:`scggml.tl.sample_distances` and, if new samples are to be
         placed on it, the map of :func:`scggml.tl.embed_samples`. Nothing is written to it.
     key
@@ -91,7 +97,7 @@ def make_reference(
 
     Returns
     -------
-    A copy of `sdata` with the field
+    A copy of `pdata` with the field
 
     `.uns[key + "_reference"]` : `dict`
         `params`; `metric`, what :func:`scggml.tl.fit_metric` wrote; `samples`, their names; `points` (n_points, n_components), `offsets` (n_samples + 1,)
@@ -121,33 +127,34 @@ def make_reference(
     >>> is_new = adata.obs["sample"].str.endswith("_09")
     >>> old, new = adata[~is_new].copy(), adata[is_new].copy()
     >>> sg.tl.fit_metric(old, "sample", "label", rng=0)
-    >>> sdata = sg.tl.sample_distances(old)
-    >>> sg.tl.embed_samples(sdata, "mds")
-    >>> reference = sg.tl.make_reference(old, sdata, cv=5, rng=0)
+    >>> pdata = sg.tl.sample_distances(old)
+    >>> sg.tl.embed_samples(pdata, "mds")
+    >>> reference = sg.tl.make_reference(old, pdata, cv=5, rng=0)
     >>> round(reference.uns["ggml_reference"]["calibration"]["scores"]["balanced_accuracy"], 2)
     1.0
     >>> mapped = sg.tl.map_samples(new, reference, "sample")
     >>> sg.tl.predict_samples(mapped)
     """
     check.check_anndata("adata", adata)
-    check.check_anndata("sdata", sdata)
+    check.check_anndata("pdata", pdata)
     check.check_name("key", key)
     check.check_choice("calibrate", calibrate, (True, False))
     check.check_jobs(n_jobs)
     entry = stored_entry_of_one(adata, key)
     params = entry["params"]
     fold_rng, point_rng, fit_rng = check.check_random_generator(rng).spawn(3)
-    known = learned_distances(sdata, key)
+    known = learned_distances(pdata, key)
     if calibrate:
         check_same_solver(known, entry, key)
     cohort = read_cohort(adata, params["sample_key"])
-    order = order_of_samples(sdata, cohort)
+    order = order_of_samples(pdata, cohort)
     sketch_key = _choose_points(sketch_key, n_points, known["params"])
     sketch = None if sketch_key is None else read_sketch(adata, sketch_key, params["sample_key"], cohort)
     labels = read_labels(adata, cohort, params["label_key"], **label_params(params))
     splits: list[Any] = []
     if calibrate:
-        from scggml.evaluation import calibration, distance_unit, hold_out_each, make_splits
+        from scggml.evaluation._splits import make_splits
+        from scggml.reference._held_out import calibration, distance_unit, hold_out_each
 
         _check_classes(labels.kind)
         group_key = params.get("group_key") if group_key is None else group_key
@@ -157,12 +164,12 @@ def make_reference(
         _check_each_once(splits, len(cohort.names))
     representation = read_representation(adata, params["use_rep"], params.get("layer"))
     points = stored_metric(entry).project(select_features(representation, entry, key))
-    check_same_metric(points, cohort, sdata, known, key, adata, order)
+    check_same_metric(points, cohort, pdata, known, key, adata, order)
     genes = way_from_genes(adata, representation, layer)
 
     errors = None
     if n_points is not None:
-        from scggml.core import coresets
+        from scggml.core.transport._sketch import coresets
 
         sketch = coresets(points, cohort.codes, len(cohort.names), n_points, rng=point_rng, n_jobs=n_jobs)
     if sketch is not None:
@@ -190,7 +197,7 @@ def make_reference(
             **calibration(held, cells.classes, labels.text, labels.classes, samples=cohort.names, order=order),
             "unit": distance_unit(learner, stored_measures(found), n_jobs),
         }
-    reference = sdata.copy()
+    reference = pdata.copy()
     reference.uns[Keys(key).reference] = found
     if errors is not None:
         reference.obs[SKETCH_ERROR] = errors
@@ -242,8 +249,8 @@ def _cells_to_hold_out(
     layer: str | None,
     sketch: Sketch | None,
 ) -> ReferenceCells:
-    from scggml.core import CellKinds
-    from scggml.evaluation import ReferenceCells
+    from scggml.reference._held_out import ReferenceCells
+    from scggml.reference._novelty import CellKinds
 
     values, scaled, kinds = None, False, None
     if genes is not None and "loadings" in genes:
@@ -265,7 +272,8 @@ def _cells_to_hold_out(
 
 def _loaded(points: Any, columns: NDArray[np.int64] | None = None) -> Any:
     """Return points in memory, which are taken apart many times."""
-    from scggml.core import StoredPoints, as_points
+    from scggml.core.measures._measures import as_points
+    from scggml.core.measures._on_disk import StoredPoints
 
     points = as_points(points)
     if isinstance(points, StoredPoints):

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from scggml import _validation as check
-from scggml._cohort import kept_colors, read_cohort
+from scggml import _check as check
+from scggml._anndata._cohort import kept_colors, read_cohort
+from scggml._anndata._stored_reference import cell_kinds, project_cells, reference_entry, stored_measures
 from scggml._keys import IS_REFERENCE, N_CELLS, SKETCH_ERROR, Keys, colors, embedding
-from scggml._reference import cell_kinds, project_cells, reference_entry, stored_measures
 from scggml.get import distances as get_distances
 
 if TYPE_CHECKING:
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from scggml._cohort import Cohort
-    from scggml._reference import InGenes
-    from scggml.core import Entropic
+    from scggml._anndata._cohort import Cohort
+    from scggml._anndata._stored_reference import InGenes
+    from scggml.core.transport._distances import Entropic
 
 logger = logging.getLogger(__name__)
 
@@ -104,9 +104,9 @@ def map_samples(
     >>> import scggml as sg
     >>> adata = sg.datasets.synthetic_cohort(n_points_per_mode=5, rng=0)
     >>> sg.tl.fit_metric(adata, "sample", "label", rng=0)
-    >>> sdata = sg.tl.sample_distances(adata)
-    >>> sg.tl.embed_samples(sdata, "mds")
-    >>> reference = sg.tl.make_reference(adata, sdata, calibrate=False)
+    >>> pdata = sg.tl.sample_distances(adata)
+    >>> sg.tl.embed_samples(pdata, "mds")
+    >>> reference = sg.tl.make_reference(adata, pdata, calibrate=False)
     >>> new = sg.datasets.synthetic_cohort(n_points_per_mode=5, rng=1)
     >>> new.obs["sample"] = "new_" + new.obs["sample"].astype(str)
     >>> mapped = sg.tl.map_samples(new, reference)
@@ -130,7 +130,7 @@ def map_samples(
         raise ValueError(msg)
     cells, in_genes = project_cells(new, entry, key, layer=layer, use_rep=use_rep, missing_genes=missing_genes)
 
-    from scggml.core import pairwise_distances
+    from scggml.core.transport._distances import pairwise_distances
 
     measures = cohort.measures(cells)
     of_reference = stored_measures(entry)
@@ -163,7 +163,7 @@ def map_samples(
 
 def _entropic(distances: Mapping[str, Any]) -> Entropic | None:
     """Return how distances with this entry of `.uns` were regularised."""
-    from scggml.core import Entropic
+    from scggml.core.transport._distances import Entropic
 
     solver = distances["params"].get("solver", "exact")
     if solver == "exact":
@@ -177,7 +177,7 @@ def _novelty(
     kinds = cell_kinds(entry)
     if kinds is None or in_genes is None:
         return {}
-    from scggml.core import novelty
+    from scggml.reference._novelty import novelty
 
     space, genes, present = in_genes
     of_new = pd.DataFrame(novelty(space, kinds, genes, cohort.codes, len(cohort.names), present))
@@ -185,14 +185,14 @@ def _novelty(
 
 
 def _extended_map(reference: AnnData, across: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-    from scggml.core import place_on_map
+    from scggml.reference._placement import place_on_map
 
     name = embedding("mds")
     left_out = [other for other in reference.obsm if other != name]
     if left_out:
         logger.info("left out of the joint map: %s, which have no place for new samples", check.listed(left_out))
     if name not in reference.obsm:
-        logger.info("the reference has no map: run sg.tl.embed_samples(sdata, 'mds') before sg.tl.make_reference")
+        logger.info("the reference has no map: run sg.tl.embed_samples(pdata, 'mds') before sg.tl.make_reference")
         return {}
     places = np.asarray(reference.obsm[name], dtype=np.float64)
     return {name: np.concatenate([places, place_on_map(places, across)])}

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scggml import _validation as check
+from scggml import _check as check
+from scggml._anndata._stored_metric import check_writable, stored_params, writable
 from scggml._keys import Keys
-from scggml._stored import check_writable, stored_params, writable
 
 from ._sample_graph import read_distances, sample_graph
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def order_samples(
-    sdata: AnnData,
+    pdata: AnnData,
     root: str,
     label_key: str | None = None,
     *,
@@ -35,7 +35,7 @@ def order_samples(
 
     Parameters
     ----------
-    sdata
+    pdata
         Samples with distances, from :func:`scggml.tl.sample_distances`.
     root
         Where the trajectory begins: the name of a sample; or, where no sample has this name, a class, of which the medoid is
@@ -50,11 +50,11 @@ def order_samples(
     key_added
         Key under which results are stored; None takes `key`.
     copy
-        Whether to return a copy instead of writing to `sdata`.
+        Whether to return a copy instead of writing to `pdata`.
 
     Returns
     -------
-    None, or a copy of `sdata` with `copy=True`. Sets the following fields:
+    None, or a copy of `pdata` with `copy=True`. Sets the following fields:
 
     `.obs[key_added + "_pseudotime"]` : `pandas.Series` (n_samples,), float64
         Pseudotime, from 0 at the root to 1.
@@ -71,62 +71,62 @@ def order_samples(
     >>> import scggml as sg
     >>> adata = sg.datasets.synthetic_cohort(n_points_per_mode=10, rng=0)
     >>> sg.tl.fit_metric(adata, "sample", "label", rng=0)
-    >>> sdata = sg.tl.sample_distances(adata)
-    >>> sg.tl.order_samples(sdata, "class_0")
-    >>> means = sdata.obs["ggml_pseudotime"].groupby(sdata.obs["label"], observed=True).mean()
+    >>> pdata = sg.tl.sample_distances(adata)
+    >>> sg.tl.order_samples(pdata, "class_0")
+    >>> means = pdata.obs["ggml_pseudotime"].groupby(pdata.obs["label"], observed=True).mean()
     >>> means.sort_values().index.tolist()
     ['class_0', 'class_1', 'class_2']
     """
-    check.check_anndata("sdata", sdata)
+    check.check_anndata("pdata", pdata)
     check.check_name("key", key)
     keys = Keys(key if key_added is None else key_added)
     check.check_name("key_added", keys.key)
-    matrix = read_distances(sdata, key)
+    matrix = read_distances(pdata, key)
     n = len(matrix)
     if n < 4:
         msg = f"a trajectory needs at least 4 samples, found {n}"
         raise ValueError(msg)
     if n_neighbors is not None:
         check.check_integer("n_neighbors", n_neighbors, minimum=2, maximum=n - 1, unit=f" for {n} samples")
-    check_writable(sdata, copy=copy)
-    start = _root(sdata, root, label_key, key, matrix)
+    check_writable(pdata, copy=copy)
+    start = _root(pdata, root, label_key, key, matrix)
     if n_neighbors is None:
         n_neighbors = _fewest_neighbors(matrix)
-    pseudotime = _pseudotime(matrix, start, n_neighbors, list(sdata.obs_names))
-    sdata = writable(sdata, copy=copy)
-    sdata.obs[keys.pseudotime] = pseudotime
-    sdata.uns[keys.trajectory] = {
+    pseudotime = _pseudotime(matrix, start, n_neighbors, list(pdata.obs_names))
+    pdata = writable(pdata, copy=copy)
+    pdata.obs[keys.pseudotime] = pseudotime
+    pdata.uns[keys.trajectory] = {
         "params": stored_params(key=key, root=root, label_key=label_key, n_neighbors=n_neighbors),
-        "root": str(sdata.obs_names[start]),
+        "root": str(pdata.obs_names[start]),
     }
-    return sdata if copy else None
+    return pdata if copy else None
 
 
-def _root(sdata: AnnData, root: str, label_key: str | None, key: str, matrix: NDArray[np.float64]) -> int:
+def _root(pdata: AnnData, root: str, label_key: str | None, key: str, matrix: NDArray[np.float64]) -> int:
     """Return the position of the sample that the trajectory begins at."""
     if not isinstance(root, str):
         msg = f"root must be the name of a sample or of a class as text, found {root!r} of type {type(root).__name__}"
         raise TypeError(msg)
-    named = np.flatnonzero(sdata.obs_names == root)
+    named = np.flatnonzero(pdata.obs_names == root)
     if len(named) > 1:
-        msg = f"root={root!r} names {len(named)} samples. Call sdata.obs_names_make_unique() first."
+        msg = f"root={root!r} names {len(named)} samples. Call pdata.obs_names_make_unique() first."
         raise ValueError(msg)
     if len(named):
         return int(named[0])
     if label_key is None:
-        entry = sdata.uns.get(Keys(key).metric, {})
+        entry = pdata.uns.get(Keys(key).metric, {})
         label_key = entry.get("params", {}).get("label_key") if isinstance(entry, dict) else None
         if label_key is None:
             msg = (
-                f"root={root!r} is not the name of a sample ({check.listed(sdata.obs_names)}), and it is not known which column of "
+                f"root={root!r} is not the name of a sample ({check.listed(pdata.obs_names)}), and it is not known which column of "
                 "obs holds classes. Pass label_key."
             )
             raise ValueError(msg)
-    classes = check.as_names("label_key", label_key, check.check_column("label_key", label_key, sdata.obs))
+    classes = check.as_names("label_key", label_key, check.check_column("label_key", label_key, pdata.obs))
     members = np.flatnonzero(classes == root)
     if not len(members):
         msg = (
-            f"root={root!r} is neither the name of a sample ({check.listed(sdata.obs_names)}) nor a class of "
+            f"root={root!r} is neither the name of a sample ({check.listed(pdata.obs_names)}) nor a class of "
             f"obs[{label_key!r}] ({check.listed(np.unique(classes), limit=20)})"
         )
         raise ValueError(msg)
@@ -155,11 +155,11 @@ def _pseudotime(matrix: NDArray[np.float64], root: int, n_neighbors: int, names:
         msg = (
             f"the graph of samples is in {n_parts} parts with n_neighbors={n_neighbors}: {len(apart)} sample(s) cannot be reached "
             f"from the root {names[root]!r}, {check.listed(apart)}. Pass a larger n_neighbors, or None for the smallest that connects "
-            "all samples; or order only those that belong together, sdata[...]."
+            "all samples; or order only those that belong together, pdata[...]."
         )
         raise ValueError(msg)
 
-    from scggml.core import diffusion_distances
+    from scggml.core._diffusion import diffusion_distances
 
     distances = diffusion_distances(graph.obsp["connectivities"].toarray().astype(np.float64), root)
     return distances / distances.max()

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scggml import _validation as check
+from scggml import _check as check
+from scggml._anndata._stored_metric import writable
 from scggml._keys import IS_REFERENCE, N_CELLS, Keys
-from scggml._stored import writable
 from scggml.get import distances as get_distances
 
 if TYPE_CHECKING:
@@ -122,7 +122,9 @@ def predict_samples(mapped: AnnData, *, key: str = "ggml", alpha: float = 0.05, 
     codes = np.array([position[name] for name in labels], dtype=np.int64)
     _warn_about_small(mapped, is_new)
 
-    from scggml.core import class_probabilities, nearest_distances, relative_class_scores, unusual
+    from scggml.core._probabilities import class_probabilities, relative_class_scores
+    from scggml.reference._calibration import nearest_distances
+    from scggml.reference._novelty import unusual
 
     scores = relative_class_scores(matrix, codes)
     probabilities = class_probabilities(scores, float(calibration["sharpness"]))

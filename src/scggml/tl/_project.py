@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from scggml import _validation as check
+from scggml import _check as check
+from scggml._anndata._stored_metric import check_writable, drop_results, stored_params, writable
+from scggml._anndata._stored_reference import project_cells, reference_entry
 from scggml._keys import Keys
-from scggml._reference import project_cells, reference_entry
-from scggml._stored import check_writable, drop_results, stored_params, writable
 
 if TYPE_CHECKING:
     from anndata import AnnData

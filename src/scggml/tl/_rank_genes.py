@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scggml import _validation as check
-from scggml._cohort import read_cohort, read_representation, read_sketch, standard_deviation
+from scggml import _check as check
+from scggml._anndata._cohort import read_cohort, read_representation, read_sketch, standard_deviation
+from scggml._anndata._labels import label_params, read_labels
+from scggml._anndata._stored_metric import check_writable, stored_entry, stored_metric, stored_settings, writable
 from scggml._keys import Keys
-from scggml._labels import label_params, read_labels
-from scggml._stored import check_writable, stored_entry, stored_metric, stored_settings, writable
 from scggml.get._gene_weights import gene_table
 
 from ._fit_metric import way_to_genes
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from scggml._cohort import Cohort, Representation
-    from scggml._labels import Labels
-    from scggml.core import GroundMetric
+    from scggml._anndata._cohort import Cohort, Representation
+    from scggml._anndata._labels import Labels
+    from scggml.core.metric._ground_metric import GroundMetric
 
 _INTERVAL = (0.025, 0.975)
 
@@ -120,7 +120,8 @@ def rank_genes(
     assert way is not None  # there are gene weights
     to_features, genes = way
 
-    from scggml.core import fitted_line, group_means, separation_shares
+    from scggml.core.measures._means import group_means
+    from scggml.explanation._gene_statistics import fitted_line, separation_shares
 
     spread = standard_deviation(genes)
     metric = stored_metric(entry)
@@ -154,7 +155,7 @@ def _separation(
     of_samples: NDArray[np.float64], of_classes: NDArray[np.float64], spread: NDArray[np.float64], labels: Labels
 ) -> dict[str, Any]:
     """Return in which class a gene is highest and lowest and how far these are apart; or how it goes with ordered labels."""
-    from scggml.core import correlations
+    from scggml.explanation._gene_statistics import correlations
 
     found: dict[str, Any] = {}
     if labels.kind != "continuous":
@@ -212,7 +213,8 @@ def _bootstrapped(
     n_jobs: int | None,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return interval and frequency of selection of each gene, and how the metric changes."""
-    from scggml.core import Stability, TrainingOptions, bootstrap_metrics
+    from scggml.core.metric._bootstrap import Stability, bootstrap_metrics
+    from scggml.core.metric._problem import TrainingOptions
 
     sketch_key = params.get("sketch_key")
     sketch = None if sketch_key is None else read_sketch(adata, sketch_key, params["sample_key"], cohort)

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from scggml import _validation as check
-from scggml._cohort import kept_colors, read_cohort, read_representation, read_sketch
-from scggml._joint import JOINT, check_without, is_mudata, joint_cells, read_joint
+from scggml import _check as check
+from scggml._anndata._cohort import kept_colors, read_cohort, read_representation, read_sketch
+from scggml._anndata._modalities import JOINT, check_without, is_mudata, joint_cells, read_joint
+from scggml._anndata._stored_metric import select_features, stored_entry, stored_metric, stored_params
 from scggml._keys import N_POINTS, SKETCH_ERROR, Keys, SketchKeys, colors
-from scggml._stored import select_features, stored_entry, stored_metric, stored_params
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
 
-    from scggml.core import Solver
+    from scggml.core.metric._problem import Solver
 
 _DEFAULT_REG = 0.05
 
@@ -112,8 +112,8 @@ def sample_distances(
     >>> import scggml as sg
     >>> adata = sg.datasets.synthetic_cohort(n_points_per_mode=10, rng=0)
     >>> sg.tl.fit_metric(adata, "sample", "label", rng=0)
-    >>> sdata = sg.tl.sample_distances(adata)
-    >>> sdata.obsp["ggml_distances"].shape
+    >>> pdata = sg.tl.sample_distances(adata)
+    >>> pdata.obsp["ggml_distances"].shape
     (30, 30)
     """
     check.check_name("key", key)
@@ -147,7 +147,8 @@ def sample_distances(
     if entry is not None:
         points = stored_metric(entry).project(select_features(representation, entry, key))
 
-    from scggml.core import Entropic, pairwise_distances, typical_cost
+    from scggml.core.measures._moments import typical_cost
+    from scggml.core.transport._distances import Entropic, pairwise_distances
 
     cost: Any = "euclidean" if metric == "learned" else metric
     measures = cohort.measures(points, sketch)

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def read_distances(sdata: AnnData, key: str) -> NDArray[np.float64]:
+def read_distances(pdata: AnnData, key: str) -> NDArray[np.float64]:
     """Return the distances between samples, (n_samples, n_samples), checked."""
-    matrix = get_distances(sdata, key=key).to_numpy()
+    matrix = get_distances(pdata, key=key).to_numpy()
     if not np.isfinite(matrix).all() or (matrix < 0).any() or not np.allclose(matrix, matrix.T):
         msg = f"the distances of key={key!r} must be finite, not negative and symmetric. Recompute them with sg.tl.sample_distances."
         raise ValueError(msg)

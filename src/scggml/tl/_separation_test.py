@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
-from scggml import _validation as check
-from scggml._cohort import read_cohort, read_representation, read_sketch, sample_column
-from scggml._joint import check_without, evaluate_joint, is_mudata
+from scggml import _check as check
+from scggml._anndata._cohort import read_cohort, read_representation, read_sketch, sample_column
+from scggml._anndata._labels import read_labels
+from scggml._anndata._modalities import check_without, evaluate_joint, is_mudata
+from scggml._anndata._samples import warn_about_sizes
+from scggml._anndata._stored_metric import check_writable, stored_params, writable
 from scggml._keys import Keys
-from scggml._labels import read_labels
-from scggml._samples import warn_about_sizes
-from scggml._stored import check_writable, stored_params, writable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
 
-    from scggml._cohort import Cohort
-    from scggml._labels import Labels
+    from scggml._anndata._cohort import Cohort
+    from scggml._anndata._labels import Labels
 
 _MIN_SAMPLES = 3  # of a class: two are left to learn from when one is held out
 _LEVEL = 0.05
@@ -140,8 +140,9 @@ def separation_test(
     groups = sample_column(adata.obs, "group_key", group_key, cohort)
     batches = sample_column(adata.obs, "batch_key", batch_key, cohort)
 
-    from scggml.core import feature_scale
-    from scggml.evaluation import Exchange, separation_tests
+    from scggml.core.measures._moments import feature_scale
+    from scggml.evaluation._permutations import Exchange
+    from scggml.evaluation._separation import separation_tests
 
     exchange = Exchange.of(labels.targets.codes, groups, batches)
     if exchange.smallest_p > _LEVEL:

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scggml import _validation as check
-from scggml._cohort import read_cohort, read_representation, read_sketch, sample_column
-from scggml._joint import check_without, evaluate_joint, is_mudata
+from scggml import _check as check
+from scggml._anndata._cohort import read_cohort, read_representation, read_sketch, sample_column
+from scggml._anndata._labels import read_labels
+from scggml._anndata._modalities import check_without, evaluate_joint, is_mudata
+from scggml._anndata._samples import labelled_samples
+from scggml._anndata._stored_metric import check_writable, stored_params, writable
 from scggml._keys import Keys
-from scggml._labels import read_labels
-from scggml._samples import labelled_samples
-from scggml._stored import check_writable, stored_params, writable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -129,8 +129,9 @@ def tune(
     groups = sample_column(adata.obs, "group_key", group_key, cohort)
 
     from scggml.estimators import check_parameters
-    from scggml.evaluation import candidate_settings, make_splits
-    from scggml.evaluation import tune as nested
+    from scggml.evaluation._splits import make_splits
+    from scggml.evaluation._tuning import candidate_settings
+    from scggml.evaluation._tuning import tune as nested
 
     setting_rng, fold_rng, inner_rng = generator.spawn(3)
     settings = candidate_settings(_GRID if grid is None else grid, n_iter, setting_rng)

@@ -1,0 +1,1 @@
+"""Optimal transport between measures: solvers, plans, distances, sketches, barycenters."""

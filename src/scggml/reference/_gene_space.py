@@ -1,0 +1,91 @@
+"""From genes to principal components."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy.sparse as sp
+
+from scggml.core.measures._blocks import row_blocks
+from scggml.core.measures._measures import as_points
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from scggml.core.measures._measures import Points
+
+
+@dataclass(frozen=True, eq=False)
+class GeneSpace:
+    """Features that are linear in genes: `features = (genes / unit) @ loadings + offset`.
+
+    Parameters
+    ----------
+    loadings
+        Principal components, (n_genes, n_features).
+    unit
+        What the values of each gene are divided by, (n_genes,).
+    offset
+        Features of a cell without any counts, (n_features,).
+    mean
+        Mean of each gene over the reference's cells, before it is divided, (n_genes,).
+    axes
+        Orthonormal axes of the space, (n_genes, n_features); None computes them from the loadings.
+    """
+
+    loadings: NDArray[np.float64]
+    unit: NDArray[np.float64]
+    offset: NDArray[np.float64]
+    mean: NDArray[np.float64]
+    axes: NDArray[np.float64] | None = None
+
+    @classmethod
+    def fit(cls, genes: Points, unit: NDArray[np.float64], n_comps: int) -> GeneSpace:
+        """Return the space of the leading principal components of cells, (n_cells, n_genes), dense or CSR."""
+        from sklearn.decomposition import PCA
+
+        scaled = _in_units(genes, unit)
+        n_comps = min(n_comps, min(scaled.shape) - 1)
+        model = PCA(n_comps, svd_solver="arpack", random_state=0).fit(scaled)
+        mean = np.asarray(model.mean_).ravel()
+        return cls(model.components_.T, unit, -mean @ model.components_.T, mean * unit)
+
+    def restricted(self, present: NDArray[np.bool_]) -> GeneSpace:
+        """Return the space for cells of which only these genes are known, (n_genes,); the others are taken at their mean.
+
+        They say nothing of what lies outside: that is what the genes that are there differ in from all points of the space.
+        """
+        if present.all():
+            return self
+        weights = self.loadings / self.unit[:, None]
+        axes = self.orthonormal()
+        return GeneSpace(
+            self.loadings[present],
+            self.unit[present],
+            self.offset + self.mean[~present] @ weights[~present],
+            self.mean[present],
+            np.linalg.qr(axes[present])[0],  # what the genes that are there could be of any point of the space
+        )
+
+    def project(self, genes: Points) -> NDArray[np.float64]:
+        """Return the features of cells, (n_cells, n_features); CSR is never densified, stored points never loaded."""
+        weights = self.loadings / self.unit[:, None]
+        found = np.empty((genes.shape[0], self.loadings.shape[1]))
+        for rows in row_blocks(genes):
+            found[rows] = as_points(genes[rows]) @ weights + self.offset
+        return found
+
+    def scaled(self, genes: Points) -> Points:
+        """Return genes in units of the space, (n_cells, n_genes), dense or CSR."""
+        return _in_units(genes, self.unit)
+
+    def orthonormal(self) -> NDArray[np.float64]:
+        """Return orthonormal axes of the space, (n_genes, n_features)."""
+        return np.linalg.qr(self.loadings)[0] if self.axes is None else self.axes
+
+
+def _in_units(genes: Points, unit: NDArray[np.float64]) -> Points:
+    values = as_points(genes).astype(np.float64) * (1 / unit)
+    return sp.csr_array(values) if sp.issparse(values) else values

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from scggml.core.measures._measures import Measures
+from scggml.core.measures._moments import feature_scale
+from scggml.core.metric import _bootstrap as module
+from scggml.core.metric._bootstrap import bootstrap_metrics
+from scggml.core.metric._discriminant import transport_discriminant
+from scggml.core.metric._problem import TrainingOptions
+from scggml.core.metric._targets import Targets
+from scggml.core.metric._training import train
+from scggml.core.metric._triplets import all_triplets
+from scggml.core.transport._exact import solve_pairs, square_pairs
+
+CODES = np.array([0, 0, 0, 1, 1, 1, 1])
+TARGETS = Targets.of_classes(CODES)
+
+
+@pytest.fixture
+def measures():
+    rng = np.random.default_rng(0)
+    return Measures.from_arrays([rng.normal(size=(6 + c, 3)) * [1, 5, 1] + [c, 0, 0] for c in CODES])
+
+
+def test_a_sample_drawn_twice_is_two_samples(measures):
+    """Weights of pairs are those of a cohort that holds the copies, without pairs of copies of one sample."""
+    times = np.array([2, 1, 0, 1, 0, 3, 0])
+    drawn = np.repeat(np.arange(len(CODES)), times)
+    pairs = square_pairs(len(CODES))
+    found = TARGETS.pair_weights(pairs, times.astype(float))
+    copies = square_pairs(len(drawn))
+    copies = copies[drawn[copies[:, 0]] != drawn[copies[:, 1]]]
+    expected = Targets.of_classes(CODES[drawn]).pair_weights(copies)
+    for weights, of_copies in zip(found, expected, strict=True):
+        total = np.zeros((len(CODES), len(CODES)))
+        np.add.at(total, tuple(np.sort(drawn[copies], axis=1).T), of_copies)
+        np.testing.assert_allclose(weights, total[tuple(pairs.T)], atol=1e-15)
+        assert weights.sum() == pytest.approx(1)
+
+
+def test_weights_of_one_change_nothing():
+    pairs = square_pairs(len(CODES))
+    for one, other in zip(
+        TARGETS.pair_weights(pairs),
+        TARGETS.pair_weights(pairs, np.full(len(CODES), 3.0)),
+        strict=True,
+    ):
+        np.testing.assert_allclose(one, other)
+
+
+def test_each_draw_once_is_the_fit(measures, monkeypatch):
+    monkeypatch.setattr(module, "_draw", lambda codes, pairs, rng: np.ones(len(codes)))
+    options = TrainingOptions()
+    (metric,) = bootstrap_metrics(measures, TARGETS, options, n_boot=1, rng=np.random.default_rng(0))
+    fit = train(measures, TARGETS, options, rng=np.random.default_rng(0)).metric
+    np.testing.assert_allclose(metric.scale, fit.scale)
+    unit = np.linalg.norm(fit.components) / np.linalg.norm(metric.components)
+    np.testing.assert_allclose(metric.components * unit, fit.components, rtol=1e-9)
+
+
+def test_draws_leave_two_samples_of_each_class():
+    rng = np.random.default_rng(1)
+    pairs = square_pairs(len(CODES))
+    drawn = np.array([module._draw(TARGETS, pairs, rng) for _ in range(300)])
+    for c, size in ((0, 3), (1, 4)):
+        assert (drawn[:, CODES == c].sum(axis=1) == size).all()
+        assert ((drawn[:, CODES == c] > 0).sum(axis=1) >= 2).all()
+    assert (drawn > 0).mean() == pytest.approx(1 - (1 / 2 * 0.33 + 0.31 / 2), abs=0.1)  # some two thirds are there
+
+
+def test_a_draw_is_the_closed_form_with_its_weights(measures):
+    options = TrainingOptions(ridge=0.2)
+    metrics = list(bootstrap_metrics(measures, TARGETS, options, n_boot=3, rng=np.random.default_rng(5)))
+    rng = np.random.default_rng(5).spawn(2)[1]
+    scale, constant = feature_scale(measures, "feature")
+    pairs = square_pairs(len(CODES))
+    plans = solve_pairs(measures.scaled(1 / scale), pairs, keep_plans=True).plans
+    for metric in metrics:
+        expected = transport_discriminant(
+            measures, plans, pairs, TARGETS, scale=scale, active=~constant, n_comps=50, ridge=0.2, power=1.0,
+            whitening=1.0, sample_weights=module._draw(TARGETS, pairs, rng),
+        )  # fmt: skip
+        np.testing.assert_allclose(metric.components, expected)
+
+
+def test_classes_of_one_sample_cannot_be_drawn(monkeypatch):
+    monkeypatch.setattr(module, "_MAX_DRAWS", 5)
+    with pytest.raises(ValueError, match="too few to tell how stable"):
+        module._draw(Targets.of_classes(np.array([0, 1, 2])), square_pairs(3), np.random.default_rng(0))
+
+
+def test_a_class_alone_in_its_block_does_not_stop_draws():
+    targets = Targets.of_classes(np.array([0, 0, 1, 1, 2, 2, 2]), np.array([0, 0, 0, 0, 1, 1, 1]))
+    pairs = all_triplets(targets).pairs
+    assert not (pairs > 3).any()
+    assert len(module._draw(targets, pairs, np.random.default_rng(0))) == 7
+
+
+def test_numbers_as_far_apart_as_one_another_can_be_drawn():
+    targets = Targets(np.arange(6.0), "continuous")
+    assert module._draw(targets, square_pairs(6), np.random.default_rng(0)).sum() == 6

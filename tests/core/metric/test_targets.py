@@ -1,0 +1,255 @@
+"""What counts as like and as different: brute force over all pairs and triplets."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from scggml.core.measures._measures import Measures
+from scggml.core.metric import _discriminant as discriminant
+from scggml.core.metric._discriminant import transport_discriminant
+from scggml.core.metric._objective import Objective
+from scggml.core.metric._pair_moments import PairMoments
+from scggml.core.metric._problem import TrainingOptions
+from scggml.core.metric._targets import Targets
+from scggml.core.metric._training import closed_form_pairs, train
+from scggml.core.metric._triplets import all_triplets, n_all_triplets, sample_triplets
+from scggml.core.transport._exact import solve_pairs, square_pairs
+
+GRADES = np.array([0.0, 0, 1, 1, 1, 2, 2, 3])
+NUMBERS = np.array([1.5, 0.2, 0.9, 3.0, 2.2, 0.1, 4.0])
+BLOCKS = np.array([0, 1, 0, 1, 2, 0, 2, 1])
+
+
+def test_classes_and_their_pairs_weigh_alike():
+    pairs = square_pairs(6)
+    codes = np.array([0, 0, 0, 1, 1, 2])
+    within, between = Targets.of_classes(codes).pair_weights(pairs[:, ::-1])
+    labels = [tuple(sorted(codes[p])) for p in pairs]
+    expected_within = {(0, 0): 1 / 2 / 3, (1, 1): 1 / 2}
+    expected_between = {(0, 1): 1 / 3 / 6, (0, 2): 1 / 3 / 3, (1, 2): 1 / 3 / 2}
+    np.testing.assert_allclose(within, [expected_within.get(label, 0) for label in labels])
+    np.testing.assert_allclose(between, [expected_between.get(label, 0) for label in labels])
+
+
+def test_grades_count_as_much_as_they_are_apart():
+    pairs = square_pairs(len(GRADES))
+    within, between = Targets(GRADES, "ordinal").pair_weights(pairs)
+    np.testing.assert_allclose(within, Targets.of_classes(GRADES.astype(int)).pair_weights(pairs)[0])
+    totals = {}
+    for (i, j), weight in zip(pairs, between, strict=True):
+        pair = tuple(sorted((GRADES[i], GRADES[j])))
+        totals[pair] = totals.get(pair, 0.0) + weight
+    apart = {(a, b): b - a for a, b in itertools.combinations(range(4), 2)}
+    for pair, difference in apart.items():
+        assert totals[pair] == pytest.approx(difference / sum(apart.values()))
+    assert sum(totals.values()) == pytest.approx(1)
+
+
+def test_numbers_are_like_when_they_are_close():
+    pairs = square_pairs(len(NUMBERS))
+    within, between = Targets(NUMBERS, "continuous").pair_weights(pairs)
+    apart = np.abs(NUMBERS[pairs[:, 0]] - NUMBERS[pairs[:, 1]])
+    near = np.quantile(apart, 0.25)
+    np.testing.assert_allclose(between, apart / apart.sum())
+    close = np.maximum(0, 1 - apart / near)
+    np.testing.assert_allclose(within, close / close.sum())
+
+
+@pytest.mark.parametrize("n", [4, 5, 6, 7])
+def test_the_closest_are_like_where_none_is_closer_than_the_quartile(n):
+    pairs = square_pairs(n)
+    within, _ = Targets(np.arange(n) / 10, "continuous").pair_weights(pairs)
+    next_to = np.diff(pairs, axis=1).ravel() == 1
+    np.testing.assert_allclose(within, next_to / next_to.sum(), atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "targets",
+    [
+        Targets.of_classes(np.array([0, 0, 1, 1, 1, 2, 2, 0]), BLOCKS),
+        Targets(GRADES, "ordinal", BLOCKS),
+        Targets(np.arange(8.0) ** 1.5, "continuous", BLOCKS),
+    ],
+    ids=lambda t: t.kind,
+)
+def test_different_labels_are_compared_within_blocks_like_ones_everywhere(targets):
+    pairs = square_pairs(8)
+    free = Targets(targets.values, targets.kind)
+    within, between = targets.pair_weights(pairs)
+    same_block = BLOCKS[pairs[:, 0]] == BLOCKS[pairs[:, 1]]
+    np.testing.assert_array_equal(within, free.pair_weights(pairs)[0])
+    np.testing.assert_array_equal(between > 0, (free.pair_weights(pairs)[1] > 0) & same_block)
+    assert between.sum() == pytest.approx(1)
+    triplets = all_triplets(targets)
+    assert (BLOCKS[triplets.anchor] == BLOCKS[triplets.negative]).all()
+    assert (BLOCKS[triplets.anchor] != BLOCKS[triplets.positive]).any()
+    assert len(triplets) == n_all_triplets(targets) < n_all_triplets(free)
+
+
+@pytest.mark.parametrize(("values", "kind"), [(GRADES, "ordinal"), (NUMBERS, "continuous")])
+@pytest.mark.parametrize("n_neighbors", [None, 3])
+def test_ordered_triplets(values, kind, n_neighbors):
+    targets = Targets(values, kind)
+    n = len(values)
+    legal = {
+        (j, i, k)
+        for j, i, k in itertools.permutations(range(n), 3)
+        if abs(values[i] - values[j]) < abs(values[j] - values[k])
+    }
+    if n_neighbors is None:
+        triplets = all_triplets(targets)
+        assert n_all_triplets(targets) == len(legal)
+    else:
+        triplets = sample_triplets(targets, n_neighbors, np.random.default_rng(0))
+        assert np.bincount(triplets.anchor).max() <= n_neighbors**2
+    found = set(zip(triplets.anchor.tolist(), triplets.positive.tolist(), triplets.negative.tolist(), strict=True))
+    assert len(found) == len(triplets)
+    assert found == legal if n_neighbors is None else found < legal
+    lead = [abs(values[j] - values[k]) - abs(values[i] - values[j]) for j, i, k in zip(
+        triplets.anchor, triplets.positive, triplets.negative, strict=True)]  # fmt: skip
+    np.testing.assert_allclose(triplets.margin, lead / np.mean(lead))
+    assert triplets.weight.sum() == pytest.approx(1)
+    np.testing.assert_array_equal(triplets.subset(np.array([2, 0])).margin, triplets.margin[[2, 0]])
+
+
+def test_margins_of_triplets_enter_the_loss():
+    triplets = all_triplets(Targets(NUMBERS, "continuous"))
+    rng = np.random.default_rng(0)
+    distances = rng.uniform(1, 2, size=len(triplets.pairs))
+    table = {tuple(p): d for p, d in zip(triplets.pairs.tolist(), distances, strict=True)}
+
+    def d(i, j):
+        return table[tuple(sorted((int(i), int(j))))]
+
+    objective = Objective(triplets, 0.7, 0.0, "frobenius", relative=False)
+    slack = [
+        max(0.0, d(j, i) - d(j, k) + 0.7 * m)
+        for j, i, k, m in zip(triplets.anchor, triplets.positive, triplets.negative, triplets.margin, strict=True)
+    ]
+    assert objective(np.ones((1, 1)), distances)[0] == pytest.approx(float(triplets.weight @ slack))
+
+
+def test_all_margins_of_classes_are_one():
+    np.testing.assert_array_equal(all_triplets(Targets.of_classes(np.array([0, 0, 1, 2, 2]))).margin, 1)
+
+
+def test_nothing_to_compare():
+    with pytest.raises(ValueError, match="no sample has both"):
+        all_triplets(Targets.of_classes(np.array([0, 0, 1, 1]), np.array([0, 0, 1, 1])))
+
+
+def graded(seed=0, n=18, d=5):
+    """Clouds whose first feature follows a number, amid larger differences in the others."""
+    rng = np.random.default_rng(seed)
+    values = rng.uniform(0, 3, size=n)
+    clouds = [rng.normal(size=(20, d)) + np.concatenate([[v], rng.normal(scale=1.0, size=d - 1)]) for v in values]
+    return Measures.from_arrays(clouds), values
+
+
+@pytest.mark.parametrize("kind", ["ordinal", "continuous"])
+@pytest.mark.parametrize("max_iter", [1, 4])
+def test_the_feature_that_follows_the_label_is_found(kind, max_iter):
+    measures, values = graded()
+    values = np.round(values) if kind == "ordinal" else values
+    options = TrainingOptions(max_iter=max_iter)
+    found = train(measures, Targets(values, kind), options, rng=np.random.default_rng(0)).metric.linear_map
+    weight = np.linalg.norm(found, axis=0)
+    assert weight.argmax() == 0 and weight[0] > 2 * np.sort(weight)[-2]
+
+
+def test_a_difference_between_blocks_is_not_learned():
+    rng = np.random.default_rng(0)
+    codes = np.array([0] * 8 + [1] * 8)
+    blocks = np.array([0] * 7 + [1] + [0] + [1] * 7)  # goes with the class
+    clouds = [rng.normal(size=(20, 4)) + [0.8 * c, 6.0 * b, 0, 0] for c, b in zip(codes, blocks, strict=True)]
+    measures, options = Measures.from_arrays(clouds), TrainingOptions(scale=None)
+    blind, aware = (
+        np.linalg.norm(
+            train(measures, Targets.of_classes(codes, b), options, rng=np.random.default_rng(0)).metric.linear_map,
+            axis=0,
+        )
+        for b in (None, blocks)
+    )
+    # how far classes and blocks are apart on the map
+    assert 6.0 * blind[1] > 2 * 0.8 * blind[0]
+    assert 6.0 * aware[1] < 0.5 * 0.8 * aware[0]
+
+
+def test_contrast_takes_off_what_all_directions_share():
+    rng = np.random.default_rng(1)
+    a, b = (x @ x.T for x in rng.normal(size=(2, 4, 9)))
+    values, vectors = discriminant.scipy.linalg.eigh(b, a)
+    for contrast in (0.0, 0.3, 0.9):
+        found = discriminant.metric_matrix(a, b, ridge=0.0, power=1.0, whitening=1.0, contrast=contrast)
+        left = np.maximum(values - contrast * min(1.0, values[-1]), 0)
+        expected = (vectors * left) @ vectors.T
+        np.testing.assert_allclose(found / np.trace(found), expected / np.trace(expected), atol=1e-8)
+
+
+def test_contrast_beyond_the_width_of_matrices(monkeypatch):
+    measures, values = graded(d=8)
+    targets, pairs = Targets(values, "continuous"), square_pairs(len(values))
+    plans = solve_pairs(measures, pairs, keep_plans=True).plans
+    options = {
+        "scale": np.ones(8),
+        "active": np.ones(8, dtype=bool),
+        "n_comps": 8,
+        "ridge": 0.1,
+        "power": 1.0,
+        "whitening": 1.0,
+    }
+    full = transport_discriminant(measures, plans, pairs, targets, **options)
+    monkeypatch.setattr(discriminant, "WIDE", 5)
+    wide = transport_discriminant(measures, plans, pairs, targets, **options)
+    assert np.linalg.norm(full.T @ full - wide.T @ wide) < 0.05 * np.linalg.norm(full.T @ full)
+
+
+def test_held_out_moments_within_blocks():
+    rng = np.random.default_rng(3)
+    codes = np.array([0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2])
+    blocks = np.array([0, 1, 0, 1, 0, 1, 1, 0, 0, 1, 1])
+    measures = Measures.from_arrays([rng.normal(size=(6, 3)) + c for c in codes])
+    pairs = square_pairs(len(codes))
+    plans = solve_pairs(measures, pairs, keep_plans=True).plans
+    moments = PairMoments.from_plans(measures, plans, pairs)
+    options = {"ridge": 0.3, "power": 1.0, "whitening": 1.0}
+    found = moments.held_out_distances(codes, blocks=blocks, **options)
+    for i in (0, 5, 10):
+        left = np.delete(np.arange(len(codes)), i)
+        rest, of_rest = measures.take(left), square_pairs(len(left))
+        components = transport_discriminant(
+            rest, solve_pairs(rest, of_rest, keep_plans=True).plans, of_rest,
+            Targets.of_classes(codes[left], blocks[left]), scale=np.ones(3), active=np.ones(3, dtype=bool), n_comps=3, **options,
+        )  # fmt: skip
+        expected = []
+        for j in left:
+            p = np.flatnonzero((pairs == sorted((i, j))).all(axis=1))[0]
+            entries = slice(plans.offsets[p], plans.offsets[p + 1])
+            moved = (measures.points[plans.rows[entries]] - measures.points[plans.cols[entries]]) @ components.T
+            expected.append(np.sqrt(plans.mass[entries] @ (moved**2).sum(axis=1)))
+        ratio = found[i, left] / np.array(expected)
+        np.testing.assert_allclose(ratio, ratio[0], rtol=1e-4)
+
+
+def test_samples_of_a_block_with_one_class_show_what_is_noise():
+    codes, blocks = np.array([0, 0, 1, 1, 0, 0]), np.array([0, 0, 0, 0, 1, 1])
+    targets = Targets.of_classes(codes, blocks)
+    triplets = all_triplets(targets)
+    alone = [4, 5]
+    assert alone not in triplets.pairs.tolist()
+    pairs = closed_form_pairs(targets, triplets)
+    expected = [
+        [i, j] for i, j in itertools.combinations(range(6), 2) if codes[i] == codes[j] or blocks[i] == blocks[j]
+    ]
+    assert alone in pairs.tolist() and pairs.tolist() == expected
+    sampled = sample_triplets(targets, 1, np.random.default_rng(0))
+    np.testing.assert_array_equal(closed_form_pairs(targets, sampled), sampled.pairs)
+
+
+def test_without_blocks_the_closed_form_takes_all_pairs():
+    targets = Targets.of_classes(np.array([0, 1, 1, 2, 2, 2]))
+    triplets = all_triplets(targets)
+    np.testing.assert_array_equal(closed_form_pairs(targets, triplets), triplets.pairs)

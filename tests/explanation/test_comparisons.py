@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from scggml.explanation._comparisons import Comparisons, check_same_distances, compare_classes, compare_samples
+
+CODES = np.array([1, 0, 2, 1, 0, 1])
+NAMES = np.array(["a", "b", "c"], dtype=object)
+
+
+def test_all_pairs_of_classes():
+    found = Comparisons.of_classes(CODES, NAMES)
+    assert found.classes == [(0, 1), (0, 2), (1, 2), (0, 0), (1, 1)]  # the third has one sample
+    assert list(found.groups["group_b"]) == ["b", "c", "c", "a", "b"]
+    assert list(found.undirected) == [False] * 3 + [True] * 2
+    assert np.bincount(found.comparisons).tolist() == [6, 2, 3, 1, 3]
+    for (i, j), q in zip(found.pairs, found.comparisons, strict=True):
+        assert (CODES[i], CODES[j]) == found.classes[q]
+    assert len({frozenset(pair) for pair in found.pairs.tolist()}) == len(found.pairs) == 15
+
+
+def test_less_within():
+    found = Comparisons.of_classes(CODES, NAMES)
+    values = np.array([5.0, 6, 7, 1, 2])
+    np.testing.assert_array_equal(found.less_within(values), [3.5, np.nan, np.nan, np.nan, np.nan])
+
+
+def test_means_count_each_pair_once():
+    distances = np.random.default_rng(0).random((6, 6))
+    distances += distances.T
+    found = Comparisons.of_classes(CODES, NAMES)
+    sums = np.zeros((5, 6))
+    for (i, j), q in zip(found.pairs, found.comparisons, strict=True):
+        sums[q, [i, j]] += distances[i, j]
+    means, without, n_first = found.means(sums)[0]
+    assert n_first == 2 and without.between.shape == (5,)
+    np.testing.assert_allclose(means.between, distances[np.ix_([1, 4], [0, 3, 5])].mean())
+    np.testing.assert_allclose([means.first, means.second], [distances[1, 4], distances[[0, 0, 3], [3, 5, 5]].mean()])
+    assert np.isnan(found.means(sums)[1][0].excess)  # one sample only
+    assert np.isnan(found.means(sums)[3][0].excess)  # a class with itself
+
+
+def test_chosen_classes():
+    labels = NAMES[CODES]
+    with pytest.warns(UserWarning, match=r"1 class\(es\) of label_key='stage' have one sample only \(c\)"):
+        chosen, found = compare_classes(labels, list(NAMES), ("c", "b"), "stage")
+    assert list(chosen) == [True, False, True, True, False, True]
+    assert list(found.names) == ["c", "b"] and list(found.codes) == [1, 0, 1, 1]
+    chosen, found = compare_classes(labels[CODES < 2], ["a", "b"], None, "stage")
+    assert chosen.all() and len(found.pairs) == 10
+
+
+def test_chosen_samples():
+    names = np.array(["p1", "p2", "p3"], dtype=object)
+    chosen, found = compare_samples(names, ("p3", "p1"))
+    assert list(chosen) == [True, False, True]
+    assert found.pairs.tolist() == [[1, 0]] and list(found.groups["group_a"]) == ["p3"]
+
+
+def test_same_distances():
+    stored = np.array([[0.0, 1.0, 2.0], [1.0, 0.0, 0.0], [2.0, 0.0, 0.0]])
+    pairs, names = np.array([[0, 1], [0, 2], [1, 2]]), np.array(["p", "q", "r"], dtype=object)
+    check_same_distances(np.array([1 + 9e-7, 2, 0]), stored, pairs, names)
+    for wrong in ([1 + 2e-6, 2, 0], [1, np.nan, 0], [1, 2, 1e-9]):
+        with pytest.raises(ValueError, match="are not those of these cells"):
+            check_same_distances(np.array(wrong), stored, pairs, names)
