@@ -17,10 +17,17 @@ _USE: Final = re.compile(r"^( *)%\((\w+)\)s *$", re.MULTILINE)
 TEXTS: Final = {
     "adata": "Cells, (n_obs, n_vars).",
     "ax": "Axes to draw on. None makes a new figure.",
+    "backed": (
+        'Whether to leave `.X` in the file and read it when needed, like :func:`anndata.read_h5ad` with `backed="r"`.'
+    ),
     "batch_key": (
         "Column of `.obs` with the technical batch of each sample. Samples with different labels are compared only within a "
         "batch, so that a difference between batches is not taken for one between labels. Samples with the same label are "
         "compared across batches as well, so that differences between batches count as noise."
+    ),
+    "cache_dir": (
+        "Folder that keeps the file. None takes the environment variable `SCGGML_CACHE_DIR`, or the cache folder of the "
+        "operating system if it is not set. Nothing is downloaded if the file is there, also if you put it there yourself."
     ),
     "cell_type_key": "Column of `.obs` with the type of each cell.",
     "copy": "Whether to return a copy with the results, instead of writing them to the input.",

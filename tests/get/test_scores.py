@@ -11,7 +11,7 @@ import scggml as sg
 
 @pytest.fixture(scope="module")
 def adata():
-    adata = sg.datasets.simulated_cohort(n_samples=12, n_cells=25, n_genes=60, n_programme_genes=5, rng=1)
+    adata = sg.datasets.simulated_cohort(n_samples=12, n_cells=25, n_genes=60, rng=1)
     sg.tl.cross_validate(
         adata, "sample", "label", methods=["ggml", "euclidean", "pseudobulk"], cv=3, n_repeats=2, use_rep="X", rng=0
     )
@@ -61,7 +61,7 @@ def test_clusterings_are_means_over_folds(adata):
 
 
 def test_errors():
-    fresh = sg.datasets.simulated_cohort(n_samples=6, n_cells=20, n_genes=60, n_programme_genes=5, rng=0)
+    fresh = sg.datasets.simulated_cohort(n_samples=6, n_cells=20, n_genes=60, rng=0)
     with pytest.raises(KeyError, match="no cross-validation in uns"):
         sg.get.scores(fresh)
 

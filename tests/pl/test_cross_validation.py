@@ -8,7 +8,7 @@ import scggml as sg
 
 @pytest.fixture(scope="module")
 def adata():
-    adata = sg.datasets.simulated_cohort(n_samples=10, n_cells=20, n_genes=60, n_programme_genes=5, rng=1)
+    adata = sg.datasets.simulated_cohort(n_samples=10, n_cells=20, n_genes=60, rng=1)
     sg.tl.cross_validate(
         adata, "sample", "label", methods=["ggml", "euclidean", "pseudobulk"], cv=3, use_rep="X", rng=0
     )

@@ -141,7 +141,7 @@ def test_gene_weights_of_the_pcs_need_x_by_blocks_only(cells, elsewhere, place):
 @pytest.mark.parametrize("place", SOME)
 @pytest.mark.parametrize(
     "arguments",
-    [{"n_points": 4, "rng": 0}, {"method": "cell_type", "cell_type_key": "cell_type"}],
+    [{"n_points": 4, "rng": 0}, {"cell_type_key": "cell_type"}],
     ids=["coreset", "cell_type"],
 )
 def test_sketches(cells, elsewhere, place, arguments):

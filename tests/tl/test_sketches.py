@@ -12,7 +12,7 @@ from scipy.spatial.distance import cdist
 import scggml as sg
 from scggml.core.measures._measures import Measures
 
-CELL_TYPES = {"method": "cell_type", "cell_type_key": "cell_type"}
+CELL_TYPES = {"n_points": None, "cell_type_key": "cell_type"}
 
 
 def dense(x):
