@@ -21,20 +21,21 @@ TEXTS: Final = {
         'Whether to leave `.X` in the file and read it when needed, like :func:`anndata.read_h5ad` with `backed="r"`.'
     ),
     "batch_key": (
-        "Column of `.obs` with the technical batch of each sample. Samples with different labels are compared only within a "
-        "batch, so that a difference between batches is not taken for one between labels. Samples with the same label are "
-        "compared across batches as well, so that differences between batches count as noise."
+        "Column of `.obs` with the technical batch of each sample. Samples with different labels are compared only "
+        "within a batch, so that a difference between batches is not taken for one between labels. Samples with the "
+        "same label are compared across batches as well, so that differences between batches count as noise."
     ),
     "cache_dir": (
-        "Folder that keeps the file. None takes the environment variable `SCGGML_CACHE_DIR`, or the cache folder of the "
-        "operating system if it is not set. Nothing is downloaded if the file is there, also if you put it there yourself."
+        "Folder that keeps the file. None takes the environment variable `SCGGML_CACHE_DIR`, or the cache folder of "
+        "the operating system if it is not set. Nothing is downloaded if the file is there, also if you put it there "
+        "yourself."
     ),
     "cell_type_key": "Column of `.obs` with the type of each cell.",
     "copy": "Whether to return a copy with the results, instead of writing them to the input.",
     "donor_key": (
-        "Column of `.obs` with the donor of each sample. Samples of one donor are held out together. If labels differ within "
-        "donors, samples with different labels are compared only within a donor; with `batch_key` as well, only within the "
-        "same batch and donor."
+        "Column of `.obs` with the donor of each sample. Samples of one donor are held out together. If labels differ "
+        "within donors, samples with different labels are compared only within a donor; with `batch_key` as well, "
+        "only within the same batch and donor."
     ),
     "key": "Key of the metric: the `key_added` of :func:`scggml.tl.fit_metric`.",
     "key_added": "Key under which the results are stored.",
@@ -42,24 +43,25 @@ TEXTS: Final = {
     "key_explanation": 'Key of the explanation, which is in `.uns[key + "_explanation"]`.',
     "label_key": "Column of `.obs` with the label of each sample. All cells of a sample have the same label.",
     "label_kind": (
-        '"class": labels have no order. "ordinal": labels are numbers of which only the order counts, such as stages of a '
-        'disease. "continuous": labels are numbers whose differences count as well, such as ages.'
+        '"class": labels have no order. "ordinal": labels are numbers of which only the order counts, such as stages '
+        'of a disease. "continuous": labels are numbers whose differences count as well, such as ages.'
     ),
     "layer": "Layer to use instead of `X`.",
     "n_jobs": (
-        "Number of threads. None takes that of an active :func:`joblib.parallel_config`, else all cores. Results do not "
-        "depend on it."
+        "Number of threads. None takes that of an active :func:`joblib.parallel_config`, else all cores. Results do "
+        "not depend on it."
     ),
     "pdata": "Samples with distances, from :func:`scggml.tl.sample_distances`.",
     "pdata_explained": "Samples, after :func:`scggml.tl.explain_distances`.",
     "rng": "Seed or generator of random numbers.",
     "sample_key": "Column of `.obs` with the sample (patient) of each cell.",
     "sketch_key": (
-        "Key of a sketch from :func:`scggml.pp.sketch`, whose points stand for the cells of each sample. None uses all cells."
+        "Key of a sketch from :func:`scggml.pp.sketch`, whose points stand for the cells of each sample. None uses "
+        "all cells."
     ),
     "use_rep": (
-        'Features of the cells: "X" or a key of `.obsm`. None takes `.obsm["X_pca"]` if there is one and no `layer` is given, '
-        "else `X`."
+        'Features of the cells: "X" or a key of `.obsm`. None takes `.obsm["X_pca"]` if there is one and no `layer` '
+        "is given, else `X`."
     ),
 }
 # uses whose parameter has another name
@@ -69,8 +71,8 @@ _PARAMETERS: Final = {"key_distances": "key", "key_explanation": "key", "pdata_e
 def shared_doc(documented: Documented) -> Documented:
     """Replace each line `%(name)s` of a docstring by the entry of that parameter in numpydoc's format.
 
-    Lines that follow and are indented as the text go on with it. `%(key_distances)s` is the parameter `key` of distances
-    instead of a metric; see `_PARAMETERS` for others.
+    Lines that follow and are indented as the text go on with it. `%(key_distances)s` is the parameter `key` of
+    distances instead of a metric; see `_PARAMETERS` for others.
     """
     if documented.__doc__ is not None:  # there is none with python -OO
         documented.__doc__ = _USE.sub(lambda use: _entry(use, documented), documented.__doc__)

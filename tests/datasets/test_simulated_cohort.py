@@ -91,8 +91,8 @@ def test_fields(default):
 
 def test_every_argument_is_passed_on():
     settings = {
-        "n_samples": 9, "n_classes": 3, "n_cells": 25, "n_genes": 80, "effect_size": 1.1, "patient_effect": 0.2, "n_batches": 2,
-        "batch_effect": 0.4, "batch_label_correlation": 0.5, "composition_shift": 0.6, "rng": 4,
+        "n_samples": 9, "n_classes": 3, "n_cells": 25, "n_genes": 80, "effect_size": 1.1, "patient_effect": 0.2,
+        "n_batches": 2, "batch_effect": 0.4, "batch_label_correlation": 0.5, "composition_shift": 0.6, "rng": 4,
     }  # fmt: skip
     assert set(settings) == set(inspect.signature(simulated_cohort).parameters)
     adata = simulated_cohort(**settings)

@@ -25,7 +25,8 @@ def breast_cohort(*, cache_dir: str | os.PathLike[str] | None = None, backed: bo
     <https://cellxgene.cziscience.com/collections/4195ab4c-20bd-4cd3-8b3d-65601277e731>`__.
 
     The file, `b8b5be07-061b-4390-af0a-f9ced877a068.h5ad`, is downloaded once from CZ CELLxGENE Discover. All cells are
-    loaded as they were published. :func:`scggml.pp.filter_samples` drops samples with few cells and classes with few samples.
+    loaded as they were published. :func:`scggml.pp.filter_samples` drops samples with few cells and classes with few
+    samples.
 
     Parameters
     ----------
@@ -41,8 +42,8 @@ def breast_cohort(*, cache_dir: str | os.PathLike[str] | None = None, backed: bo
     `.obs["reported_diseases"]` : (n_obs,)
         Diseases reported for the donor.
 
-    Raw counts are in `.raw.X`, or in `.X` if there is no `.raw`. `.var_names` are Ensembl identifiers, and names of genes are
-    in `.var["feature_name"]`.
+    Raw counts are in `.raw.X`, or in `.X` if there is no `.raw`. `.var_names` are Ensembl identifiers, and names of
+    genes are in `.var["feature_name"]`.
 
     Raises
     ------

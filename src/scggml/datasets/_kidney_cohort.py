@@ -23,7 +23,8 @@ def kidney_cohort(*, cache_dir: str | os.PathLike[str] | None = None, backed: bo
     One of the three public cohorts of the paper.
 
     The file, `1c360b0b-eb2f-45a3-aba9-056026b39fa5.h5ad`, is downloaded once from CZ CELLxGENE Discover. All cells are
-    loaded as they were published. :func:`scggml.pp.filter_samples` drops samples with few cells and classes with few samples.
+    loaded as they were published. :func:`scggml.pp.filter_samples` drops samples with few cells and classes with few
+    samples.
 
     Parameters
     ----------
@@ -39,8 +40,8 @@ def kidney_cohort(*, cache_dir: str | os.PathLike[str] | None = None, backed: bo
     `.obs["disease"]` : (n_obs,)
         Disease of the patient.
 
-    Raw counts are in `.raw.X`, or in `.X` if there is no `.raw`. `.var_names` are Ensembl identifiers, and names of genes are
-    in `.var["feature_name"]`.
+    Raw counts are in `.raw.X`, or in `.X` if there is no `.raw`. `.var_names` are Ensembl identifiers, and names of
+    genes are in `.var["feature_name"]`.
 
     Raises
     ------

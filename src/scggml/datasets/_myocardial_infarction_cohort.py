@@ -25,7 +25,8 @@ def myocardial_infarction_cohort(*, cache_dir: str | os.PathLike[str] | None = N
     <https://cellxgene.cziscience.com/collections/8191c283-0816-424b-9b61-c3e1d6258a77>`__.
 
     The file, `c1f6034b-7973-45e1-85e7-16933d0550bc.h5ad`, is downloaded once from CZ CELLxGENE Discover. All cells are
-    loaded as they were published. :func:`scggml.pp.filter_samples` drops samples with few cells and classes with few samples.
+    loaded as they were published. :func:`scggml.pp.filter_samples` drops samples with few cells and classes with few
+    samples.
 
     Parameters
     ----------
@@ -41,8 +42,8 @@ def myocardial_infarction_cohort(*, cache_dir: str | os.PathLike[str] | None = N
     `.obs["patient_group"]` : (n_obs,)
         Group of the sample.
 
-    Raw counts are in `.raw.X`, or in `.X` if there is no `.raw`. `.var_names` are Ensembl identifiers, and names of genes are
-    in `.var["feature_name"]`.
+    Raw counts are in `.raw.X`, or in `.X` if there is no `.raw`. `.var_names` are Ensembl identifiers, and names of
+    genes are in `.var["feature_name"]`.
 
     Raises
     ------

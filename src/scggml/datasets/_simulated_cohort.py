@@ -42,33 +42,34 @@ def simulated_cohort(
         \mu_{ig} = L_i \operatorname{softmax}_g \left(
             \beta_{tg} + d_s \delta_{tg} + u_{sg} + v_{bg} \right)
 
-    with the dispersion :math:`\phi = 0.3`, the library size :math:`L_i`, the expression :math:`\beta` of the cell type, the
-    dose :math:`d_s` of the patient's class, the disease programme :math:`\delta`, and normal shifts :math:`u` of the patient
-    and :math:`v` of the batch. Library sizes are log-normal, with mean 2,000 and standard deviation 0.3 of the log. They do
-    not depend on the expression. So the log fold changes of all genes of a cell type are known up to a common constant, as
-    in real counts.
+    with the dispersion :math:`\phi = 0.3`, the library size :math:`L_i`, the expression :math:`\beta` of the cell type,
+    the dose :math:`d_s` of the patient's class, the disease programme :math:`\delta`, and normal shifts :math:`u` of
+    the patient and :math:`v` of the batch. Library sizes are log-normal, with mean 2,000 and standard deviation 0.3 of
+    the log. They do not depend on the expression. So the log fold changes of all genes of a cell type are known up to a
+    common constant, as in real counts.
 
-    There are three cell types. On average they are equally frequent, but their proportions vary between patients (Dirichlet,
-    concentration 30). Each cell type has up to 30 marker genes, whose log expression is higher by 2. The disease changes one
-    gene in twelve, but at most 40, in the first cell type only. These genes are drawn from the genes that are no markers and
-    are expressed above the median. In disease, 75% of them go up and 25% go down.
+    There are three cell types. On average they are equally frequent, but their proportions vary between patients
+    (Dirichlet, concentration 30). Each cell type has up to 30 marker genes, whose log expression is higher by 2. The
+    disease changes one gene in twelve, but at most 40, in the first cell type only. These genes are drawn from the
+    genes that are no markers and are expressed above the median. In disease, 75% of them go up and 25% go down.
 
     Parameters
     ----------
     n_samples
         Number of patients. Classes take turns, so that their sizes differ by at most one.
     n_classes
-        Number of classes. They are called "healthy" and "disease"; or, if there are more than two, "healthy", "disease_1",
-        "disease_2", ..., which are stages of one disease: class :math:`k` of :math:`K` has the dose :math:`k / (K - 1)`.
+        Number of classes. They are called "healthy" and "disease"; or, if there are more than two, "healthy",
+        "disease_1", "disease_2", ..., which are stages of one disease: class :math:`k` of :math:`K` has the dose
+        :math:`k / (K - 1)`.
     n_cells
-        Mean number of cells of a patient, at least 20. The number varies between patients (negative binomial, dispersion
-        0.1, never below 20).
+        Mean number of cells of a patient, at least 20. The number varies between patients (negative binomial,
+        dispersion 0.1, never below 20).
     n_genes
         Number of genes, at least 32.
     effect_size
-        Natural-log fold change of the programme genes in the full disease. With 0, the same seed gives the same patients
-        without the disease: the healthy ones with the same counts, the others with the same cells, shifts and library
-        sizes.
+        Natural-log fold change of the programme genes in the full disease. With 0, the same seed gives the same
+        patients without the disease: the healthy ones with the same counts, the others with the same cells, shifts and
+        library sizes.
     patient_effect
         Standard deviation between patients of the log expression of each gene.
     n_batches
@@ -76,8 +77,8 @@ def simulated_cohort(
     batch_effect
         Standard deviation between batches of the log expression of each gene.
     batch_label_correlation
-        Fraction of each class that is not spread over the batches, but put into a batch of this class. With two classes and
-        two batches it is the correlation of batch and class.
+        Fraction of each class that is not spread over the batches, but put into a batch of this class. With two classes
+        and two batches it is the correlation of batch and class.
     composition_shift
         Shift of the log-odds of the proportion of the last cell type in the full disease.
     %(rng)s
@@ -97,15 +98,15 @@ def simulated_cohort(
     `.var["marker_of"]` : categorical (n_genes,)
         The cell type that the gene marks, or "".
     `.uns["simulated_cohort"]` : `dict`
-        The truth: `programme_genes` and `programme_cell_types`, arrays of names; `log_fold_change` (n_genes,), float64, of the
-        full disease in these cell types; `classes`, an array of names, and `class_dose` (n_classes,), float64;
+        The truth: `programme_genes` and `programme_cell_types`, arrays of names; `log_fold_change` (n_genes,), float64,
+        of the full disease in these cell types; `classes`, an array of names, and `class_dose` (n_classes,), float64;
         `shifted_cell_type`, the one that `composition_shift` moves; and `params`, all settings of the simulation.
 
     Raises
     ------
     ValueError
-        If a number is out of its range, if a batch would lack a class, or if an effect of batches is asked for where there is
-        only one batch.
+        If a number is out of its range, if a batch would lack a class, or if an effect of batches is asked for where
+        there is only one batch.
     TypeError
         If a number has the wrong type.
 

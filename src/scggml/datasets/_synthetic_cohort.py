@@ -52,8 +52,8 @@ def synthetic_cohort(
 ) -> AnnData:
     r"""Draw the paper's synthetic cohort, whose three classes differ in one feature only :cite:p:`kuehn2025`.
 
-    There is one sample for each class :math:`c`, with mean :math:`m_c` of 5, 10 or 15, and each offset :math:`o`. The points
-    of a sample are in three modes of equal size. Feature 0 depends on the class. All other features are noise:
+    There is one sample for each class :math:`c`, with mean :math:`m_c` of 5, 10 or 15, and each offset :math:`o`. The
+    points of a sample are in three modes of equal size. Feature 0 depends on the class. All other features are noise:
 
     ============ ========================================= ======================================
     mode         feature 0                                 each noise feature
@@ -63,15 +63,15 @@ def synthetic_cohort(
     ``shared_1`` :math:`\mathcal{N}(40,\, 1.5^2)`          :math:`\mathcal{N}(50,\, 1.5^2)`
     ============ ========================================= ======================================
 
-    Then feature 0 is multiplied by 5/4 and the noise features by `noise_scale`. Samples of a class differ in their offset by
-    more than the classes differ in their mean. So samples that are close in Euclidean distance have similar offsets, not
-    the same class.
+    Then feature 0 is multiplied by 5/4 and the noise features by `noise_scale`. Samples of a class differ in their
+    offset by more than the classes differ in their mean. So samples that are close in Euclidean distance have similar
+    offsets, not the same class.
 
     Parameters
     ----------
     preset
-        A cohort of the paper: "synth_2d" has one noise feature, multiplied by 1,000; "synth_200d" has 199, which are not
-        multiplied. It sets the defaults of `n_noise_dims` and `noise_scale`, nothing else.
+        A cohort of the paper: "synth_2d" has one noise feature, multiplied by 1,000; "synth_200d" has 199, which are
+        not multiplied. It sets the defaults of `n_noise_dims` and `noise_scale`, nothing else.
     offsets
         Shift of the noise features in the ``own`` mode, one per sample of a class.
     n_points_per_mode
@@ -81,7 +81,8 @@ def synthetic_cohort(
     noise_scale
         Factor of the noise features. None takes that of the preset, or 1 without a preset.
     %(rng)s
-        Another seed gives an independent draw of the same cohort. Feature 0 does not depend on the number of noise features.
+        Another seed gives an independent draw of the same cohort. Feature 0 does not depend on the number of noise
+        features.
 
     Returns
     -------
@@ -98,13 +99,14 @@ def synthetic_cohort(
     `.var_names`
         "signal", "noise_0", "noise_1", ...
     `.uns["synthetic_cohort"]` : `dict`
-        The settings: `preset` ("custom" without one), `class_means` and `offsets` (arrays, float64), `n_points_per_mode`,
-        `n_noise_dims`, `noise_scale`.
+        The settings: `preset` ("custom" without one), `class_means` and `offsets` (arrays, float64),
+        `n_points_per_mode`, `n_noise_dims`, `noise_scale`.
 
     Raises
     ------
     ValueError
-        If `preset` is unknown, `offsets` is not a sequence of finite numbers or is empty, or a number is out of its range.
+        If `preset` is unknown, `offsets` is not a sequence of finite numbers or is empty, or a number is out of its
+        range.
     TypeError
         If a number has the wrong type.
 
