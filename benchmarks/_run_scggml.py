@@ -122,10 +122,6 @@ def entropic_value_and_gradient(reg):
 
     `reg` is a fraction of the mean cost: over all cells here, of each pair in the peer. Every epoch starts cold.
     """
-    try:
-        from scggml.core.transport._entropic import solve_pairs_entropic
-    except ImportError as error:
-        raise NotAvailable(str(error)) from error
 
     def value_and_gradient(measures, components, objective):
         projected = np.asarray(measures.points @ components.T, dtype=np.float64)

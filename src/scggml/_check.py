@@ -201,20 +201,21 @@ def check_one_value(
 def check_not_confounded(
     label_key: str, labels: NDArray[np.object_], batch_key: str, batches: NDArray[np.object_]
 ) -> str | None:
-    """Refuse classes that batches explain altogether; return a warning where some batch holds one class only."""
+    """Refuse classes that cannot be separated from batches; return a warning where some batch holds one class only."""
     table = pd.crosstab(pd.Series(batches, name=batch_key), pd.Series(labels, name=label_key))
     single = table.index[(table > 0).sum(axis=1) == 1]
     if len(table) < 2 or not len(single):
         return None
     if len(single) == len(table) and ((table > 0).sum(axis=0) == 1).any():  # else batches differ within classes too
         msg = (
-            f"label_key={label_key!r} and batch_key={batch_key!r} are confounded: no batch holds two classes, so that nothing "
-            f"tells a difference between classes from one between batches. Samples by batch and class:\n{table.to_string()}"
+            f"label_key={label_key!r} and batch_key={batch_key!r} are confounded: no batch holds two classes, so that "
+            "differences between classes cannot be separated from those between batches. Samples by batch and class:\n"
+            f"{table.to_string()}"
         )
         raise ValueError(msg)
     return (
         f"{len(single)} of {len(table)} batches of batch_key={batch_key!r} hold one class of label_key={label_key!r} only "
-        f"({listed(single)}), where classes and batches cannot be told apart. Samples by batch and class:\n{table.to_string()}"
+        f"({listed(single)}), where classes cannot be separated from batches. Samples by batch and class:\n{table.to_string()}"
     )
 
 
@@ -232,7 +233,7 @@ def check_blocks(codes: NDArray[np.integer], blocks: NDArray[np.integer] | None,
 
 
 def check_ordered(values: NDArray[np.float64], label_kind: str, *, name: str) -> None:
-    """Refuse grades or numbers from which no order can be learned."""
+    """Refuse ordinal or continuous labels from which no order can be learned."""
     if not np.isfinite(values).all():
         msg = f"{name} has {int((~np.isfinite(values)).sum())} values that are NaN or infinite. Drop these samples, or fill them in."
         raise ValueError(msg)
@@ -241,7 +242,10 @@ def check_ordered(values: NDArray[np.float64], label_kind: str, *, name: str) ->
         msg = f"{name} has only the value {values[0]:g}: there is no order to learn"
         raise ValueError(msg)
     if label_kind == "ordinal" and (counts < _MIN_SAMPLES).all():
-        msg = f"no grade of {name} has {_MIN_SAMPLES} samples to compare with one another. Pass label_kind='continuous', or fewer grades."
+        msg = (
+            f"no ordinal label of {name} has {_MIN_SAMPLES} samples to compare with one another. Pass "
+            "label_kind='continuous', or merge labels."
+        )
         raise ValueError(msg)
     if len(values) < _MIN_ORDERED:
         msg = f"{name} has {len(values)} samples, too few to learn an order from (at least {_MIN_ORDERED})"
