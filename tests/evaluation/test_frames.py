@@ -39,18 +39,22 @@ def learned(frame):
 @pytest.mark.parametrize(
     ("frame", "error", "text"),
     [
-        (distances(["1", "10", "2", "x"]), ValueError, "the index of f must .* Found not 3; in addition x"),
-        (distances(["1", "10", "2", "2"]), ValueError, "the index of f .* Found twice 2; not 3"),
-        (distances(columns=["1", "10", "2", "x"]), ValueError, "the columns of f .* Found not 3; in addition x"),
-        (distances(columns=["1", "10", "2", "2"]), ValueError, "the columns of f .* Found twice 2; not 3"),
+        (distances(["1", "10", "2", "x"]), ValueError, "the index of f must .* Found missing: 3; unknown: x"),
+        (distances(["1", "10", "2", "2"]), ValueError, "the index of f .* Found more than once: 2; missing: 3"),
+        (distances(columns=["1", "10", "2", "x"]), ValueError, "the columns of f .* Found missing: 3; unknown: x"),
+        (
+            distances(columns=["1", "10", "2", "2"]),
+            ValueError,
+            "the columns of f .* Found more than once: 2; missing: 3",
+        ),
         (distances(list("abcd"), NAMES), ValueError, "f has the samples as columns.* the transpose"),
-        (distances().iloc[:3], ValueError, "the index of f .* Found not 3"),
+        (distances().iloc[:3], ValueError, "the index of f .* Found missing: 3"),
         (distances() - 1, ValueError, "f must not be negative"),
         (learned(distances()), ValueError, "f comes from a metric that was learned with the labels of all samples"),
         (pd.DataFrame(index=NAMES), ValueError, "f has no columns"),
         (pd.DataFrame({"sex": list("mfmf"), "age": X}, index=NAMES), TypeError, "in the columns sex.*get_dummies"),
         (pd.DataFrame({"age": [1, 2, np.nan, 4]}, index=NAMES), ValueError, "NaN or infinite in the columns age"),
-        (pd.DataFrame({"age": X}, index=["1", "2", "3", "4"]), ValueError, "Found not 10; in addition 4"),
+        (pd.DataFrame({"age": X}, index=["1", "2", "3", "4"]), ValueError, "Found missing: 10; unknown: 4"),
     ],
 )
 def test_bad_frames(frame, error, text):

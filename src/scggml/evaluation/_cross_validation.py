@@ -291,9 +291,9 @@ def _evaluated(held: Held, samples: Samples, split: Split) -> Iterator[tuple[pd.
         if is_known.any():
             fits = class_scores(held.to_train, batches, rule="knn", n_neighbors=CLASSIFIERS["knn"])[is_known]
             found, predicted = samples.batches[split.test], fits.argmax(axis=1)
-            table = pd.DataFrame({"classifier": BATCHES, **about, "label": found})[is_known]
+            known = pd.DataFrame({"classifier": BATCHES, **about, "label": found})[is_known]
             in_training = np.searchsorted(names, found[is_known])
-            yield table.assign(predicted=names[predicted]), label_scores(in_training, predicted, None)
+            yield known.assign(predicted=names[predicted]), label_scores(in_training, predicted, None)
 
 
 def _regressed(held: Held, values: NDArray[np.float64]) -> Iterator[tuple[str, NDArray[np.float64]]]:

@@ -29,11 +29,12 @@ def frame_values(text: str, frame: pd.DataFrame, names: NDArray[np.object_]) -> 
     names
         Names of the samples, (n_samples,).
     """
+    samples = pd.Index(names)
     index, columns = (axis.astype(str) for axis in (frame.index, frame.columns))
     if not index.isin(names).any() and columns.isin(names).any():
         msg = f"{text} has the samples as columns. Its index must be the sample names: pass the transpose, frame.T."
         raise ValueError(msg)
-    _check_samples(f"the index of {text}", index, names)
+    _check_samples(f"the index of {text}", index, samples)
     if frame.attrs.get("metric") == "learned":
         msg = (
             f"{text} comes from a metric that was learned with the labels of all samples, held-out ones included. Pass 'ggml' or "
@@ -41,33 +42,33 @@ def frame_values(text: str, frame: pd.DataFrame, names: NDArray[np.object_]) -> 
         )
         raise ValueError(msg)
     if columns.isin(names).any():
-        _check_samples(f"the columns of {text}", columns, names)
-        matrix = frame.to_numpy()[index.get_indexer(names)][:, columns.get_indexer(names)]
-        if matrix.dtype == object and all(dtype.kind in "biuf" for dtype in frame.dtypes):
-            matrix = matrix.astype(np.float64)
-        return True, check_distances(text, matrix, len(names))
-    return False, _profiles(text, frame.iloc[index.get_indexer(names)])
+        _check_samples(f"the columns of {text}", columns, samples)
+        values = _numbers(text, frame.iloc[index.get_indexer(samples), columns.get_indexer(samples)])
+        return True, check_distances(text, values, len(names))
+    return False, _numbers(text, frame.iloc[index.get_indexer(samples)])
 
 
-def _check_samples(text: str, found: pd.Index, names: NDArray[np.object_]) -> None:
-    twice = found[found.duplicated()].unique()
-    missing, extra = pd.Index(names).difference(found), found.difference(pd.Index(names))
-    faults = [("twice", twice), ("not", missing), ("in addition", extra)]
-    told = [f"{what} {check.listed(which)}" for what, which in faults if len(which)]
+def _check_samples(text: str, found: pd.Index, samples: pd.Index) -> None:
+    faults = {
+        "more than once": found[found.duplicated()].unique(),
+        "missing": samples[~samples.isin(found)],
+        "unknown": found[~found.isin(samples)],
+    }
+    told = [f"{what}: {check.listed(which)}" for what, which in faults.items() if len(which)]
     if told:
-        msg = f"{text} must hold each of the {len(names)} samples once, and no others. Found {'; '.join(told)}."
+        msg = f"{text} must hold each of the {len(samples)} samples once, and no others. Found {'; '.join(told)}."
         raise ValueError(msg)
 
 
-def _profiles(text: str, frame: pd.DataFrame) -> NDArray[np.float64]:
+def _numbers(text: str, frame: pd.DataFrame) -> NDArray[np.float64]:
     if not frame.shape[1]:
         msg = f"{text} has no columns. Pass at least one column of numbers."
         raise ValueError(msg)
     other = [name for name, dtype in frame.dtypes.items() if getattr(dtype, "kind", "O") not in "biuf"]
     if other:
         msg = (
-            f"{text} must hold numbers, found other values in the columns {check.listed(other)}. Turn categories into columns of 0 "
-            "and 1 with pandas.get_dummies."
+            f"{text} must hold numbers, found other values in the columns {check.listed(other)}. "
+            "Turn categories into columns of 0 and 1 with pandas.get_dummies."
         )
         raise TypeError(msg)
     values = frame.to_numpy(dtype=np.float64, na_value=np.nan)
