@@ -65,10 +65,27 @@ def cross_validate(
     Predictions: one row per method, classifier, split and held-out sample. Scores: one row per method, classifier, split and
     score that is defined there.
     """
+    return evaluate(samples, methods, splits, split_seeds(rng, len(splits)), n_jobs=n_jobs, progress=progress)
+
+
+def split_seeds(rng: np.random.Generator, n_splits: int) -> list[int]:
+    """Return the seed of each split."""
+    return [int(child.integers(2**31)) for child in rng.spawn(n_splits)]
+
+
+def evaluate(
+    samples: Samples,
+    methods: Mapping[str, Method],
+    splits: Sequence[Split],
+    seeds: Sequence[int],
+    *,
+    n_jobs: int | None,
+    progress: bool,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return predictions and scores as `cross_validate`, from the seed of each split."""
     for method in methods.values():
         if isinstance(method, Learned):
             method.check(samples, splits)
-    seeds = [int(child.integers(2**31)) for child in rng.spawn(len(splits))]
     # functions and estimators of the user come first, so that their errors show before the long work
     order = sorted(methods, key=lambda name: not isinstance(methods[name], Called | Learned))
     predictions, scores = [], []
