@@ -15,9 +15,9 @@ def strata_of(
 ) -> NDArray[np.int64] | None:
     """Return the stratum of each sample, (n_samples,), or None where all samples may be compared.
 
-    A donor with several labels is a stratum of its own. Donors with one label share a stratum, because their samples can only
-    be compared with those of other donors. Where no donor has several labels, donors make no strata. Each batch is divided in
-    this way.
+    A donor with several labels is a stratum of its own. Donors with one label share a stratum, because their samples
+    can only be compared with those of other donors. Where no donor has several labels, donors make no strata. Each
+    batch is divided in this way.
 
     Parameters
     ----------
@@ -39,7 +39,19 @@ def strata_of(
 
 
 def mixed_donors(donors: NDArray[Any], labels: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Return the donor of each sample as an integer, (n_samples,), and which donors have several labels, (n_donors,)."""
+    """Return the donor of each sample as an integer, and whether each donor has several labels.
+
+    Parameters
+    ----------
+    donors
+        Donor of each sample, (n_samples,).
+    labels
+        Label of each sample, (n_samples,).
+
+    Returns
+    -------
+    Donors 0..n_donors-1, (n_samples,), and booleans, (n_donors,).
+    """
     donor = np.unique(donors, return_inverse=True)[1]
     label = np.unique(labels, return_inverse=True)[1]
     pairs = np.unique(np.stack([donor, label]), axis=1)

@@ -154,7 +154,8 @@ def test_the_interval_of_the_error_holds_it_with_donors_of_any_size():
 def test_folds_that_nothing_can_be_learned_from_are_refused_before_any_work(kind, values, strata, text, monkeypatch):
     rng = np.random.default_rng(0)
     samples = Samples(
-        Measures.from_arrays([rng.normal(size=(5, 2)) for _ in values]), np.array([f"s{i}" for i in range(5)], dtype=object),
+        Measures.from_arrays([rng.normal(size=(5, 2)) for _ in values]),
+        np.array([f"s{i}" for i in range(5)], dtype=object),
         np.array(list(map(str, values)), dtype=object), kind=kind, values=np.array(values, dtype=float),
         strata=None if strata is None else np.array(strata, dtype=object),
     )  # fmt: skip

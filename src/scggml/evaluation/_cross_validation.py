@@ -62,8 +62,8 @@ def cross_validate(
 
     Returns
     -------
-    Predictions: one row per method, classifier, split and held-out sample. Scores: one row per method, classifier, split and
-    score that is defined there.
+    Predictions: one row per method, classifier, split and held-out sample. Scores: one row per method, classifier,
+    split and score that is defined there.
     """
     return evaluate(samples, methods, splits, split_seeds(rng, len(splits)), n_jobs=n_jobs, progress=progress)
 
@@ -117,10 +117,11 @@ def evaluate(
 
 
 def main_score(predictions: pd.DataFrame, samples: Samples) -> float:
-    """Return the score by which methods are judged, of all held-out samples of a repeat together, averaged over repeats.
+    """Return the score by which methods are judged.
 
-    It is the balanced accuracy of "class_mean", or Spearman's rank correlation of "neighbors" for ordinal and continuous
-    labels. It is the accuracy where all samples are of one class, and NaN where no rank correlation is defined.
+    This is the balanced accuracy of "class_mean" for classes, and Spearman's rank correlation of "neighbors" for
+    ordinal and continuous labels. All held-out samples of a repeat count together, and repeats are averaged. The score is the
+    accuracy if all samples are of one class, and NaN if no rank correlation is defined.
 
     Parameters
     ----------
@@ -160,8 +161,9 @@ def summary(
     classes
         Names of the classes.
     baseline
-        Method that the others are compared with; None for none. `only_method` and `only_baseline` are the discordant pairs of
-        predictions: the number of samples (or donors) that only the method, or only the baseline, predicts correctly.
+        Method that the others are compared with; None for none. `only_method` and `only_baseline` are the discordant
+        pairs of predictions: the number of samples (or donors) that only the method, or only the baseline, predicts
+        correctly.
     """
     if "value" in predictions:
         right = -(predictions["value"] - predictions["predicted_value"]).abs()
@@ -254,8 +256,8 @@ def _comparison(
 ) -> tuple[float, float, float]:
     """Return the discordant pairs of method and baseline, and the p-value of the sign test.
 
-    A sample (or donor) counts for the method that predicts it correctly more often; for ordinal and continuous labels, for the
-    one whose prediction is closer.
+    A sample (or donor) counts for the method that predicts it correctly more often; for ordinal and continuous labels,
+    for the one whose prediction is closer.
     """
     if baseline is None or method == baseline:
         return np.nan, np.nan, np.nan
@@ -276,7 +278,7 @@ def _classified(held: Held, codes: NDArray[np.int64]) -> Iterator[tuple[str, NDA
             if rule == "class_mean":  # relative, because the unit of distance differs between splits
                 yield rule, relative_class_scores(held.to_train, codes, n_neighbors=n_neighbors)
             else:
-                yield rule, class_scores(held.to_train, codes, rule=rule, n_neighbors=n_neighbors)  # type: ignore[arg-type]
+                yield rule, class_scores(held.to_train, codes, rule="knn", n_neighbors=n_neighbors)
 
 
 def _evaluated(held: Held, samples: Samples, split: Split) -> Iterator[tuple[pd.DataFrame, dict[str, float]]]:

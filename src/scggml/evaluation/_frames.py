@@ -37,8 +37,8 @@ def frame_values(text: str, frame: pd.DataFrame, names: NDArray[np.object_]) -> 
     _check_samples(f"the index of {text}", index, samples)
     if frame.attrs.get("metric") == "learned":
         msg = (
-            f"{text} comes from a metric that was learned with the labels of all samples, held-out ones included. Pass 'ggml' or "
-            "a GroundMetricLearner, which is refitted within each fold."
+            f"{text} comes from a metric that was learned with the labels of all samples, held-out ones included. "
+            "Pass 'ggml' or a GroundMetricLearner, which is refitted within each fold."
         )
         raise ValueError(msg)
     if columns.isin(names).any():
@@ -54,9 +54,9 @@ def _check_samples(text: str, found: pd.Index, samples: pd.Index) -> None:
         "missing": samples[~samples.isin(found)],
         "unknown": found[~found.isin(samples)],
     }
-    told = [f"{what}: {check.listed(which)}" for what, which in faults.items() if len(which)]
-    if told:
-        msg = f"{text} must hold each of the {len(samples)} samples once, and no others. Found {'; '.join(told)}."
+    found_faults = "; ".join(f"{what}: {check.listed(which)}" for what, which in faults.items() if len(which))
+    if found_faults:
+        msg = f"{text} must hold each of the {len(samples)} samples once, and no others. Found {found_faults}."
         raise ValueError(msg)
 
 
@@ -74,7 +74,10 @@ def _numbers(text: str, frame: pd.DataFrame) -> NDArray[np.float64]:
     values = frame.to_numpy(dtype=np.float64, na_value=np.nan)
     bad = frame.columns[~np.isfinite(values).all(axis=0)]
     if len(bad):
-        msg = f"{text} has values that are NaN or infinite in the columns {check.listed(bad)}. Impute them, or drop the columns."
+        msg = (
+            f"{text} has values that are NaN or infinite in the columns {check.listed(bad)}. "
+            "Impute them, or drop the columns."
+        )
         raise ValueError(msg)
     return values
 
@@ -83,7 +86,10 @@ def check_distances(text: str, found: Any, n: int) -> NDArray[np.float64]:
     """Return a distance matrix, or say what is wrong with it."""
     n_missing = n * (n - 1) - found.nnz if hasattr(found, "nnz") and found.shape == (n, n) else 0
     if n_missing > 0:
-        msg = f"{text} is sparse and lacks {n_missing} distances, such as a graph of neighbours does. Pass all distances, dense."
+        msg = (
+            f"{text} is sparse and lacks {n_missing} distances, such as a graph of neighbours does. "
+            "Pass all distances as a dense matrix."
+        )
         raise ValueError(msg)
     matrix = found.toarray() if hasattr(found, "toarray") else np.asarray(found)
     if matrix.shape != (n, n):

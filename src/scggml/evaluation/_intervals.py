@@ -20,16 +20,17 @@ def label_intervals(
 ) -> dict[str, tuple[float, float]]:
     """Return intervals of accuracy, balanced accuracy and macro F1.
 
-    The recall of each class has the interval of Jeffreys' prior. Thus the interval of a class with eight samples, all of them
-    predicted correctly, still reaches down to 0.75. Accuracy and balanced accuracy are weighted means of recalls. Their intervals
-    combine those of the recalls by the variance estimates that each bound implies (MOVER, :cite:p:`zou2008`). The interval of
-    macro F1 comes from random confusion matrices :cite:p:`brodersen2010`. The proportions of the classes are held fixed.
+    The recall of each class has the interval of Jeffreys' prior. Thus the interval of a class with eight samples, all
+    of them predicted correctly, still reaches down to 0.75. Accuracy and balanced accuracy are weighted means of
+    recalls. Their intervals combine those of the recalls by the variance estimates that each bound implies (MOVER,
+    :cite:p:`zou2008`). The interval of macro F1 comes from random confusion matrices :cite:p:`brodersen2010`. The
+    proportions of the classes are held fixed.
 
     Parameters
     ----------
     confusion
-        Number of samples of each class (rows) that were predicted as each class (columns), (n_classes, n_classes); with several
-        repeats, the mean.
+        Number of samples of each class (rows) that were predicted as each class (columns), (n_classes, n_classes); with
+        several repeats, the mean.
     n_units
         Number of independent units in each class, (n_classes,): samples or donors.
     level

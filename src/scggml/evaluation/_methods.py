@@ -138,8 +138,8 @@ class Learned:
         text = f"the result of methods[{self.name!r}]"
         if to_train.shape != (len(test), len(train)) or not (to_train >= 0).all() or not np.isfinite(to_train).all():
             msg = (
-                f"{text} must be distances, finite and not negative, of {len(test)} held-out samples (rows) to {len(train)} "
-                f"training samples, found shape {to_train.shape}"
+                f"{text} must be distances, finite and not negative, of {len(test)} held-out samples (rows) to "
+                f"{len(train)} training samples, found shape {to_train.shape}"
             )
             raise ValueError(msg)
         return Held(to_train, None if within is None else check_distances(text, within, len(test)))
@@ -230,9 +230,9 @@ def named_methods(methods: Any, *, samples: Samples) -> dict[str, Method]:
     Parameters
     ----------
     methods
-        Names of known methods; or a mapping from names of one's own to names of known methods, estimators, functions or data
-        frames. A data frame has the sample names as index. If its columns are the sample names too, it holds distances, else one
-        profile per sample.
+        Names of known methods; or a mapping from names of one's own to names of known methods, estimators, functions or
+        data frames. A data frame has the sample names as index. If its columns are the sample names too, it holds
+        distances, else one profile per sample.
     samples
         The samples that will be compared.
     """
@@ -242,8 +242,8 @@ def named_methods(methods: Any, *, samples: Samples) -> dict[str, Method]:
         if not isinstance(methods, Sequence) or not all(isinstance(method, str) for method in methods):
             found = f"{methods!r}" if not isinstance(methods, pd.DataFrame) else "a DataFrame"
             msg = (
-                f"methods must be a list of names or a mapping from names to methods, found {found}. An estimator, a function "
-                "or a data frame needs a name: methods={'mine': ..., 'euclidean': 'euclidean'}."
+                f"methods must be a list of names or a mapping from names to methods, found {found}. An estimator, "
+                "a function or a data frame needs a name: methods={'mine': ..., 'euclidean': 'euclidean'}."
             )
             raise TypeError(msg)
         if len(set(methods)) < len(methods):
@@ -260,8 +260,8 @@ def _method(name: str, what: Any, samples: Samples) -> Method:
     if isinstance(what, str):
         if what not in METHODS:
             msg = (
-                f"methods holds {what!r}, which is not known. Found: {check.listed(METHODS, limit=None)}. Pass your own distances or "
-                "profiles as data frames with a name: methods={'mine': frame}."
+                f"methods holds {what!r}, which is not known. Found: {check.listed(METHODS, limit=None)}. "
+                "Pass your own distances or profiles as data frames with a name: methods={'mine': frame}."
             )
             raise ValueError(msg)
         if what == "cosine" and not np.asarray((samples.measures.points != 0).sum(axis=1)).all():

@@ -53,8 +53,8 @@ class Exchange:
     ) -> Exchange:
         """Return the exchange that respects donors and batches.
 
-        Samples of a donor with several labels exchange their labels with one another, within each batch. A donor with one label
-        is a unit. It exchanges its label with other such donors that have as many samples in each batch.
+        Samples of a donor with several labels exchange their labels with one another, within each batch. A donor with
+        one label is a unit. It exchanges its label with other such donors that have as many samples in each batch.
 
         Parameters
         ----------
@@ -74,7 +74,7 @@ class Exchange:
         donor, mixed = mixed_donors(donors, codes)
         in_batch = np.zeros((len(mixed), int(batch.max()) + 1), dtype=np.int64)
         np.add.at(in_batch, (donor, batch), 1)
-        # first the samples of donors with several labels, by donor and batch; then whole donors, by their samples in each batch
+        # samples of donors with several labels have a set by donor and batch; whole donors, by their samples per batch
         alone = mixed[donor]
         units = np.unique(np.where(alone, np.arange(n), n + donor), return_inverse=True)[1]
         of_set = [(1, d, b) if a else (0, *in_batch[d]) for d, b, a in zip(donor, batch, alone, strict=True)]
@@ -103,8 +103,8 @@ class Exchange:
     def smallest_p(self) -> float:
         """The smallest possible p-value.
 
-        It counts the relabelings that all statistics have in common with the given labels: any renaming of classes, and the
-        reversed order of ordinal labels.
+        It counts the relabelings that all statistics have in common with the given labels: any renaming of classes, and
+        the reversed order of ordinal labels.
         """
         counts = self._counts
         n_labels = counts.shape[1]

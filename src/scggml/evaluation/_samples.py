@@ -33,14 +33,15 @@ class Samples:
     scale
         Unit of the features for methods that scale them: "feature" or "global", as in `GroundMetricLearner`.
     donors
-        Donor of each sample, (n_samples,). Samples of one donor are held out together. None if each sample has its own donor.
+        Donor of each sample, (n_samples,). Samples of one donor are held out together. None if each sample has its own
+        donor.
     kind
         Kind of label, as in `Targets`.
     values
         Ordinal or continuous label of each sample as a number, (n_samples,); None for classes.
     strata
-        Groups of samples within which learned metrics compare different labels, (n_samples,), as in `Targets`; None for one
-        stratum.
+        Groups of samples within which learned metrics compare different labels, (n_samples,), as in `Targets`; None for
+        one stratum.
     batches
         Technical batch of each sample, (n_samples,), which the distances should not show; None if there are none.
     """

@@ -48,7 +48,7 @@ def label_scores(
 
 
 def value_scores(values: NDArray[np.float64], predicted: NDArray[np.float64]) -> dict[str, float]:
-    """Return the scores of predicted ordinal or continuous labels: mean absolute error, and rank correlations if defined.
+    """Return the mean absolute error of predicted ordinal or continuous labels, and rank correlations if defined.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def spearman(values: NDArray[np.float64], predicted: NDArray[np.float64]) -> flo
 
 
 def one_against_rest_auc(codes: NDArray[np.integer], class_scores: NDArray[np.float64]) -> list[float]:
-    """Return the area under the curve of each class with samples. A class is scored by its lead over the best other one."""
+    """Return the area under the curve of each class with samples, by its lead over the best other class."""
     lead = margins(class_scores)
     return [float(roc_auc_score(codes == c, lead[:, c])) for c in np.unique(codes)]
 
@@ -110,6 +110,9 @@ def cluster_scores(codes: NDArray[np.integer], distances: NDArray[np.float64]) -
 
 
 def variation_of_information(first: NDArray[np.integer], second: NDArray[np.integer]) -> float:
-    """Return the distance between two partitions in nats, `H(first) + H(second) - 2 I(first, second)` :cite:p:`meila2007`."""
+    """Return the distance between two partitions in nats :cite:p:`meila2007`.
+
+    It is `H(first) + H(second) - 2 I(first, second)`.
+    """
     entropies = sum(mutual_info_score(labels, labels) for labels in (first, second))
     return max(float(entropies - 2 * mutual_info_score(first, second)), 0.0)

@@ -54,7 +54,7 @@ class PermutationTest:
 
     @property
     def p_value(self) -> float:
-        """The share of relabelings with at least this statistic. Beside random relabelings, the given labels count as one."""
+        """The share of relabelings with at least this statistic; the given labels are added to random ones."""
         # equal labelings give equal statistics up to rounding
         as_good = int((self.null >= self.statistic - 1e-9 * max(abs(self.statistic), 1e-300)).sum())
         return as_good / len(self.null) if self.exact else (as_good + 1) / (len(self.null) + 1)
@@ -75,8 +75,9 @@ def check_left_out(targets: Targets, names: NDArray[np.object_]) -> None:
         if counts.min() < _MIN_SAMPLES:
             example = names[targets.codes == counts.argmin()]
             msg = (
-                f"each class needs at least {_MIN_SAMPLES} samples, because two must be left when one is held out. Found "
-                f"{counts.min()} in the class of {check.listed(example)}. Merge the class with another, or drop its samples."
+                f"each class needs at least {_MIN_SAMPLES} samples, because two must be left when one is held out. "
+                f"Found {counts.min()} in the class of {check.listed(example)}. "
+                "Merge the class with another, or drop its samples."
             )
             raise ValueError(msg)
     i, j = np.triu_indices(len(targets) - 1, k=1)
@@ -90,8 +91,8 @@ def check_left_out(targets: Targets, names: NDArray[np.object_]) -> None:
             lacks.append("no two comparable samples with different labels")
         if lacks:
             msg = (
-                f"when sample {name} is held out, there are {' and '.join(lacks)}, so that no metric can be learned. Leave batch_key "
-                "or donor_key out if these keep samples from being compared, or add samples."
+                f"when sample {name} is held out, there are {' and '.join(lacks)}, so that no metric can be learned. "
+                "Add samples, or leave batch_key or donor_key out if these keep samples from being compared."
             )
             raise ValueError(msg)
 
@@ -107,9 +108,9 @@ def separation_tests(
 ) -> dict[str, PermutationTest]:
     """Test whether distances between samples depend on their labels: "learned", "euclidean" and "permanova".
 
-    "learned" and "euclidean" are `mean_margin` for classes and `neighbor_correlation` for ordinal and continuous labels, the
-    first under metrics that are refitted without each sample and for each relabeling. "permanova" is the pseudo-F ratio of
-    Euclidean transport distances, `pseudo_f` for classes and `regression_f` for the others.
+    "learned" and "euclidean" are `mean_margin` for classes and `neighbor_correlation` for ordinal and continuous
+    labels, the first under metrics that are refitted without each sample and for each relabeling. "permanova" is the
+    pseudo-F ratio of Euclidean transport distances, `pseudo_f` for classes and `regression_f` for the others.
 
     Plans between samples under the Euclidean metric do not depend on labels. They are solved once.
 
@@ -225,8 +226,9 @@ def learned_statistic(
 def mean_margin(distances: NDArray[np.float64], codes: NDArray[np.int64], n_neighbors: int = 3) -> float:
     """Return the mean margin of the true class.
 
-    The margin of a sample is `(other - own) / (other + own)`. Here `own` is its mean distance to the nearest samples of its class,
-    and `other` that to the nearest samples of the closest other class. Margins are averaged over each class, then over classes.
+    The margin of a sample is `(other - own) / (other + own)`. Here `own` is its mean distance to the nearest samples of
+    its class, and `other` that to the nearest samples of the closest other class. Margins are averaged over each class,
+    then over classes.
 
     Parameters
     ----------

@@ -55,10 +55,12 @@ def make_splits(
     labels
         Class of each sample, (n_samples,).
     donors
-        Donor of each sample, (n_samples,). Samples of one donor are held out together. None if each sample has its own donor.
+        Donor of each sample, (n_samples,). Samples of one donor are held out together. None if each sample has its own
+        donor.
     cv
-        "leave_one_out"; a number of stratified folds; a splitter of scikit-learn; an iterable of (train, test) positions of
-        samples, which are sorted by name; or "auto": "leave_one_out" for at most 50 samples (or donors), else five folds.
+        "leave_one_out"; a number of stratified folds; a splitter of scikit-learn; an iterable of (train, test)
+        positions of samples, which are sorted by name; or "auto": "leave_one_out" for at most 50 samples (or donors),
+        else five folds.
     rng
         Source of the folds.
     """
@@ -140,14 +142,14 @@ def _positions(chosen: Any, n: int, number: int) -> NDArray[np.int64]:
         return np.empty(0, dtype=np.int64)
     if found.dtype.kind not in "iu" or found.ndim != 1:
         msg = (
-            f"split {number} of cv must hold positions of samples, integers from 0 to {n - 1} in the order of the sample names, "
-            f"found {chosen!r}"
+            f"split {number} of cv must hold positions of samples, integers from 0 to {n - 1} in the order of the "
+            f"sample names, found {chosen!r}"
         )
         raise TypeError(msg)
     if found.min() < 0 or found.max() >= n or len(np.unique(found)) < len(found):
         msg = (
-            f"split {number} of cv must hold different positions of samples, from 0 to {n - 1}, found {check.listed(found)}. "
-            "Positions count samples in the order of their names."
+            f"split {number} of cv must hold different positions of samples, from 0 to {n - 1}, "
+            f"found {check.listed(found)}. Positions count samples in the order of their names."
         )
         raise ValueError(msg)
     return found.astype(np.int64)
@@ -165,7 +167,10 @@ def _check_folds(
         remedy = f"Pass cv={fewest} or cv='leave_one_out', or merge classes."
         if fewest <= _MIN_TRAINING:
             remedy = f"Drop classes with fewer than {_MIN_TRAINING + 1} {what}, or merge them."
-        msg = f"cv={n_folds} folds need at least {n_folds} {what} of every class, found fewer in {check.listed(few)}. {remedy}"
+        msg = (
+            f"cv={n_folds} folds need at least {n_folds} {what} of every class, "
+            f"found fewer in {check.listed(few)}. {remedy}"
+        )
         raise ValueError(msg)
 
 
@@ -200,7 +205,8 @@ def _check_split(
         return
     held = "" if donors is None else f" (donor {check.listed(np.unique(donors[split.test]))})"
     msg = (
-        f"split {number} of cv{held} leaves fewer than {_MIN_TRAINING} training samples of the class {check.listed(poor)}. "
+        f"split {number} of cv{held} leaves fewer than {_MIN_TRAINING} training samples of the class "
+        f"{check.listed(poor)}. "
         + ("A donor with most samples of a class cannot be held out. " if donors is not None else "")
         + "Drop the class, merge it with another, or pass other folds."
     )

@@ -41,11 +41,11 @@ class Tuned:
     Parameters
     ----------
     outer
-        One row per outer split: `repeat`, `fold`, `score` of its held-out samples (NaN where it is not defined), `inner_score` and
-        number of the setting that was chosen without them.
+        One row per outer split: `repeat`, `fold`, `score` of its held-out samples (NaN where it is not defined),
+        `inner_score` and number of the setting that was chosen without them.
     inner
-        One row per outer split and setting: `repeat`, `fold`, `setting`, `inner_score`; `repeat` and `fold` are -1 for all
-        samples.
+        One row per outer split and setting: `repeat`, `fold`, `setting`, `inner_score`; `repeat` and `fold` are -1 for
+        all samples.
     score_name
         "balanced_accuracy" for classes, else "spearman".
     score
@@ -83,8 +83,8 @@ def candidate_settings(grid: Any) -> list[dict[str, Any]]:
     Parameters
     ----------
     grid
-        A mapping from parameters of `GroundMetricLearner` to lists of values, of which all combinations are taken; or a list of
-        dicts with one value per parameter. Parameters that a dict lacks have their defaults.
+        A mapping from parameters of `GroundMetricLearner` to lists of values, of which all combinations are taken; or a
+        list of dicts with one value per parameter. Parameters that a dict lacks have their defaults.
     """
     if isinstance(grid, Mapping) and grid:
         _check_names(grid, "grid")
@@ -101,8 +101,8 @@ def candidate_settings(grid: Any) -> list[dict[str, Any]]:
         settings = [dict(setting) for setting in grid]
     else:
         msg = (
-            "grid must be a mapping from parameters of GroundMetricLearner to lists of values, or a list of dicts with one value per "
-            f"parameter, found {grid!r}"
+            "grid must be a mapping from parameters of GroundMetricLearner to lists of values, or a list of dicts with "
+            f"one value per parameter, found {grid!r}"
         )
         raise TypeError(msg)
     defaults = GroundMetricLearner().get_params(deep=False)
@@ -144,9 +144,9 @@ def tune(
 ) -> Tuned:
     """Choose a setting with the training samples of each split, and score it on the held-out samples.
 
-    Settings are scored by three stratified inner folds of the training samples, or fewer if a class has fewer samples or donors.
-    The best score wins, and the first of equal ones. With one setting, predictions are those of `cross_validate` with the same
-    splits and generator.
+    Settings are scored by three stratified inner folds of the training samples, or fewer if a class has fewer samples
+    or donors. The best score wins, and the first of equal ones. With one setting, predictions are those of
+    `cross_validate` with the same splits and generator.
 
     Parameters
     ----------
@@ -218,5 +218,7 @@ def _inner_splits(samples: Samples, split: Split, rng: np.random.Generator) -> l
     except ValueError as error:
         where = "all samples" if split.fold < 0 else f"the training samples of repeat {split.repeat}, fold {split.fold}"
         what = "samples" if samples.donors is None else "donors"
-        msg = f"{where} do not suffice for inner folds: {error} Settings need more {what} of each class, or fewer classes."
+        msg = (
+            f"{where} do not suffice for inner folds: {error} Tuning needs more {what} of each class, or fewer classes."
+        )
         raise ValueError(msg) from error

@@ -29,8 +29,8 @@ class Validation:
     Parameters
     ----------
     score
-        "balanced_accuracy" of the classifier "class_mean", or "spearman", the rank correlation of "neighbors", for ordinal and
-        continuous labels.
+        "balanced_accuracy" of the classifier "class_mean", or "spearman", the rank correlation of "neighbors", for
+        ordinal and continuous labels.
     value
         Score of the learned metric, of all held-out samples of a repeat together, averaged over repeats.
     ci_low, ci_high
@@ -38,8 +38,8 @@ class Validation:
     euclidean
         Score of Euclidean optimal transport.
     only_learned, only_euclidean
-        Discordant pairs: number of samples (or donors) that only the learned metric, or only Euclidean optimal transport,
-        predicts correctly; for ordinal and continuous labels, more closely than the other.
+        Discordant pairs: number of samples (or donors) that only the learned metric, or only Euclidean optimal
+        transport, predicts correctly; for ordinal and continuous labels, more closely than the other.
     p_value
         Two-sided p-value of the sign test of these.
     n_splits

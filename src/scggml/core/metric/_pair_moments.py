@@ -29,8 +29,8 @@ _MAX_DIRECTIONS = 100  # the learned metric has half as many
 class PairMoments:
     """Second moments of transported differences between any two samples.
 
-    Plans under a metric without labels do not depend on the labels. Weighted sums of these moments therefore give the closed form
-    for any labels, and without any samples.
+    Plans under a metric without labels do not depend on the labels. Weighted sums of these moments therefore give the
+    closed form for any labels, and without any samples.
 
     Parameters
     ----------
@@ -47,8 +47,8 @@ class PairMoments:
     def from_plans(cls, measures: Measures, plans: Plans, pairs: NDArray[np.int64]) -> PairMoments:
         """Return the moments of the plans of all pairs of samples.
 
-        More than 100 features are first projected to the leading directions of transport between all samples, without labels. So
-        are fewer features if the moments would need more than a gigabyte.
+        More than 100 features are first projected to the leading directions of transport between all samples, without
+        labels. So are fewer features if the moments would need more than a gigabyte.
 
         Parameters
         ----------
@@ -71,14 +71,14 @@ class PairMoments:
     ) -> NDArray[np.float64]:
         """Return distances from each sample under the metric learned without that sample, (n_samples, n_samples).
 
-        Row `i` holds root mean squared transport from sample `i` along the plans of the moments. Its metric is the closed form of
-        all samples but `i`.
+        Row `i` holds root mean squared transport from sample `i` along the plans of the moments. Its metric is the
+        closed form of all samples but `i`.
 
         Parameters
         ----------
         targets
-            Labels of the samples. The others must suffice to learn a metric whichever sample is left out; of classes, at least
-            three samples each.
+            Labels of the samples. The others must suffice to learn a metric whichever sample is left out; of classes,
+            at least three samples each.
         ridge, power, whitening
             As in `transport_discriminant`.
         """
@@ -95,7 +95,7 @@ class PairMoments:
         return np.sqrt(np.maximum(squared, 0.0))
 
     def moments_without_each(self, targets: Targets) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return packed moments between samples with like and with different labels, without each sample, (n, q) both."""
+        """Return packed moments within and between labels without each sample, (n_samples, q) both."""
         n = len(targets)
         if targets.kind != "class":
             within, between = _weights_without_each(targets)
@@ -116,14 +116,14 @@ class PairMoments:
     def _means_without_each(
         self, is_class: NDArray[np.float64], compared: NDArray[np.float64], *, same: bool
     ) -> NDArray[np.float64]:
-        """Return the mean of the means of classes, or of pairs of classes, over compared pairs without each sample, (n, q)."""
+        """Return the mean over classes, or pairs of classes, of mean moments without each sample, (n_samples, q)."""
         n_classes = is_class.shape[1]
         # over ordered pairs: sums of moments and numbers, of each sample with each class and of any two classes
         moments = np.einsum("ij,ijq,jc->icq", compared, self.packed, is_class, optimize=True)
         numbers = compared @ is_class
         total_moments = np.einsum("icq,ib->bcq", moments, is_class, optimize=True)
         total_numbers = is_class.T @ numbers
-        result, n_groups = np.zeros((len(is_class), self.packed.shape[2])), np.zeros(len(is_class))
+        result, n_known = np.zeros((len(is_class), self.packed.shape[2])), np.zeros(len(is_class))
         for b in range(n_classes):
             for c in [b] if same else range(b + 1, n_classes):
                 of_b, of_c = is_class[:, b], is_class[:, c]
@@ -131,8 +131,8 @@ class PairMoments:
                 mean = total_moments[b, c] - of_b[:, None] * moments[:, c] - of_c[:, None] * moments[:, b]
                 known = left > 0.5
                 result += np.where(known[:, None], mean, 0.0) / np.where(known, left, 1.0)[:, None]
-                n_groups += known
-        return result / np.maximum(n_groups, 1.0)[:, None]
+                n_known += known
+        return result / np.maximum(n_known, 1.0)[:, None]
 
 
 def _weights_without_each(targets: Targets) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
