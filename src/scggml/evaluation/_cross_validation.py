@@ -120,8 +120,8 @@ def main_score(predictions: pd.DataFrame, samples: Samples) -> float:
     """Return the score by which methods are judged.
 
     This is the balanced accuracy of "class_mean" for classes, and Spearman's rank correlation of "neighbors" for
-    ordinal and continuous labels. All held-out samples of a repeat count together, and repeats are averaged. The score is the
-    accuracy if all samples are of one class, and NaN if no rank correlation is defined.
+    ordinal and continuous labels. All held-out samples of a repeat count together, and repeats are averaged. The score
+    is the accuracy if all samples are of one class, and NaN if no rank correlation is defined.
 
     Parameters
     ----------
