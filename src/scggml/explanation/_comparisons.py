@@ -85,7 +85,7 @@ class Comparisons:
         return excess
 
     def means(self, sums: NDArray[np.float64]) -> list[tuple[ClassMeans, ClassMeans, int]]:
-        """Return for each comparison the means over pairs, the means without each sample, and the size of the first class.
+        """Return for each comparison the means over pairs, those without each sample, and the size of the first class.
 
         The means between the classes are NaN for a class with itself.
 

@@ -109,12 +109,12 @@ def explain_pairs(
     remaining mass that moves between types is *exchange*.
 
     **Features.** Let :math:`z = A x` and :math:`\delta = x_a - x_b`. Since
-    :math:`c^2 = \sum_g \delta_g (A^\top A \delta)_g`, feature `g` contributes :math:`\delta_g (A^\top A \delta)_g /
-    c` to `c`: its own square and half of each product with another feature. By Euler's theorem this equals
-    :math:`\delta_g \partial c / \partial \delta_g`. It is the Aumann-Shapley value of the straight path from no
-    difference to `delta`. Contributions may be negative. Their sum over entries is :math:`\sum_k A_{kg} (X^\top L
-    Z)_{gk}` with the Laplacian `L` of edges of weight :math:`P_e / c_e`. A matrix of entries by features is therefore
-    never formed.
+    :math:`c^2 = \sum_g \delta_g (A^\top A \delta)_g`, feature `g` contributes
+    :math:`\delta_g (A^\top A \delta)_g / c` to `c`: its own square and half of each product with another feature. By
+    Euler's theorem this equals :math:`\delta_g \partial c / \partial \delta_g`. It is the Aumann-Shapley value of the
+    straight path from no difference to `delta`. Contributions may be negative. Their sum over entries is
+    :math:`\sum_k A_{kg} (X^\top L Z)_{gk}` with the Laplacian `L` of edges of weight :math:`P_e / c_e`. A matrix of
+    entries by features is therefore never formed.
 
     Parameters
     ----------
