@@ -241,7 +241,7 @@ def test_outliers_in_one_column_only():
 
 
 def test_outliers_in_the_reference():
-    """With one outlier like the new ones among 24, p-values are about 2 / 25. With a third of outliers, they are large."""
+    """With one outlier like the new ones among 24, p-values are about 2 / 25. With a third, they are large."""
     rng = np.random.default_rng(2)
     few, _ = outlier_probabilities(drawn(rng, 24, n_outliers=1), drawn(rng, 4, n_outliers=4))
     many, _ = outlier_probabilities(drawn(rng, 24, n_outliers=8), drawn(rng, 4, n_outliers=4))
