@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
@@ -110,7 +109,7 @@ def check_anndata(name: str, adata: Any) -> None:
     if not isinstance(adata, AnnData):
         msg = f"{name} must be an AnnData, found {type(adata).__name__}"
         if type(adata).__name__ == "MuData":
-            msg += f". Pass one of its modalities, {name}.mod[...]; several at a time are for tl.fit_metric, tl.sample_distances, tl.cross_validate, tl.tune and tl.separation_test."
+            msg += f". Join its modalities with sg.pp.join_modalities({name}), or pass one of them, {name}.mod[...]."
         raise TypeError(msg)
     if adata.n_obs == 0:
         msg = f"{name} has no observations"
@@ -306,73 +305,6 @@ def _count_not_finite(points: Any) -> Any:
     bad = ~np.isfinite(data)
     columns = points.indices[bad] if sp.issparse(points) else np.nonzero(bad)[1]
     return np.bincount(columns, minlength=points.shape[1])
-
-
-def check_sketch_entry(sketch_key: Any, uns: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the params of a sketch, or say how to make one."""
-    if not isinstance(sketch_key, str):
-        msg = (
-            f"sketch_key must be the key of a sketch as text, found {sketch_key!r} of type {type(sketch_key).__name__}"
-        )
-        raise TypeError(msg)
-    if sketch_key not in uns:
-        msg = (
-            f"there is no sketch in uns[{sketch_key!r}]. Run sg.pp.sketch(adata, sample_key, key_added={sketch_key!r}) first. "
-            "If anndata.concat dropped the entry, copy it from one of the parts."
-        )
-        raise KeyError(msg)
-    if not is_sketch(uns[sketch_key]):
-        msg = f"uns[{sketch_key!r}] is not a sketch. Pass the key_added of sg.pp.sketch."
-        raise ValueError(msg)
-    return dict(uns[sketch_key]["params"])
-
-
-def is_sketch(entry: Any) -> bool:
-    """Whether a `.uns` entry was written by `pp.sketch`."""
-    params = entry.get("params") if isinstance(entry, Mapping) else None
-    return isinstance(params, Mapping) and {"sample_key", "method"} <= set(params)
-
-
-def check_sketch_column(sketch_key: str, column: str, obs: pd.DataFrame, kinds: str) -> NDArray[Any]:
-    """Return a column of a sketch, of one of the kinds of numpy, not negative and without missing values."""
-    again = "Run sg.pp.sketch again."
-    if column not in obs.columns:
-        msg = f"sketch_key={sketch_key!r} needs obs[{column!r}], which is missing. {again}"
-        raise KeyError(msg)
-    missing = obs[column].isna()
-    if missing.any():
-        msg = (
-            f"obs[{column!r}] has missing values in {int(missing.sum())} of {len(missing)} cells, first "
-            f"{obs.index[missing.to_numpy()][0]!r}: cells that joined after the sketch was made. {again}"
-        )
-        raise ValueError(msg)
-    values = obs[column].to_numpy()
-    if values.dtype.kind not in kinds or values.min() < 0:
-        msg = f"obs[{column!r}] is not what sg.pp.sketch wrote, found {obs[column].dtype} values from {values.min()!r}. {again}"
-        raise ValueError(msg)
-    return values
-
-
-def check_sketch_support(
-    sketch_key: str,
-    sample_key: str,
-    names: NDArray[np.object_],
-    codes: NDArray[np.integer],
-    groups: NDArray[np.integer],
-    is_support: NDArray[np.bool_],
-) -> None:
-    """Refuse groups of cells without the one cell that stands for them."""
-    table = pd.DataFrame({"sample": codes, "group": groups, "support": is_support})
-    n_support = table.groupby(["sample", "group"])["support"].sum()
-    for wrong, what in ((n_support == 0, "no"), (n_support > 1, "more than one")):
-        if wrong.any():
-            found = zip(*np.unique(n_support.index[wrong].get_level_values("sample"), return_counts=True), strict=True)
-            msg = (
-                f"sketch_key={sketch_key!r} has {what} support cell in {int(wrong.sum())} group(s), of the samples "
-                f"{listed([f'{names[i]} ({count})' for i, count in found])}: cells were dropped, or "
-                f"obs[{sample_key!r}] was changed, after the sketch was made. Run sg.pp.sketch again."
-            )
-            raise ValueError(msg)
 
 
 def listed(items: Any, *, limit: int | None = _MAX_LISTED) -> str:

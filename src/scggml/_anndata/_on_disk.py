@@ -61,7 +61,7 @@ def reading(text: str) -> Iterator[None]:
         raise ValueError(msg) from error
 
 
-def stored_points(x: Any, text: str) -> StoredPoints:
+def points_on_disk(x: Any, text: str) -> StoredPoints:
     """Return the points of a matrix that is not `unreadable`, to be read by blocks of rows."""
     from scggml.core.measures._measures import as_points
     from scggml.core.measures._on_disk import BLOCK_SIZE, StoredPoints
