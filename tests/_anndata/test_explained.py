@@ -5,8 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from anndata import AnnData
 
-from scggml._anndata._explained import check_same_distances, check_same_samples, warn_about_absent_types
+from scggml._anndata._explained import (
+    check_same_distances,
+    check_same_samples,
+    classes_of_samples,
+    warn_about_absent_types,
+)
 
 NAMES = np.array(["p", "q", "r"], dtype=object)
 
@@ -42,3 +48,36 @@ def test_absent_types():
     text = r"1 cell type\(s\) of cell_type_key='type' are absent from some samples: B \(from 2 of 3\)"
     with pytest.warns(UserWarning, match=text):
         warn_about_absent_types("type", types, sizes, np.array([0, 1, 1, 1, 1, 1]))
+
+
+def samples():
+    obs = pd.DataFrame(
+        {
+            "stage": pd.Categorical(["late", "early", "late"], categories=["early", "late", "never"]),
+            "age": [31.5, 40.5, 52.0],
+            "site": ["b", None, "a"],
+        },
+        index=["p", "q", "r"],
+    )
+    return AnnData(obs=obs)
+
+
+def test_classes_are_in_the_order_of_their_categories():
+    labels, classes = classes_of_samples(samples(), "stage", continuous=False)
+    assert labels.to_dict() == {"p": "late", "q": "early", "r": "late"}
+    assert classes == ["early", "late"]
+
+
+CASES = {
+    "none": (None, False, "label_key is needed.*Pass a column of pdata.obs. Found: stage, age, site"),
+    "missing": ("site", False, r"label_key='site' is missing for 1 sample\(s\): q. Fill"),
+    "numbers": ("age", False, "label_key='age' is a continuous label: 3 different numbers for 3 samples.*pandas.cut"),
+    "continuous": ("stage", True, "label_key='stage' is a continuous label"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_columns_that_are_no_classes(case):
+    label_key, continuous, text = CASES[case]
+    with pytest.raises(ValueError, match=text):
+        classes_of_samples(samples(), label_key, continuous=continuous)

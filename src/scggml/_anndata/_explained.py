@@ -1,4 +1,4 @@
-"""Whether distances between samples and the cells of an AnnData belong together, before the distances are explained."""
+"""The input of an explanation: whether distances and cells belong together, and the classes of the samples."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ import pandas as pd
 
 from scggml import _check as check
 
+from ._columns import names_in_order
+
 if TYPE_CHECKING:
+    from anndata import AnnData
     from numpy.typing import NDArray
 
 _TOLERANCE = 1e-6  # relative difference between stored and recomputed distances
@@ -100,3 +103,41 @@ def warn_about_absent_types(
             "types, which counts as composition"
         )
         warnings.warn(msg, UserWarning, stacklevel=3)
+
+
+def classes_of_samples(pdata: AnnData, label_key: str | None, *, continuous: bool) -> tuple[pd.Series, list[str]]:
+    """Return the class of each sample, by name, and the classes in their order.
+
+    Parameters
+    ----------
+    pdata
+        Samples.
+    label_key
+        Column of `pdata.obs` with the classes.
+    continuous
+        Whether the metric was learned from this column as a continuous label, which is no class.
+    """
+    if label_key is None:
+        msg = (
+            "label_key is needed, because these distances do not come from a metric that was learned with labels. "
+            f"Pass a column of pdata.obs. Found: {check.listed(pdata.obs.columns, limit=20)}"
+        )
+        raise ValueError(msg)
+    if isinstance(label_key, str) and label_key in pdata.obs and pdata.obs[label_key].isna().any():
+        missing = pdata.obs_names[pdata.obs[label_key].isna()]
+        msg = (
+            f"label_key={label_key!r} is missing for {len(missing)} sample(s): {check.listed(missing)}. Fill the "
+            "values in, or remove these samples from adata and pdata."
+        )
+        raise ValueError(msg)
+    column = check.check_column("label_key", label_key, pdata.obs)
+    text = pd.Series(check.as_names("label_key", label_key, column), index=pdata.obs_names.astype(str))
+    sizes = text.value_counts()
+    if continuous or (pd.api.types.is_float_dtype(column.dtype) and (sizes == 1).sum() > len(sizes) / 2):
+        msg = (
+            f"label_key={label_key!r} is a continuous label: {len(sizes)} different numbers for {len(text)} samples. "
+            f"Cut it into classes, pdata.obs['class'] = pandas.cut(pdata.obs[{label_key!r}], 3).astype(str), and pass "
+            "label_key='class'."
+        )
+        raise ValueError(msg)
+    return text, names_in_order(column)
