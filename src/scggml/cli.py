@@ -180,10 +180,10 @@ def _held_out(validation: dict[str, Any]) -> list[str]:
         f"Held-out accuracy ({validation['n_splits']} folds of samples, the metric refitted within each; nearest class by mean",
         "distance to its nearest samples, 3 of the largest class):",
     ]
-    for method, text in (("learned", "learned metric"), ("euclidean", "Euclidean OT")):
+    for method, text, score in (("ggml", "learned metric", "value"), ("euclidean", "Euclidean OT", "euclidean")):
         part = table[table["method"] == method]
         correct, n = int((part["label"] == part["predicted"]).sum()), len(part)
-        balanced = validation["value" if method == "learned" else "euclidean"]
+        balanced = validation[score]
         lines.append(f"  {text:<15} {correct}/{n} correct ({correct / n:.2f}), balanced accuracy {balanced:.2f}")
     return lines
 

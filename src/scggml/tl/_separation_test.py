@@ -15,7 +15,7 @@ from scggml._docs import shared_doc
 from scggml._keys import Keys
 from scggml.core.measures._moments import feature_scale
 from scggml.evaluation._permutations import Exchange
-from scggml.evaluation._separation import separation_tests
+from scggml.evaluation._separation import check_left_out, separation_tests
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from scggml.core.measures._measures import Measures
     from scggml.core.metric._targets import LabelKind
 
-_MIN_SAMPLES = 3  # of a class: two are left to learn from when one is held out
 _LEVEL = 0.05
 
 
@@ -130,10 +129,8 @@ def separation_test(
         use_rep=use_rep, layer=layer, sketch_key=sketch_key,
     )  # fmt: skip
     labels = cohort.labels
-    if label_kind == "class":
-        check.check_classes(labels.text, name=f"label_key={label_key!r}", minimum=_MIN_SAMPLES)
-        _check_left_out(cohort)
-    exchange = Exchange.of(labels.targets.codes, cohort.donors, cohort.batches)
+    check_left_out(labels.targets, cohort.names)
+    exchange = Exchange.of(labels.targets.codes, cohort.donors, cohort.batches, kind=labels.kind)
     if exchange.smallest_p > _LEVEL:
         msg = (
             f"only {exchange.n_possible} permutations of the labels are possible, some of them equivalent: no p-value can be "
@@ -172,23 +169,3 @@ def _scaled(cohort: Cohort, n_cells: Literal["equal"] | int | None, rng: np.rand
         msg = f"no feature of {cohort.features.text} varies between cells: there is no difference to test"
         raise ValueError(msg)
     return measures.scaled(~constant / scale)
-
-
-def _check_left_out(cohort: Cohort) -> None:
-    """Refuse strata within which nothing is left to compare once a sample is held out; permutations do not change that."""
-    targets, strata = cohort.labels.targets, cohort.labels.strata
-    if strata is None or targets.strata is None:
-        return
-    counts = pd.crosstab(targets.strata, targets.codes).to_numpy()
-    mixed = np.flatnonzero((counts > 0).sum(axis=1) > 1)
-    if len(mixed) > 1 or ((counts[mixed[0]] > 1).sum() > 1) or ((counts[mixed[0]] > 0).sum() > 2):
-        return
-    inside = targets.strata == mixed[0]
-    alone = [i for i in np.flatnonzero(inside) if counts[mixed[0], targets.codes[i]] == 1]
-    what = "batch" if cohort.donors is None else "batch or donor"
-    msg = (
-        f"only one {what} has several classes ({np.unique(strata)[mixed[0]]}), and one class there is sample "
-        f"{cohort.names[alone[0]]} alone: when it is held out, no {what} is left to learn from. Leave out batch_key and "
-        "donor_key, if differences between them may be learned, or add samples."
-    )
-    raise ValueError(msg)

@@ -127,7 +127,7 @@ def tune(
     params = stored_params(
         sample_key=sample_key, label_key=label_key, label_kind=label_kind, donor_key=donor_key, batch_key=batch_key,
         use_rep=cohort.features.use_rep, layer=layer, sketch_key=sketch_key, cv=str(cv), rng=rng,
-        names=np.array(names, dtype=object), score="balanced_accuracy" if label_kind == "class" else "spearman",
+        names=np.array(names, dtype=object), score=found.score_name,
     )  # fmt: skip
     writable(adata, copy=False).uns[Keys(key_added).tuning] = stored_result(
         params=params, outer=outer.copy(), inner=with_texts(found.inner), score=found.score,
