@@ -8,7 +8,7 @@ import joblib
 import numpy as np
 import ot
 import torch
-from _jobs import NotAvailable, few, fixed_map, main, measured, read_samples
+from _jobs import few, fixed_map, main, measured, read_samples
 
 import scggml as sg
 from scggml.core.measures._measures import Measures
