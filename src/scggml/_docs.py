@@ -18,15 +18,19 @@ TEXTS: Final = {
     "adata": "Cells, (n_obs, n_vars).",
     "ax": "Axes to draw on. None makes a new figure.",
     "batch_key": (
-        "Column of `.obs` with the technical batch of each sample. Samples with different labels are compared only within a "
-        "batch, so that a difference between batches is not taken for one between labels. Samples with the same label are "
+        "Column of `.obs` with the technical batch of each sample. Samples with different labels are compared only "
+        "within a "
+        "batch, so that a difference between batches is not taken for one between labels. Samples with the same label "
+        "are "
         "compared across batches as well, so that differences between batches count as noise."
     ),
     "cell_type_key": "Column of `.obs` with the type of each cell.",
     "copy": "Whether to return a copy with the results, instead of writing them to the input.",
     "donor_key": (
-        "Column of `.obs` with the donor of each sample. Samples of one donor are held out together. If labels differ within "
-        "donors (paired designs), samples with different labels are compared only within a donor, and samples of donors with "
+        "Column of `.obs` with the donor of each sample. Samples of one donor are held out together. If labels differ "
+        "within "
+        "donors (paired designs), samples with different labels are compared only within a donor, and samples of "
+        "donors with "
         "one label only with one another; with `batch_key`, only within a batch as well."
     ),
     "key": "Key of the metric: the `key_added` of :func:`scggml.tl.fit_metric`.",
@@ -35,13 +39,14 @@ TEXTS: Final = {
     "key_explanation": 'Key of the explanation, which is in `.uns[key + "_explanation"]`.',
     "label_key": "Column of `.obs` with the label of each sample. All cells of a sample have the same label.",
     "label_kind": (
-        '"class": labels have no order. "ordinal": labels are ordered, such as stages of a disease: an ordered categorical, or '
+        '"class": labels have no order. "ordinal": labels are ordered, such as disease stages: an ordered categorical, or '
         'numbers of which only the order counts. "continuous": labels are numbers, such as ages. For "ordinal" and '
         '"continuous", distances should increase with the difference of the labels.'
     ),
     "layer": "Layer to use instead of `X`.",
     "n_jobs": (
-        "Number of threads. None takes that of an active :func:`joblib.parallel_config`, else all cores. Results do not "
+        "Number of threads. None takes that of an active :func:`joblib.parallel_config`, else all cores. Results do "
+        "not "
         "depend on it."
     ),
     "pdata": "Samples with distances, from :func:`scggml.tl.sample_distances`.",
@@ -49,11 +54,12 @@ TEXTS: Final = {
     "rng": "Seed or generator of random numbers.",
     "sample_key": "Column of `.obs` with the sample (patient) of each cell.",
     "sketch_key": (
-        "Key of a sketch from :func:`scggml.pp.sketch`, whose points stand for the cells of each sample. None uses all cells."
+        "Key of a sketch from :func:`scggml.pp.sketch`, whose points stand for the cells of each sample. None uses "
+        "all cells."
     ),
     "use_rep": (
-        'Features of the cells: "X" or a key of `.obsm`. None takes `.obsm["X_pca"]` if there is one and no `layer` is given, '
-        "else `X`."
+        'Features of the cells: "X" or a key of `.obsm`. None takes `.obsm["X_pca"]` if there is one and no `layer` is '
+        "given, else `X`."
     ),
 }
 # uses whose parameter has another name
@@ -63,8 +69,8 @@ _PARAMETERS: Final = {"key_distances": "key", "key_explanation": "key", "pdata_e
 def shared_doc(documented: Documented) -> Documented:
     """Replace each line `%(name)s` of a docstring by the entry of that parameter in numpydoc's format.
 
-    Lines that follow and are indented as the text go on with it. `%(key_distances)s` is the parameter `key` of distances
-    instead of a metric; see `_PARAMETERS` for others.
+    Lines that follow and are indented as the text go on with it. `%(key_distances)s` is the parameter `key` of
+    distances instead of a metric; see `_PARAMETERS` for others.
     """
     if documented.__doc__ is not None:  # there is none with python -OO
         documented.__doc__ = _USE.sub(lambda use: _entry(use, documented), documented.__doc__)

@@ -141,37 +141,3 @@ def classes_of_samples(pdata: AnnData, label_key: str | None, *, continuous: boo
         )
         raise ValueError(msg)
     return text, names_in_order(column)
-
-
-def classes_of_samples(pdata: AnnData, label_key: str | None, *, continuous: bool) -> tuple[pd.Series, list[str]]:
-    """Return the class of each sample, by name, and the classes in their order; refuse `continuous` labels.
-
-    Parameters
-    ----------
-    pdata
-        Samples.
-    label_key
-        Column of `.obs`, or None where it is not known.
-    continuous
-        Whether the column is known to hold continuous labels.
-    """
-    if label_key is None:
-        msg = "label_key is needed, because these distances are not those of a metric: name the column of pdata.obs"
-        raise ValueError(msg)
-    if isinstance(label_key, str) and label_key in pdata.obs and pdata.obs[label_key].isna().any():
-        missing = pdata.obs_names[pdata.obs[label_key].isna()]
-        msg = (
-            f"label_key={label_key!r} is missing for {len(missing)} sample(s): {check.listed(missing)}. Fill it in, or leave "
-            "them out of adata and pdata."
-        )
-        raise ValueError(msg)
-    column = check.check_column("label_key", label_key, pdata.obs)
-    text = pd.Series(check.as_names("label_key", str(label_key), column), index=pdata.obs_names.astype(str))
-    sizes = text.value_counts()
-    if continuous or (pd.api.types.is_float_dtype(column.dtype) and (sizes == 1).sum() > len(sizes) / 2):
-        msg = (
-            f"label_key={label_key!r} holds {len(sizes)} different numbers for {len(text)} samples, not classes. Bin them, "
-            f"pdata.obs['class'] = pandas.cut(pdata.obs[{label_key!r}], 3).astype(str), and pass label_key='class'."
-        )
-        raise ValueError(msg)
-    return text, names_in_order(column)

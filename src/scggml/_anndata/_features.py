@@ -44,7 +44,7 @@ class Features:
 
     @property
     def scale(self) -> Literal["feature", "global"]:
-        """How features are scaled by default: those of X have units of their own, while the spreads of PCs mean something."""
+        """How features are scaled by default: those of X have units of their own, those of PCs have one in common."""
         return "feature" if self.use_rep == "X" else "global"
 
     @property
@@ -160,6 +160,6 @@ def _checked(features: Features) -> Features:
 
 
 def standard_deviation(points: Any) -> NDArray[np.float64]:
-    """Return each feature's standard deviation across cells, (n_features,); sparse is not densified, stored not loaded."""
+    """Return each feature's standard deviation across cells, (n_features,), without loading or densifying it."""
     n_cells = points.shape[0]
     return np.sqrt(weighted_moments(as_points(points), np.full(n_cells, 1 / n_cells))[1])

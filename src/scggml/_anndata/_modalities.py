@@ -128,8 +128,8 @@ def modality_shares(adata: AnnData, linear_map: NDArray[np.float64]) -> dict[str
 
     Returns
     -------
-    The share of each modality, in their order; they sum to one. None if `adata.uns` does not say where the modalities are,
-    for example after :func:`anndata.concat`, or if the learned space has no extent.
+    The share of each modality, in their order; they sum to one. None if `adata.uns` does not say where the
+    modalities are, for example after :func:`anndata.concat`, or if the learned space has no extent.
     """
     entry, points = adata.uns.get(JOINT), read_features(adata, JOINT, None).points
     if not isinstance(entry, Mapping) or int(np.sum(entry["n_features"])) != points.shape[1]:
@@ -186,7 +186,10 @@ def _chosen(mdata: MuData, use_rep: Any) -> dict[str, str | None]:
     unknown = [name for name in use_rep if name not in known]
     if unknown or not use_rep:
         found = f"names {check.listed(unknown)}" if unknown else "is empty"
-        msg = f"use_rep {found}. Name modalities of mdata, such as {example}. Found there: {check.listed(known, limit=20)}"
+        msg = (
+            f"use_rep {found}. Name modalities of mdata, such as {example}. Found there: "
+            f"{check.listed(known, limit=20)}"
+        )
         raise ValueError(msg)
     return dict(use_rep)
 
@@ -214,7 +217,8 @@ def _shared_cells(mdata: MuData, mods: Sequence[str], *, intersect: bool) -> pd.
     if any(missing.values()) and not intersect:
         found = check.listed([f"{name} ({count})" for name, count in missing.items() if count])
         msg = (
-            f"some cells are not in all modalities: {found} have cells that others lack, {len(shared)} cells are in all of "
+            f"some cells are not in all modalities: {found} have cells that others lack, {len(shared)} cells are in "
+            "all of "
             f"{check.listed(mods, limit=None)}. Pass intersect=True to take only these, or call mdata.update() if "
             "modalities were changed."
         )
@@ -262,7 +266,10 @@ def _balancing_unit(features: Features, rows: NDArray[np.int64], name: str) -> N
     """Return the unit of each feature, (n_features,), such that their total variance is one."""
     scale, constant = feature_scale(Measures.from_arrays([features.points[rows]]), features.scale)
     if constant.all():
-        msg = f"no feature of {features.text} of modality {name!r} varies between cells. Choose other modalities with use_rep."
+        msg = (
+            f"no feature of {features.text} of modality {name!r} varies between cells. Choose other modalities with "
+            "use_rep."
+        )
         raise ValueError(msg)
     return np.asarray(scale * np.sqrt((~constant).sum()))
 

@@ -48,15 +48,15 @@ def filter_samples(
 
     Returns
     -------
-    None, or a copy with `copy=True`. Cells of dropped samples are removed from `adata`, and so are categories of the two
-    columns that no cell has any more. A warning names the samples and classes that were dropped. There is no warning if none
-    were.
+    None, or a copy with `copy=True`. Cells of dropped samples are removed from `adata`, and so are categories
+    of the two columns that no cell has any more. A warning names the samples and classes that were dropped. There is
+    no warning if none were.
 
     Raises
     ------
     KeyError, ValueError, TypeError
-        If a column does not exist or has missing values, if cells of a sample differ in their label, if nothing would be
-        left, or if `adata` is backed.
+        If a column does not exist or has missing values, if cells of a sample differ in their label, if nothing would
+        be left, or if `adata` is backed.
 
     Warns
     -----

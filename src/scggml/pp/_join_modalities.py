@@ -22,50 +22,51 @@ def join_modalities(
     """Join several modalities of the same cells, for one metric on all of them.
 
     The features of the modalities are put side by side. Each modality is divided by a unit of its own, after which the
-    variances of its features sum to one. So every modality counts equally, whatever its units and its number of features.
-    All functions of scggml take the result, with `use_rep="X_joint"`.
+    variances of its features sum to one. So every modality counts equally, whatever its units and its number of
+    features. All functions of scggml take the result, with `use_rep="X_joint"`.
 
     Parameters
     ----------
     mdata
         Cells with several modalities, in memory.
     use_rep
-        The modalities to join and the features of each: a mapping such as `{"rna": "X_pca", "prot": "X"}`, whose values are
-        "X" or a key of the modality's `.obsm`. A value of None takes `.obsm["X_pca"]` if there is one, else `X`. None instead
-        of the mapping takes all modalities that way.
+        The modalities to join and the features of each: a mapping such as `{"rna": "X_pca", "prot": "X"}`, whose
+        values are "X" or a key of the modality's `.obsm`. A value of None takes `.obsm["X_pca"]` if there is one, else
+        `X`. None instead of the mapping takes all modalities that way.
     intersect
-        Whether to take only the cells that are in all of these modalities. If not, it is an error if a cell is missing in
-        one of them.
+        Whether to take only the cells that are in all of these modalities. If not, it is an error if a cell is missing
+        in one of them.
 
     Returns
     -------
     A new :class:`~anndata.AnnData` of the cells with the following fields. The cells are in the order of `mdata`.
 
     `.obs` : :class:`pandas.DataFrame`
-        All columns of `mdata.obs`. Further columns of the modalities, under their own name, unless they differ between the
-        modalities that have them.
+        All columns of `mdata.obs`. Further columns of the modalities, under their own name, unless they differ between
+        the modalities that have them.
     `.var` : :class:`pandas.DataFrame`
-        One row per variable (gene, protein, ...) of each modality whose features lead back to its variables. These are "X",
-        and "X_pca" with loadings in `.varm["PCs"]`. The column `modality` holds the modality. Columns of the modalities are
-        kept, if they are not of another type in another modality, with missing values where a modality has none. Names are
-        kept too. Only if two modalities share a name, the modality is put before it, such as in "prot:CD4".
+        One row per variable (gene, protein, ...) of each modality whose features lead back to its variables. These are
+        "X", and "X_pca" with loadings in `.varm["PCs"]`. The column `modality` holds the modality. Columns of the
+        modalities are kept, if they are not of another type in another modality, with missing values where a modality
+        has none. Names are kept too. Only if two modalities share a name, the modality is put before it, such as in
+        "prot:CD4".
     `.X` : (n_obs, n_vars)
         Values of these variables, CSR if those of a modality are sparse, None if there are no variables.
     `.obsm["X_joint"]` : (n_obs, n_joint), float
         The joint space: the features of the modalities in their units, CSR if those of a modality are sparse.
     `.varm["joint_loadings"]` : (n_vars, n_joint), float64
-        How the variables make up the joint space: `X @ joint_loadings` is `X_joint` up to a constant in each column. CSR if
-        it is large and sparse. Gene weights of a metric are computed through it.
+        How the variables make up the joint space: `X @ joint_loadings` is `X_joint` up to a constant in each column.
+        CSR if it is large and sparse. Gene weights of a metric are computed through it.
     `.uns["X_joint"]` : `dict`
-        `modalities` (n_modalities,), their names in the order of the joint space; `n_features` (n_modalities,), the number of
-        features of each; `use_rep`, the features of each; `unit` (n_joint,), by which features were divided; `features`
-        (n_joint,), their names, such as "prot:CD4" or "rna:0"; and `version`, that of scggml.
+        `modalities` (n_modalities,), their names in the order of the joint space; `n_features` (n_modalities,), the
+        number of features of each; `use_rep`, the features of each; `unit` (n_joint,), by which features were divided;
+        `features` (n_joint,), their names, such as "prot:CD4" or "rna:0"; and `version`, that of scggml.
 
     Raises
     ------
     KeyError, ValueError, TypeError
-        If `mdata` is no MuData, `use_rep` names something that does not exist, no cell is in all modalities, names are not
-        unique, no feature of a modality varies, or a modality is not in memory.
+        If `mdata` is no MuData, `use_rep` names something that does not exist, no cell is in all modalities, names are
+        not unique, no feature of a modality varies, or a modality is not in memory.
 
     Warns
     -----

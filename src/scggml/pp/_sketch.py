@@ -41,26 +41,27 @@ def sketch(
 ) -> AnnData | None:
     """Summarise the cells of each sample by fewer, weighted points, for large cohorts.
 
-    The time of optimal transport between two samples grows more than quadratically with their number of cells. A sketch
-    assigns the cells of each sample to groups. One point stands for each group, with the fraction of cells in the group as
-    its weight. :func:`scggml.tl.fit_metric` and :func:`scggml.tl.sample_distances` use these points instead of the cells if
-    you pass `sketch_key`. All cells are kept. Points and weights are computed from the cells that are there when the sketch
-    is used.
+    The time of optimal transport between two samples grows more than quadratically with their number of cells. A
+    sketch assigns the cells of each sample to groups. One point stands for each group, with the fraction of cells in
+    the group as its weight. :func:`scggml.tl.fit_metric` and :func:`scggml.tl.sample_distances` use these points
+    instead of the cells if you pass `sketch_key`. All cells are kept. Points and weights are computed from the cells
+    that are there when the sketch is used.
 
-    By default the points are a coreset: real cells, chosen by k-means++ and Lloyd steps so that every cell is close to one
-    of them. With `cell_type_key` there is one point for each sample and cell type, the mean of its cells. Means make
-    distances between samples shorter, the more so the more features there are. Real cells hardly do.
+    By default the points are a coreset: real cells, chosen by k-means++ and Lloyd steps so that every cell is close to
+    one of them. With `cell_type_key` there is one point for each sample and cell type, the mean of its cells. Means
+    make distances between samples shorter, the more so the more features there are. Real cells hardly do.
 
-    Moving each cell to the point of its group is a transport plan. The mean length of these moves is therefore an upper
-    bound on the Wasserstein-1 distance between a sample and its sketch, under any metric. The sum of the bounds of two
-    samples bounds the error of their distance: see :func:`scggml.get.distances`. In many dimensions the actual error is far
-    below the bound. With 100 points it was one or two percent of a distance where the bound was as large as the distance.
+    Moving each cell to the point of its group is a transport plan. The mean length of these moves is therefore an
+    upper bound on the Wasserstein-1 distance between a sample and its sketch, under any metric. The sum of the bounds
+    of two samples bounds the error of their distance: see :func:`scggml.get.distances`. In many dimensions the actual
+    error is far below the bound. With 100 points it was one or two percent of a distance where the bound was as large
+    as the distance.
 
     Parameters
     ----------
     %(adata)s
-        A view is copied before anything is written to it. Features may stay in a backed or lazily read file or in a dask
-        array. They are read a few samples at a time, which is fast if the cells of a sample follow one another.
+        A view is copied before anything is written to it. Features may stay in a backed or lazily read file or in a
+        dask array. They are read a few samples at a time, which is fast if the cells of a sample follow one another.
     %(sample_key)s
         Each sample needs at least two cells.
     n_points
@@ -86,16 +87,16 @@ def sketch(
     `.obs[key_added + "_support"]` : `pandas.Series` (n_obs,), bool
         Whether the cell stands for its group. Only of a coreset.
     `.uns[key_added]` : `dict`
-        `params`, the arguments, with a `method` of "coreset" or "cell_type". `samples`, a data frame with one row per sample
-        and the columns `n_cells`, `n_points` and `error`. `error` is the mean Euclidean distance between a cell and the
-        point of its group; for a coreset it is the Wasserstein-1 distance between the sample and its sketch. With
-        `cell_type_key` also `cell_types`, the names of the groups.
+        `params`, the arguments, with a `method` of "coreset" or "cell_type". `samples`, a data frame with one row per
+        sample and the columns `n_cells`, `n_points` and `error`. `error` is the mean Euclidean distance between a cell
+        and the point of its group; for a coreset it is the Wasserstein-1 distance between the sample and its sketch.
+        With `cell_type_key` also `cell_types`, the names of the groups.
 
     Raises
     ------
     KeyError, ValueError, TypeError
-        If a column or a representation does not exist or cannot be used, if both `n_points` and `cell_type_key` are given,
-        or if `key_added` would replace something other than a sketch. Nothing has been written then.
+        If a column or a representation does not exist or cannot be used, if both `n_points` and `cell_type_key` are
+        given, or if `key_added` would replace something other than a sketch. Nothing has been written then.
 
     Examples
     --------
@@ -154,7 +155,8 @@ def _number_of_points(n_points: Any, cell_type_key: str | None) -> int | None:
         return _N_POINTS if n_points is None else check.check_integer("n_points", n_points, minimum=1)
     if n_points is not None:
         msg = (
-            f"n_points={n_points!r} has no effect with cell_type_key={cell_type_key!r}, which makes one point per cell type. "
+            f"n_points={n_points!r} has no effect with cell_type_key={cell_type_key!r}, which makes one point per "
+            "cell type. "
             "Pass one of them."
         )
         raise ValueError(msg)
@@ -169,5 +171,8 @@ def _check_free(adata: AnnData, keys: SketchKeys) -> None:
     taken = [f"obs[{name!r}]" for name in (keys.groups, keys.support) if name in adata.obs]
     taken += [f"uns[{keys.entry!r}]"] if keys.entry in adata.uns else []
     if taken:
-        msg = f"key_added={keys.key!r} would replace {check.listed(taken)}, which is not a sketch. Pass another key_added."
+        msg = (
+            f"key_added={keys.key!r} would replace {check.listed(taken)}, which is not a sketch. Pass another "
+            "key_added."
+        )
         raise ValueError(msg)

@@ -49,16 +49,17 @@ def separation_test(
 
     Three statistics, each compared with its values under the same permutations of the labels:
 
-    - `"learned"`: by how much a sample is nearer to its own class than to the nearest other class, under the closed form of
-      :func:`scggml.tl.fit_metric` fitted without that sample. For every permutation and every held-out sample the metric is
-      refitted, so that the null distribution includes what a flexible metric fits by chance. For ordinal and continuous
-      labels the statistic is the rank correlation between the label and the mean label of the nearest samples.
+    - `"learned"`: by how much a sample is nearer to its own class than to the nearest other class, under the closed
+      form of :func:`scggml.tl.fit_metric` fitted without that sample. For every permutation and every held-out sample
+      the metric is refitted, so that the null distribution includes what a flexible metric fits by chance. For ordinal
+      and continuous labels the statistic is the rank correlation between the label and the mean label of the nearest
+      samples.
     - `"euclidean"`: the same for optimal transport with the Euclidean metric, which is not learned.
-    - `"permanova"`: the pseudo-F ratio of these Euclidean distances :cite:p:`anderson2001`; for ordinal and continuous labels
-      that of distance-based regression :cite:p:`mcardle2001`.
+    - `"permanova"`: the pseudo-F ratio of these Euclidean distances :cite:p:`anderson2001`; for ordinal and continuous
+      labels that of distance-based regression :cite:p:`mcardle2001`.
 
-    Transport plans under the Euclidean metric do not depend on labels. They are solved once, and the learned statistic takes
-    root mean squared lengths along them: a thousand permutations take seconds.
+    Transport plans under the Euclidean metric do not depend on labels. They are solved once, and the learned statistic
+    takes root mean squared lengths along them: a thousand permutations take seconds.
 
     Parameters
     ----------
@@ -71,9 +72,9 @@ def separation_test(
     n_permutations
         Number of random permutations. If no more than these are possible, each is taken once and the test is exact.
     n_cells
-        Upper bound on the cells of each sample, drawn at random. "equal" draws from each as many as the smallest sample has.
-        Transport between few cells is longer by chance: with all cells (None), the test also detects classes that differ in
-        nothing but the number of cells. The points of a sketch are all taken.
+        Upper bound on the cells of each sample, drawn at random. "equal" draws from each as many as the smallest
+        sample has. Transport between few cells is longer by chance: with all cells (None), the test also detects
+        classes that differ in nothing but the number of cells. The points of a sketch are all taken.
     %(donor_key)s
         Labels are permuted within donors that have several of them. Donors with one label are permuted as a whole, with
         donors of the same number of samples.
@@ -88,9 +89,9 @@ def separation_test(
 
     Returns
     -------
-    A data frame indexed by `test`, with `statistic`, `null_mean`, `null_sd`, `p_value`, `n_permutations` and `exact`. The
-    p-value is (b + 1) / (m + 1), where b of m random permutations reach the statistic, ties included; it is b / m if all
-    permutations were taken. Sets the following field of `adata`:
+    A data frame indexed by `test`, with `statistic`, `null_mean`, `null_sd`, `p_value`, `n_permutations` and
+    `exact`. The p-value is (b + 1) / (m + 1), where b of m random permutations reach the statistic, ties included; it
+    is b / m if all permutations were taken. Sets the following field of `adata`:
 
     `.uns[key_added + "_separation"]` : `dict`
         `params`, `table` (what is returned), `null` (n_permutations, 3) and `version`.
@@ -103,8 +104,8 @@ def separation_test(
     Warns
     -----
     UserWarning
-        If so few permutations are possible that no p-value can be below 0.05; if all cells are compared and their number
-        depends on the label; or if a batch holds one class only.
+        If so few permutations are possible that no p-value can be below 0.05; if all cells are compared and their
+        number depends on the label; or if a batch holds one class only.
 
     Examples
     --------
@@ -133,7 +134,8 @@ def separation_test(
     exchange = Exchange.of(labels.targets.codes, cohort.donors, cohort.batches, kind=labels.kind)
     if exchange.smallest_p > _LEVEL:
         msg = (
-            f"only {exchange.n_possible} permutations of the labels are possible, some of them equivalent: no p-value can be "
+            f"only {exchange.n_possible} permutations of the labels are possible, some of them equivalent: no p-value "
+            "can be "
             f"below {exchange.smallest_p:.3g}. More samples are needed, or donors or batches that hold more of them."
         )
         warnings.warn(msg, UserWarning, stacklevel=3)
