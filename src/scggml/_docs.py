@@ -39,7 +39,7 @@ TEXTS: Final = {
     "key_explanation": 'Key of the explanation, which is in `.uns[key + "_explanation"]`.',
     "label_key": "Column of `.obs` with the label of each sample. All cells of a sample have the same label.",
     "label_kind": (
-        '"class": labels have no order. "ordinal": labels are ordered, such as disease stages: an ordered categorical, or '
+        '"class": labels have no order. "ordinal": labels are ordered, such as disease stages: ordered categories, or '
         'numbers of which only the order counts. "continuous": labels are numbers, such as ages. For "ordinal" and '
         '"continuous", distances should increase with the difference of the labels.'
     ),

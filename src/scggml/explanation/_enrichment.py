@@ -24,7 +24,7 @@ def enrichment(
     signed: bool,
     seed: int,
 ) -> pd.DataFrame:
-    """Return one row per gene set, smallest p-value first: `score`, `p_value`, `p_adjusted`, `n_genes`, `leading_genes`.
+    """Return one row per set, smallest p-value first: `score`, `p_value`, `p_adjusted`, `n_genes`, `leading_genes`.
 
     Parameters
     ----------

@@ -146,7 +146,7 @@ def match_genes(table: pd.DataFrame, genes: pd.Index, min_genes: int) -> pd.Data
     text = check.listed([f"{name} ({n})" for name, n in small.items()])
     if len(small) == len(n_found):
         msg = (
-            f"no gene set has min_genes={min_genes} genes in adata, found {text}. Lower min_genes, or keep more genes."
+            f"no gene set has at least {min_genes} genes in adata, found {text}. Keep more genes in adata."
         )
         raise ValueError(msg)
     if len(small):
