@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 
 import scggml as sg
 
-GROUPS = ("healthy", "disease")
+CLASSES = ("healthy", "disease")
 PARTS = ("state", "exchange", "composition")
 
 
@@ -55,11 +55,11 @@ def programme(seeds, use_rep, n_train=None):
         adata = sg.datasets.simulated_cohort(24 if n_train is None else 2 * n_train, rng=seed)
         learned, pdata = explained(adata, use_rep, n_train)
         planted = adata.uns["simulated_cohort"]["programme_cell_types"][0]
-        table = sg.get.explanation(pdata, "cell_types", groups=GROUPS).set_index("cell_type")
-        summary = sg.get.explanation(pdata, groups=GROUPS).iloc[0]
+        table = sg.get.explanation(pdata, "cell_types", classes=CLASSES).set_index("cell_type")
+        summary = sg.get.explanation(pdata, classes=CLASSES).iloc[0]
         scores = [sg.get.gene_weights(learned)["weight"]]
         for cell_type in (None, planted):
-            genes = sg.get.explanation(pdata, "genes", groups=GROUPS, cell_type=cell_type).set_index("gene")
+            genes = sg.get.explanation(pdata, "genes", classes=CLASSES, cell_type=cell_type).set_index("gene")
             scores.append(genes["excess"])
         first = [table[name].idxmax() for name in ("distance", "excess", "distance_per_cell_excess")]
         hits.append([name == planted for name in first])
@@ -80,7 +80,7 @@ def composition(seeds, use_rep, shift):
     hits = np.zeros(2, dtype=int)
     for seed in range(seeds):
         adata = sg.datasets.simulated_cohort(effect_size=0, composition_shift=shift, rng=seed)
-        row = sg.get.explanation(explained(adata, use_rep)[1], groups=GROUPS).iloc[0]
+        row = sg.get.explanation(explained(adata, use_rep)[1], classes=CLASSES).iloc[0]
         share = {part: row[f"{part}_excess_share"] for part in PARTS}
         hits += [share["composition"] > share["state"], share["composition"] > share["state"] + share["exchange"]]
         cells = [value for part in PARTS for value in (share[part], row[f"{part}_excess_share_se"])]
@@ -109,14 +109,14 @@ def interferon(path):
         print(
             f"\nkang2018, ctrl and stim, {use_rep}: {middle - start:.1f} s to distances, {seconds:.1f} s to explain them"
         )
-        print(sg.get.explanation(pdata, groups=("ctrl", "stim")).T.to_string(header=False))
-        table = sg.get.explanation(pdata, "cell_types", groups=("ctrl", "stim")).set_index("cell_type")
+        print(sg.get.explanation(pdata, classes=("ctrl", "stim")).T.to_string(header=False))
+        table = sg.get.explanation(pdata, "cell_types", classes=("ctrl", "stim")).set_index("cell_type")
         columns = ["proportion_a", "proportion_b", "share", "excess_share", "excess_se", "state_per_cell"]
         columns += ["state_per_cell_excess", "state_per_cell_excess_se"]
         columns += ["distance_per_cell_excess", "distance_per_cell_excess_se"]
         print(table[columns].sort_values("distance_per_cell_excess", ascending=False).round(3).to_string())
         for cell_type in (None, table["distance_per_cell_excess"].idxmax()):
-            genes = sg.get.explanation(pdata, "genes", groups=("ctrl", "stim"), cell_type=cell_type, n_genes=10)
+            genes = sg.get.explanation(pdata, "genes", classes=("ctrl", "stim"), cell_type=cell_type, n_genes=10)
             print(f"genes by excess, {cell_type or 'all'}: {', '.join(genes['gene'])}")
 
 

@@ -41,17 +41,16 @@ def cohort(args, seed):
 
 
 def held_out(mdata, mod, seed):
-    """Accuracy of held-out patients, ten folds, the metric learned anew in each."""
-    use_rep = {"rna": "X_pca", "prot": "X"}
-    use_rep = {name: use_rep[name] for name in mod}
+    """Accuracy of held-out patients, ten folds, the metric refitted within each."""
+    joined = sg.pp.join_modalities(mdata, {name: {"rna": "X_pca", "prot": "X"}[name] for name in mod})
     labels = mdata.obs.groupby("sample", observed=True)["label"].first()
     codes = pd.factorize(labels)[0]
     right = np.zeros(len(codes), dtype=bool)
     for train, test in StratifiedKFold(10, shuffle=True, random_state=seed).split(codes, codes):
-        cells = mdata[mdata.obs["sample"].isin(labels.index[train])].copy()
-        sg.tl.fit_metric(cells, "sample", "label", mod=mod, use_rep=use_rep, rng=0)
-        mdata.uns["ggml"] = cells.uns["ggml"]
-        pdata = sg.tl.sample_distances(mdata)
+        cells = joined[joined.obs["sample"].isin(labels.index[train])].copy()
+        sg.tl.fit_metric(cells, "sample", "label", use_rep="X_joint", rng=0)
+        joined.uns["ggml"] = cells.uns["ggml"]
+        pdata = sg.tl.sample_distances(joined)
         order = pdata.obs_names.get_indexer(labels.index.astype(str))
         distances = pdata.obsp["ggml_distances"][np.ix_(order, order)]
         scores = class_scores(distances[np.ix_(test, train)], codes[train], rule="class_mean", n_neighbors=3)

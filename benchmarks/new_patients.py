@@ -16,12 +16,12 @@ from scipy import sparse
 from tqdm import tqdm
 
 import scggml as sg
-from scggml.core._probabilities import class_probabilities, fit_sharpness, relative_class_scores
+from scggml.core._probabilities import class_probabilities, fit_inverse_temperature, relative_class_scores
 from scggml.datasets._simulation import Design, simulate
 from scggml.reference._calibration import upper_tail
 
 ALPHA = 0.05
-PARTS = ("distance", "outside", "group", "kinds", "composition")
+PARTS = ("distance", "outside", "new_cluster", "clusters", "composition")
 
 
 def normalised(adata):
@@ -31,14 +31,14 @@ def normalised(adata):
     return adata
 
 
-def reference_of(cells, label="label", *, group_key=None, n_comps=50, rng=0):
+def reference_of(cells, label="label", *, donor_key=None, n_comps=50, rng=0):
     """PCA, metric, map and reference of the cells of a cohort."""
     cells = cells.copy()
     sc.pp.pca(cells, n_comps=n_comps)
-    sg.tl.fit_metric(cells, "sample", label, rng=rng)
+    sg.tl.fit_metric(cells, "sample", label, donor_key=donor_key, rng=rng)
     pdata = sg.tl.sample_distances(cells)
     sg.tl.embed_samples(pdata)
-    return cells, sg.tl.make_reference(cells, pdata, group_key=group_key, rng=rng)
+    return cells, sg.tl.make_reference(cells, pdata, rng=rng)
 
 
 def programme(cells, genes, cell_type, change):
@@ -119,7 +119,7 @@ def strangers_and_probabilities(n_seeds, *, effect_size, patient_effect):
             p = mapped.uns["ggml_prediction"]["p_values"]
             rows += [
                 [seed, kind, combined, *parts]
-                for combined, *parts in zip(mapped.obs["unusual_p"].dropna(), *(p[name] for name in PARTS), strict=True)
+                for combined, *parts in zip(mapped.obs["outlier_p"].dropna(), *(p[name] for name in PARTS), strict=True)
             ]
             if kind == "ordinary":
                 is_new = ~mapped.obs["is_reference"].to_numpy()
@@ -149,8 +149,10 @@ def _naive(distances, codes, is_new):
     for i in known:
         others = known[known != i]
         scores.append(relative_class_scores(distances[[i]][:, others], codes[others])[0])
-    sharpness = fit_sharpness(np.array(scores), codes[known])
-    return class_probabilities(relative_class_scores(distances[np.ix_(is_new, ~is_new)], codes[known]), sharpness)
+    inverse_temperature = fit_inverse_temperature(np.array(scores), codes[known])
+    return class_probabilities(
+        relative_class_scores(distances[np.ix_(is_new, ~is_new)], codes[known]), inverse_temperature
+    )
 
 
 def _report_probabilities(name, probabilities, codes, best):
@@ -210,11 +212,11 @@ def kang(path):
     pairs = np.sort(donors.unique()).reshape(-1, 2)
     for pair in pairs:
         is_new = donors.isin(pair).to_numpy()
-        _, reference = reference_of(adata[~is_new], group_key="donor")
+        _, reference = reference_of(adata[~is_new], donor_key="donor")
         mapped = predicted(adata[is_new].copy(), reference)
         new = mapped.obs[~mapped.obs["is_reference"]]
         right += (new["predicted"].astype(str) == new["label"].astype(str)).sum()
-        flagged += new["unusual"].sum()
+        flagged += new["outlier"].sum()
         n += len(new)
     print(
         f"kang2018, 6 donors in the reference, 2 new ones, in turn: {right} of {n} samples right, {flagged} flagged",
@@ -237,7 +239,7 @@ def aml(path):
         parts = ", ".join(f"{name} {np.sum(p[name] <= ALPHA)}" for name in p)
         scores = reference.uns["ggml_reference"]["calibration"]["scores"]
         print(
-            f"vangalen2019, reference of {len(names)} samples without {absent}: {new['unusual'].sum()} of {len(new)} flagged ({parts}); "
+            f"vangalen2019, reference of {len(names)} samples without {absent}: {new['outlier'].sum()} of {len(new)} flagged ({parts}); "
             f"held-out balanced accuracy of the reference {scores['balanced_accuracy']:.2f}, log loss {scores['log_loss']:.2f} "
             f"(equal probabilities {scores['log_loss_uniform']:.2f})",
             flush=True,
@@ -246,7 +248,7 @@ def aml(path):
 
 def flagged(cells, reference):
     mapped = predicted(cells, reference)
-    return mapped.obs["unusual"][~mapped.obs["is_reference"]].to_numpy(dtype=bool)
+    return mapped.obs["outlier"][~mapped.obs["is_reference"]].to_numpy(dtype=bool)
 
 
 def sizes(n_seeds):

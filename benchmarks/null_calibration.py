@@ -57,7 +57,7 @@ def main():
                 cohort(rng, paired=paired),
                 "sample",
                 "label",
-                group_key="donor" if paired else None,
+                donor_key="donor" if paired else None,
                 n_permutations=args.permutations,
                 rng=rng,
             )

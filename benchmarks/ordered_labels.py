@@ -11,6 +11,7 @@ import pandas as pd
 from _machine import machine
 from _table import print_table
 from scipy.stats import spearmanr
+from sklearn.model_selection import RepeatedStratifiedKFold
 
 import scggml as sg
 
@@ -36,6 +37,12 @@ def difference(table, first, second, n_draws=4000):
     return f"{of(np.arange(len(truth))):+.3f} ({low:+.3f} to {high:+.3f})"
 
 
+def folds(adata, n_repeats):
+    """Five folds stratified by grade, several times: pairs of positions of the samples in alphabetical order."""
+    grades = adata.obs.groupby("sample", observed=True)["grade"].first().sort_index().astype(str)
+    return list(RepeatedStratifiedKFold(n_splits=5, n_repeats=n_repeats, random_state=0).split(grades, grades))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
@@ -52,14 +59,16 @@ def main() -> None:
         "pseudobulk": "pseudobulk",
     }
     sg.tl.cross_validate(
-        adata, "sample", "grade", label_kind="ordinal", methods=learners, cv=5, n_repeats=args.repeats, rng=0
+        adata, "sample", "grade", label_kind="ordinal", methods=learners, cv=folds(adata, args.repeats), rng=0
     )
     table = sg.get.scores(adata, baseline="Euclidean OT")
     rows = []
     for score in ("spearman", "kendall", "mae"):
         for _, row in table[table["score"] == score].iterrows():
             against = (
-                "" if np.isnan(row["gained"]) else f"+{row['gained']:.0f} -{row['lost']:.0f}, p = {row['p_value']:.2g}"
+                ""
+                if np.isnan(row["only_method"])
+                else f"+{row['only_method']:.0f} -{row['only_baseline']:.0f}, p = {row['p_value']:.2g}"
             )
             interval = f"{row['value']:.3f} ({row['ci_low']:.3f} to {row['ci_high']:.3f})"
             rows.append([score, row["method"], row["classifier"], interval, against])

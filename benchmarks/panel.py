@@ -83,9 +83,9 @@ def evaluate(name, args, seed):
     file, label, n_per_class, _ = COHORTS[name]
     adata = draw(args.data / f"{file}.h5ad", label, n_per_class, n_cells=args.cells, n_comps=args.comps, seed=seed)
     methods = {method: method for method in args.methods}
-    cell_types = "cell_type" if "cell_type" in adata.obs and adata.obs["cell_type"].nunique() > 1 else None
-    if cell_types is not None:
-        methods["composition"] = "composition"
+    if "cell_type" in adata.obs and adata.obs["cell_type"].nunique() > 1:
+        types = adata.obs["cell_type"].astype(str)
+        methods["composition"] = pd.crosstab(adata.obs["sample"].astype(str), types, normalize="index")
     if args.peer:
         methods["ggml-ot"] = Peer(peer_python(args.peer_env), args.epochs)
     with warnings.catch_warnings():
@@ -96,8 +96,7 @@ def evaluate(name, args, seed):
             label,
             methods=methods,
             cv="leave_one_out",
-            group_key="donor" if "donor" in name else None,
-            cell_type_key=cell_types,
+            donor_key="donor" if "donor" in name else None,
             use_rep="X_pca",
             rng=seed,
         )
@@ -145,7 +144,7 @@ def main():
         f"{args.seeds} draws of cells; nearest class by the mean of the 3 nearest patients unless it says logistic.",
         "Mean: over "
         + ", ".join(name for name in args.cohorts if COHORTS[name][3])
-        + ". Gained and lost: patients of these "
+        + ". Discordant pairs: patients of these "
         "that were right more often, or less often, than with Euclidean OT, over all draws; p of the two-sided sign test.",
     ]
     header, rows = summarised(table, args.cohorts)
@@ -174,15 +173,15 @@ def summarised(table, cohorts):
     for method, row in score.iterrows():
         if "euclidean" in score.index and method in patients.index.get_level_values(0):
             difference = (patients[method] - patients["euclidean"]).dropna()
-            gained, lost = int((difference > 0).sum()), int((difference < 0).sum())
-            p = binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
-            against = [f"+{gained} -{lost}", f"{p:.2g}"]
+            more, less = int((difference > 0).sum()), int((difference < 0).sum())
+            p = binomtest(more, more + less).pvalue if more + less else 1.0
+            against = [f"+{more} -{less}", f"{p:.2g}"]
         else:
             against = ["", ""]
         mean = row[counted].mean(skipna=False) if counted else np.nan
         cells = ["" if np.isnan(value) else f"{value:.3f}" for value in [*row, mean]]
         rows.append([method, *cells, *against])
-    return ["method", *cohorts, "mean", "gained, lost", "p"], rows
+    return ["method", *cohorts, "mean", "right only with it, only with Euclidean OT", "p"], rows
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ import argparse
 import os
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -45,6 +45,7 @@ from _metric_learn import LEARNERS, learn_map, metric_learn_python, metric_learn
 from _paper_cohorts import REAL, SYNTHETIC, find, real, synthetic
 from _paper_values import PAPER
 from _table import print_table, seconds, write_markdown
+from scggml.estimators._presets import preset
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 from sklearn.metrics import adjusted_rand_score, mutual_info_score
@@ -59,10 +60,7 @@ from scggml.evaluation._scores import cluster_scores, variation_of_information
 
 OURS = "scggml, defaults"
 FAITHFUL = "scggml, the paper's settings"
-FAITHFUL_SETTINGS = {
-    "n_comps": 5, "scale": None, "init": "random", "relative": False, "margin": 10, "reg": 0.1,
-    "regularizer": "max_column_sum", "triplets": 4, "batch_size": 128, "refine_cells": None, "max_iter": 30, "tol": 0,
-}  # fmt: skip
+FAITHFUL_SETTINGS = preset("paper").get_params(deep=False)
 POINTS = {"LMNN": 300, "NCA": 1000, "LFDA": 5000, "ITML": 5000}
 N_NEIGHBORS = 5
 SCORES = {"kNN": "knn", "MI": "mutual_information", "ARI": "ari", "VI": "variation_of_information"}
@@ -82,7 +80,7 @@ class Method:
 
 def methods(python, args):
     """All rows of the tables. `learn(arrays, labels, scale, seed)` returns a map, or None, and how it ended."""
-    quick = {"max_iter": 2} if args.quick else {}
+    quick = {"refine": replace(FAITHFUL_SETTINGS["refine"], max_iter=2)} if args.quick else {}
     rows = [
         Method(OURS, "GGML", learn=partial(_ggml, settings={})),
         Method(FAITHFUL, "GGML", learn=partial(_ggml, settings={**FAITHFUL_SETTINGS, **quick})),
@@ -98,8 +96,8 @@ def methods(python, args):
 
 
 def _ggml(arrays, labels, *, scale, seed, settings):
-    settings = {"scale": scale, "rng": seed, **settings}
-    if "n_comps" in settings:
+    settings = {"scale": scale, **settings, "rng": seed}
+    if settings.get("n_comps") is not None:
         settings["n_comps"] = min(settings["n_comps"], arrays[0].shape[1])
     learner = sg.GroundMetricLearner(**settings)
     return learner.fit(arrays, labels).components_, "ok"

@@ -21,7 +21,7 @@ def main() -> None:
     learners = {
         "Euclidean OT": "euclidean",
         "closed form": sg.GroundMetricLearner(scale="global", rng=0),
-        "refined": sg.GroundMetricLearner(scale="global", rng=0, max_iter=30),
+        "refined": sg.GroundMetricLearner(scale="global", rng=0, refine=sg.Refinement(margin=1.0, max_iter=30)),
     }
     print("24 patients, 12 per class, 30 PCs, 6 folds, nearest class by the mean of its 3 nearest patients")
     print("seed  " + "  ".join(f"{name:>12}" for name in learners))

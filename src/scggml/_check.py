@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
@@ -110,14 +109,15 @@ def check_anndata(name: str, adata: Any) -> None:
     if not isinstance(adata, AnnData):
         msg = f"{name} must be an AnnData, found {type(adata).__name__}"
         if type(adata).__name__ == "MuData":
-            msg += f". Pass one of its modalities, {name}.mod[...]; several at a time are for tl.fit_metric, tl.sample_distances, tl.cross_validate, tl.tune and tl.separation_test."
+            msg += f". Join its modalities with sg.pp.join_modalities({name}), or pass one of them, {name}.mod[...]."
         raise TypeError(msg)
     if adata.n_obs == 0:
         msg = f"{name} has no observations"
         raise ValueError(msg)
     if not isinstance(adata.obs, pd.DataFrame):
         msg = (
-            f"{name}.obs is a {type(adata.obs).__name__}, which is not in memory. Set {name}.obs = {name}.obs.to_memory() first; "
+            f"{name}.obs is a {type(adata.obs).__name__}, which is not in memory. Set {name}.obs = "
+            f"{name}.obs.to_memory() first; "
             "X, layers and obsm may stay where they are."
         )
         raise TypeError(msg)
@@ -202,20 +202,23 @@ def check_one_value(
 def check_not_confounded(
     label_key: str, labels: NDArray[np.object_], batch_key: str, batches: NDArray[np.object_]
 ) -> str | None:
-    """Refuse classes that batches explain altogether; return a warning where some batch holds one class only."""
+    """Refuse classes that cannot be separated from batches; return a warning where some batch holds one class only."""
     table = pd.crosstab(pd.Series(batches, name=batch_key), pd.Series(labels, name=label_key))
     single = table.index[(table > 0).sum(axis=1) == 1]
     if len(table) < 2 or not len(single):
         return None
     if len(single) == len(table) and ((table > 0).sum(axis=0) == 1).any():  # else batches differ within classes too
         msg = (
-            f"label_key={label_key!r} and batch_key={batch_key!r} are confounded: no batch holds two classes, so that nothing "
-            f"tells a difference between classes from one between batches. Samples by batch and class:\n{table.to_string()}"
+            f"label_key={label_key!r} and batch_key={batch_key!r} are confounded: no batch holds two classes, so that "
+            "differences between classes cannot be separated from those between batches. Samples by batch and class:\n"
+            f"{table.to_string()}"
         )
         raise ValueError(msg)
     return (
-        f"{len(single)} of {len(table)} batches of batch_key={batch_key!r} hold one class of label_key={label_key!r} only "
-        f"({listed(single)}), where classes and batches cannot be told apart. Samples by batch and class:\n{table.to_string()}"
+        f"{len(single)} of {len(table)} batches of batch_key={batch_key!r} hold one class of label_key={label_key!r} "
+        "only "
+        f"({listed(single)}), where classes cannot be separated from batches. Samples by batch and "
+        f"class:\n{table.to_string()}"
     )
 
 
@@ -226,23 +229,30 @@ def check_blocks(codes: NDArray[np.integer], blocks: NDArray[np.integer] | None,
     table = pd.DataFrame({"block": blocks, "code": codes}).drop_duplicates()
     if not table["block"].duplicated().any():
         msg = (
-            f"{name} has no block that holds samples with different labels, so that nothing tells a difference between labels from one "
+            f"{name} has no block that holds samples with different labels, so that nothing tells a difference "
+            "between labels from one "
             "between blocks. Leave it out, knowing that these may be what is learned, or add samples."
         )
         raise ValueError(msg)
 
 
 def check_ordered(values: NDArray[np.float64], label_kind: str, *, name: str) -> None:
-    """Refuse grades or numbers from which no order can be learned."""
+    """Refuse ordinal or continuous labels from which no order can be learned."""
     if not np.isfinite(values).all():
-        msg = f"{name} has {int((~np.isfinite(values)).sum())} values that are NaN or infinite. Drop these samples, or fill them in."
+        msg = (
+            f"{name} has {int((~np.isfinite(values)).sum())} values that are NaN or infinite. Drop these samples, or "
+            "fill them in."
+        )
         raise ValueError(msg)
     counts = np.unique(values, return_counts=True)[1]
     if len(counts) < 2:
         msg = f"{name} has only the value {values[0]:g}: there is no order to learn"
         raise ValueError(msg)
     if label_kind == "ordinal" and (counts < _MIN_SAMPLES).all():
-        msg = f"no grade of {name} has {_MIN_SAMPLES} samples to compare with one another. Pass label_kind='continuous', or fewer grades."
+        msg = (
+            f"no ordinal label of {name} has {_MIN_SAMPLES} samples to compare with one another. Pass "
+            "label_kind='continuous', or merge labels."
+        )
         raise ValueError(msg)
     if len(values) < _MIN_ORDERED:
         msg = f"{name} has {len(values)} samples, too few to learn an order from (at least {_MIN_ORDERED})"
@@ -253,7 +263,10 @@ def check_classes(labels: Sequence[Any] | NDArray[Any], *, name: str, minimum: i
     """Refuse labels from which no metric can be learned: one class only, or a class with too few samples."""
     counts = pd.Series(list(labels)).value_counts(sort=False)
     if len(counts) < 2:
-        msg = f"{name} has only the class {str(counts.index[0])!r}: at least two classes are needed to learn what separates them"
+        msg = (
+            f"{name} has only the class {str(counts.index[0])!r}: at least two classes are needed to learn what "
+            "separates them"
+        )
         raise ValueError(msg)
     few = counts[counts < minimum]
     if len(few):
@@ -275,7 +288,7 @@ def check_unique_genes(name: str, genes: pd.Index) -> None:
 
 
 def check_finite(points: Any, feature_names: Sequence[str] | None, *, name: str) -> None:
-    """Refuse NaN and infinity, naming the features and how many values are affected. Stored points are read by blocks."""
+    """Refuse NaN and infinity, with the features and the number of values. Stored points are read by blocks."""
     n_bad = np.zeros(points.shape[1], dtype=np.int64)
     for block in points.blocks() if hasattr(points, "blocks") else [points]:
         n_bad += _count_not_finite(block)
@@ -290,7 +303,8 @@ def check_finite(points: Any, feature_names: Sequence[str] | None, *, name: str)
         for i in order
     ]
     msg = (
-        f"{name} has {int(n_bad.sum())} values that are NaN or infinite, in {len(features)} feature(s): {listed(found)}. "
+        f"{name} has {int(n_bad.sum())} values that are NaN or infinite, in {len(features)} feature(s): "
+        f"{listed(found)}. "
         "Remove or impute them first."
     )
     raise ValueError(msg)
@@ -306,73 +320,6 @@ def _count_not_finite(points: Any) -> Any:
     bad = ~np.isfinite(data)
     columns = points.indices[bad] if sp.issparse(points) else np.nonzero(bad)[1]
     return np.bincount(columns, minlength=points.shape[1])
-
-
-def check_sketch_entry(sketch_key: Any, uns: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the params of a sketch, or say how to make one."""
-    if not isinstance(sketch_key, str):
-        msg = (
-            f"sketch_key must be the key of a sketch as text, found {sketch_key!r} of type {type(sketch_key).__name__}"
-        )
-        raise TypeError(msg)
-    if sketch_key not in uns:
-        msg = (
-            f"there is no sketch in uns[{sketch_key!r}]. Run sg.pp.sketch(adata, sample_key, key_added={sketch_key!r}) first. "
-            "If anndata.concat dropped the entry, copy it from one of the parts."
-        )
-        raise KeyError(msg)
-    if not is_sketch(uns[sketch_key]):
-        msg = f"uns[{sketch_key!r}] is not a sketch. Pass the key_added of sg.pp.sketch."
-        raise ValueError(msg)
-    return dict(uns[sketch_key]["params"])
-
-
-def is_sketch(entry: Any) -> bool:
-    """Whether a `.uns` entry was written by `pp.sketch`."""
-    params = entry.get("params") if isinstance(entry, Mapping) else None
-    return isinstance(params, Mapping) and {"sample_key", "method"} <= set(params)
-
-
-def check_sketch_column(sketch_key: str, column: str, obs: pd.DataFrame, kinds: str) -> NDArray[Any]:
-    """Return a column of a sketch, of one of the kinds of numpy, not negative and without missing values."""
-    again = "Run sg.pp.sketch again."
-    if column not in obs.columns:
-        msg = f"sketch_key={sketch_key!r} needs obs[{column!r}], which is missing. {again}"
-        raise KeyError(msg)
-    missing = obs[column].isna()
-    if missing.any():
-        msg = (
-            f"obs[{column!r}] has missing values in {int(missing.sum())} of {len(missing)} cells, first "
-            f"{obs.index[missing.to_numpy()][0]!r}: cells that joined after the sketch was made. {again}"
-        )
-        raise ValueError(msg)
-    values = obs[column].to_numpy()
-    if values.dtype.kind not in kinds or values.min() < 0:
-        msg = f"obs[{column!r}] is not what sg.pp.sketch wrote, found {obs[column].dtype} values from {values.min()!r}. {again}"
-        raise ValueError(msg)
-    return values
-
-
-def check_sketch_support(
-    sketch_key: str,
-    sample_key: str,
-    names: NDArray[np.object_],
-    codes: NDArray[np.integer],
-    groups: NDArray[np.integer],
-    is_support: NDArray[np.bool_],
-) -> None:
-    """Refuse groups of cells without the one cell that stands for them."""
-    table = pd.DataFrame({"sample": codes, "group": groups, "support": is_support})
-    n_support = table.groupby(["sample", "group"])["support"].sum()
-    for wrong, what in ((n_support == 0, "no"), (n_support > 1, "more than one")):
-        if wrong.any():
-            found = zip(*np.unique(n_support.index[wrong].get_level_values("sample"), return_counts=True), strict=True)
-            msg = (
-                f"sketch_key={sketch_key!r} has {what} support cell in {int(wrong.sum())} group(s), of the samples "
-                f"{listed([f'{names[i]} ({count})' for i, count in found])}: cells were dropped, or "
-                f"obs[{sample_key!r}] was changed, after the sketch was made. Run sg.pp.sketch again."
-            )
-            raise ValueError(msg)
 
 
 def listed(items: Any, *, limit: int | None = _MAX_LISTED) -> str:

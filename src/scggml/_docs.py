@@ -34,8 +34,9 @@ TEXTS: Final = {
     "copy": "Whether to return a copy with the results, instead of writing them to the input.",
     "donor_key": (
         "Column of `.obs` with the donor of each sample. Samples of one donor are held out together. If labels differ "
-        "within donors, samples with different labels are compared only within a donor; with `batch_key` as well, "
-        "only within the same batch and donor."
+        "within donors (paired designs), samples with different labels are compared only within a donor, and samples "
+        "of donors that have only one label are compared with one another; with `batch_key`, only within a batch as "
+        "well."
     ),
     "key": "Key of the metric: the `key_added` of :func:`scggml.tl.fit_metric`.",
     "key_added": "Key under which the results are stored.",
@@ -43,8 +44,9 @@ TEXTS: Final = {
     "key_explanation": 'Key of the explanation, which is in `.uns[key + "_explanation"]`.',
     "label_key": "Column of `.obs` with the label of each sample. All cells of a sample have the same label.",
     "label_kind": (
-        '"class": labels have no order. "ordinal": labels are numbers of which only the order counts, such as stages '
-        'of a disease. "continuous": labels are numbers whose differences count as well, such as ages.'
+        '"class": labels have no order. "ordinal": labels are ordered, such as disease stages: ordered categories, or '
+        'numbers of which only the order counts. "continuous": labels are numbers, such as ages. For "ordinal" and '
+        '"continuous", distances should increase with the difference of the labels.'
     ),
     "layer": "Layer to use instead of `X`.",
     "n_jobs": (

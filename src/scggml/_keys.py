@@ -23,7 +23,7 @@ class Keys:
 
     @property
     def cells(self) -> str:
-        """`.obsm` of cells: their places in the learned space."""
+        """`.obsm` of cells: their coordinates in the learned space."""
         return f"X_{self.key}"
 
     @property
@@ -38,7 +38,7 @@ class Keys:
 
     @property
     def stability(self) -> str:
-        """`.uns` of cells: how much the metric changes from one bootstrap to the next."""
+        """`.uns` of cells: how stable the metric is over bootstraps."""
         return f"{self.key}_stability"
 
     @property
@@ -68,7 +68,7 @@ class Keys:
 
     @property
     def pseudotime(self) -> str:
-        """`.obs` of samples: the place of each sample along a trajectory."""
+        """`.obs` of samples: the position of each sample along a trajectory."""
         return f"{self.key}_pseudotime"
 
     @property
@@ -78,7 +78,7 @@ class Keys:
 
     @property
     def explanation(self) -> str:
-        """`.uns` of samples: what the distances consist of."""
+        """`.uns` of samples: the decomposition of their distances."""
         return f"{self.key}_explanation"
 
     @property
@@ -137,6 +137,9 @@ POINT_WEIGHT = "weight"  # .obs of barycenter points
 CELL_TYPES = "cell_types"  # .obsm of barycenter points: shares of the cell types
 PCA = "X_pca"  # .obsm of cells, written by scanpy
 PCA_LOADINGS = "PCs"  # .varm of cells, written by scanpy
+JOINT = "X_joint"  # .obsm of cells: the joint space of pp.join_modalities; .uns: what it consists of
+JOINT_LOADINGS = "joint_loadings"  # .varm of cells: from the values of the features to the joint space
+LOADINGS = {PCA: PCA_LOADINGS, JOINT: JOINT_LOADINGS}  # .varm of cells, for the representation in .obsm
 
 
 def embedding(method: str) -> str:

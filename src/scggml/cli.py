@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("scggml")
 
-_N_FOLDS = 5
+_MIN_TRAINING = 2
 _N_GENES = 20
 
 
@@ -113,8 +113,12 @@ def _analyse(
         msg = f"--out {args.out} is a file. Name a folder."
         raise NotADirectoryError(msg)
     start = time.perf_counter()
-    logger.info("learning the metric")
-    sg.tl.fit_metric(adata, sample_key, label_key, use_rep=use_rep, rng=args.seed, n_jobs=args.n_jobs)
+    _check_columns(adata, sample_key, label_key)
+    logger.info("learning the metric, and checking it on held-out samples")
+    sg.tl.fit_metric(
+        adata, sample_key, label_key, use_rep=use_rep, validate=_can_be_held_out(adata, sample_key, label_key),
+        rng=args.seed, n_jobs=args.n_jobs,
+    )  # fmt: skip
     has_genes = "ggml" in adata.varm
     if has_genes:
         sg.tl.rank_genes(adata)
@@ -124,50 +128,31 @@ def _analyse(
     # labels are classes here, also where they are written as numbers
     if not isinstance(pdata.obs[label_key].dtype, pd.CategoricalDtype):
         pdata.obs[label_key] = pd.Categorical(pdata.obs[label_key].astype(str))
-    logger.info("checking on held-out samples")
-    held_out = _held_out(adata, sample_key, label_key, args)
     args.out.mkdir(parents=True, exist_ok=True)
     _draw(adata, pdata, label_key, args.out, planted)
     adata.write_h5ad(args.out / "cells.h5ad", compression="gzip")
     pdata.write_h5ad(args.out / "samples.h5ad")
     table = sg.get.gene_weights(adata) if has_genes else None
-    text = _summary(adata, pdata, label_key, held_out, table, planted)
+    text = _summary(adata, pdata, label_key, table, planted)
     (args.out / "summary.txt").write_text(text, encoding="utf-8")
     print(text, end="")
     print(
-        f"Wrote {args.out}/ in {time.perf_counter() - start:.0f} s: {', '.join(sorted(p.name for p in args.out.iterdir()))}"
+        f"Wrote {args.out}/ in {time.perf_counter() - start:.0f} s: "
+        f"{', '.join(sorted(p.name for p in args.out.iterdir()))}"
     )
 
 
-def _held_out(adata: AnnData, sample_key: str, label_key: str, args: argparse.Namespace) -> dict[str, Any]:
-    """Predict each sample by metrics learned without it; folds are stratified by class."""
-    import numpy as np
-    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+def _check_columns(adata: AnnData, sample_key: str, label_key: str) -> None:
+    from scggml import _check as check
 
-    from scggml._anndata._cohort import read_cohort, read_representation
-    from scggml._anndata._labels import read_labels
+    for name, key in (("sample_key", sample_key), ("label_key", label_key)):
+        check.check_column(name, key, adata.obs)
 
-    from . import GroundMetricLearner, OTNeighborsClassifier
 
-    params = adata.uns["ggml"]["params"]
-    cohort = read_cohort(adata, sample_key)
-    labels = read_labels(adata, cohort, label_key).text
-    smallest = int(np.unique(labels, return_counts=True)[1].min())
-    if smallest < 3:  # training folds would be left with one sample of a class
-        return {}
-    samples = cohort.measures(read_representation(adata, params["use_rep"], None).points).split()
-    folds = StratifiedKFold(min(_N_FOLDS, smallest), shuffle=True, random_state=args.seed)
-    learner = GroundMetricLearner(scale=params["scale"], rng=args.seed, n_jobs=args.n_jobs)
-    found: dict[str, Any] = {"n_folds": folds.get_n_splits(), "n": len(labels)}
-    classifiers = {
-        "learned metric": OTNeighborsClassifier(learner, n_jobs=args.n_jobs),
-        "Euclidean OT": OTNeighborsClassifier("euclidean", n_jobs=args.n_jobs),
-    }
-    for name, classifier in classifiers.items():
-        predicted = cross_val_predict(classifier, samples, labels, cv=folds)
-        recalls = [(predicted[labels == c] == c).mean() for c in np.unique(labels)]
-        found[name] = {"correct": int((predicted == labels).sum()), "balanced": float(np.mean(recalls))}
-    return found
+def _can_be_held_out(adata: AnnData, sample_key: str, label_key: str) -> bool:
+    """Whether every class has a third sample: two are left to learn from when one is held out."""
+    labels = adata.obs[[sample_key, label_key]].astype(str).drop_duplicates()[label_key]
+    return int(labels.value_counts().min()) > _MIN_TRAINING
 
 
 def _draw(adata: AnnData, pdata: AnnData, label_key: str, out: Path, planted: set[str] | None) -> None:
@@ -176,13 +161,12 @@ def _draw(adata: AnnData, pdata: AnnData, label_key: str, out: Path, planted: se
     import scggml as sg
 
     drawings = {
-        "patient_map": lambda ax: sg.pl.sample_map(pdata, color=label_key, ax=ax, title="Patient map"),
+        "patient_map": lambda ax: sg.pl.sample_map(pdata, color=label_key, ax=ax).set_title("Patient map"),
         "distance_heatmap": lambda ax: sg.pl.distance_heatmap(pdata, color=label_key, ax=ax),
     }
     if "ggml" in adata.varm:
-        drawings["gene_weights"] = lambda ax: sg.pl.gene_weights(
-            adata, n_genes=_N_GENES, highlight=planted, highlight_label="planted", ax=ax
-        )
+        highlight = None if planted is None else {"planted": planted}
+        drawings["gene_weights"] = lambda ax: sg.pl.gene_weights(adata, n_genes=_N_GENES, highlight=highlight, ax=ax)
     for name, draw in drawings.items():
         # a figure of its own, so that no backend or global state of pyplot is touched
         figure = Figure(figsize=(6.4, 5.0), layout="constrained")
@@ -190,11 +174,28 @@ def _draw(adata: AnnData, pdata: AnnData, label_key: str, out: Path, planted: se
         figure.savefig(out / f"{name}.png", dpi=150)
 
 
+def _held_out(validation: dict[str, Any]) -> list[str]:
+    """Return lines on held-out accuracy, from what `fit_metric(validate=True)` wrote."""
+    table = validation["predictions"]
+    lines = [
+        (
+            f"Held-out accuracy ({validation['n_splits']} folds of samples, the metric refitted within each; nearest "
+            "class by mean"
+        ),
+        "distance to its nearest samples, 3 of the largest class):",
+    ]
+    for method, text, score in (("ggml", "learned metric", "value"), ("euclidean", "Euclidean OT", "euclidean")):
+        part = table[table["method"] == method]
+        correct, n = int((part["label"] == part["predicted"]).sum()), len(part)
+        balanced = validation[score]
+        lines.append(f"  {text:<15} {correct}/{n} correct ({correct / n:.2f}), balanced accuracy {balanced:.2f}")
+    return lines
+
+
 def _summary(
     adata: AnnData,
     pdata: AnnData,
     label_key: str,
-    held_out: dict[str, Any],
     table: pd.DataFrame | None,
     planted: set[str] | None,
 ) -> str:
@@ -205,21 +206,15 @@ def _summary(
     lines = [
         "scggml summary",
         "",
-        f"Samples: {pdata.n_obs} ({classes}); cells: {adata.n_obs}; features: {len(entry['scale'])} of {params['use_rep']}",
+        (
+            f"Samples: {pdata.n_obs} ({classes}); cells: {adata.n_obs}; features: {len(entry['scale'])} of "
+            f"{params['use_rep']}"
+        ),
         f"Metric: {len(entry['components'])} components; objective on these samples {entry['loss_history'][-1]:.3g}",
         "",
     ]
-    if held_out:
-        lines += [
-            f"Held-out accuracy ({held_out['n_folds']} folds of samples; metric learned anew in each; nearest class by mean",
-            "distance to its nearest samples, 3 of the largest class):",
-        ]
-        for name in ("learned metric", "Euclidean OT"):
-            score = held_out[name]
-            lines.append(
-                f"  {name:<15} {score['correct']}/{held_out['n']} correct ({score['correct'] / held_out['n']:.2f}), "
-                f"balanced accuracy {score['balanced']:.2f}"
-            )
+    if "validation" in entry:
+        lines += _held_out(entry["validation"])
         if params["use_rep"] != "X":
             lines.append(f"  ({params['use_rep']} itself was computed on all samples, without labels.)")
     else:
@@ -235,6 +230,7 @@ def _summary(
         if planted:
             hits = sum(gene in planted for gene in top)
             lines.append(
-                f"  {hits} of them (*) belong to the {len(planted)} planted genes; by chance {len(top) * len(planted) / len(table):.1f} would"
+                f"  {hits} of them (*) belong to the {len(planted)} planted genes; by chance "
+                f"{len(top) * len(planted) / len(table):.1f} would"
             )
     return "\n".join(lines) + "\n"

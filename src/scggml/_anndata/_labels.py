@@ -1,4 +1,4 @@
-"""The labels that a metric is learned from: classes, grades or numbers, and the blocks within which they are compared."""
+"""The label of each sample, and the strata within which different labels are compared."""
 
 from __future__ import annotations
 
@@ -10,16 +10,13 @@ import numpy as np
 import pandas as pd
 
 from scggml import _check as check
+from scggml._strata import strata_of
+from scggml.core.metric._targets import LABEL_KINDS, LabelKind, Targets
 
-from ._cohort import sample_column, sample_labels
+from ._columns import first_cells, sample_values
 
 if TYPE_CHECKING:
-    from anndata import AnnData
     from numpy.typing import NDArray
-
-    from scggml.core.metric._targets import LabelKind, Targets
-
-    from ._cohort import Cohort
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,137 +26,100 @@ class Labels:
     Parameters
     ----------
     kind
-        What they are.
+        "class", "ordinal" or "continuous".
     text
-        As text, (n_samples,).
+        Labels as text, (n_samples,).
     classes
-        Classes in alphabetical order, or grades in theirs, as text, (n_classes,); none of numbers.
+        Classes in alphabetical order, or ordinal labels in theirs, as text, (n_classes,); none of continuous labels.
     values
-        Position in `classes`, or the number itself, (n_samples,).
-    blocks
-        Batch, donor, or both, of each sample as text, (n_samples,); None for one block.
+        Position in `classes`, or the continuous label itself, (n_samples,).
+    strata
+        Stratum of each sample, by batch and donor, (n_samples,); None for a single one.
     """
 
     kind: LabelKind
     text: NDArray[np.object_]
     classes: NDArray[np.object_]
     values: NDArray[np.float64]
-    blocks: NDArray[np.object_] | None
+    strata: NDArray[Any] | None
 
     @property
     def y(self) -> NDArray[Any]:
-        """What estimators take, (n_samples,): classes as text, grades as numbers."""
+        """What estimators take, (n_samples,): classes as text, other labels as numbers."""
         return self.text if self.kind == "class" else self.values
 
     @property
     def targets(self) -> Targets:
         """What `core` takes."""
-        from scggml.core.metric._targets import Targets
-
-        codes = None if self.blocks is None else np.unique(self.blocks, return_inverse=True)[1]
+        codes = None if self.strata is None else np.unique(self.strata, return_inverse=True)[1]
         return Targets(self.values, self.kind, codes)
 
 
 def read_labels(
-    adata: AnnData,
-    cohort: Cohort,
+    obs: pd.DataFrame,
+    names: NDArray[np.object_],
+    codes: NDArray[np.int64],
     label_key: str,
     *,
-    label_kind: Any = "class",
-    batch_key: str | None = None,
-    group_key: str | None = None,
-    warn: bool = True,
+    label_kind: Any,
+    batches: NDArray[np.object_] | None,
+    batch_key: str | None,
+    donors: NDArray[np.object_] | None,
+    donor_key: str | None,
+    warn: bool,
 ) -> Labels:
     """Return the labels of samples, checked; refuse or, with `warn`, warn where batches cannot be told from them."""
-    from scggml.core.metric._targets import LABEL_KINDS
-
     check.check_choice("label_kind", label_kind, LABEL_KINDS)
-    column = check.check_column("label_key", label_key, adata.obs)
-    text = sample_labels(adata.obs, label_key, cohort.names, cohort.codes)
+    column = check.check_column("label_key", label_key, obs)
+    text = sample_values(obs, "label_key", label_key, names, codes)
     name = f"label_key={label_key!r}"
     if label_kind == "class":
         check.check_classes(text, name=name)
-        classes, codes = np.unique(text, return_inverse=True)
-        values = codes.astype(np.float64)
+        classes, positions = np.unique(text, return_inverse=True)
+        values = positions.astype(np.float64)
     else:
-        values, classes = _ordered(column, label_key, label_kind, cohort)
+        values, classes = _ordered(column, label_key, label_kind, codes)
         check.check_ordered(values, label_kind, name=name)
-    blocks, warned = _blocks(adata.obs, label_key, text, label_kind, batch_key, group_key, cohort)
-    for found in warned if warn else []:
-        warnings.warn(found, UserWarning, stacklevel=3)
-    return Labels(label_kind, text, classes, values, blocks)
-
-
-def label_params(params: dict[str, Any]) -> dict[str, Any]:
-    """Return how the labels of a stored metric are read."""
-    return {name: params.get(name) for name in ("batch_key", "group_key")} | {
-        "label_kind": params.get("label_kind", "class")
-    }
+    if batches is not None and label_kind == "class":
+        found = check.check_not_confounded(label_key, text, str(batch_key), batches)
+        if found is not None and warn:
+            warnings.warn(found, UserWarning, stacklevel=4)
+    strata = strata_of(batches, donors, text)
+    if strata is not None:
+        given = (("batch_key", batch_key), ("donor_key", donor_key))
+        keys = " with ".join(f"{argument}={key!r}" for argument, key in given if key is not None)
+        positions = np.unique(text, return_inverse=True)[1]
+        check.check_strata(positions, np.unique(strata, return_inverse=True)[1], name=keys)
+    return Labels(label_kind, text, classes, values, strata)
 
 
 def _ordered(
-    column: pd.Series, label_key: str, label_kind: str, cohort: Cohort
+    column: pd.Series, label_key: str, label_kind: str, codes: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.object_]]:
-    """Return the grade, by position, or the number of each sample; and the grades in order."""
-    first = pd.Series(np.arange(len(column))).groupby(cohort.codes).first().to_numpy()
-    of_samples = column.iloc[first]
+    """Return the position of each ordinal label, or the continuous labels; and the ordinal labels in order."""
+    of_samples = column.iloc[first_cells(codes)]
     numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
     if label_kind == "continuous":
         if not numeric:
             msg = (
-                f"label_key={label_key!r} must hold numbers with label_kind='continuous', found {column.iloc[0]!r} of dtype "
-                f"{column.dtype}. Convert it with adata.obs[{label_key!r}].astype(float), or pass label_kind='ordinal'."
+                f"label_key={label_key!r} must hold numbers with label_kind='continuous', found {column.iloc[0]!r} of "
+                f"dtype {column.dtype}. Convert it with adata.obs[{label_key!r}].astype(float), or pass "
+                "label_kind='ordinal'."
             )
             raise TypeError(msg)
         return of_samples.to_numpy(dtype=np.float64), np.empty(0, dtype=object)
     if isinstance(column.dtype, pd.CategoricalDtype) and column.cat.ordered:
-        grades = [grade for grade in column.cat.categories if (of_samples == grade).any()]
+        ordered = [label for label in column.cat.categories if (of_samples == label).any()]
     elif numeric:
-        grades = sorted(of_samples.unique())
+        ordered = sorted(of_samples.unique())
     else:
         found = check.listed([repr(value) for value in column.unique()])
         msg = (
-            f"label_key={label_key!r} has no order, which label_kind='ordinal' needs; found {found}. Say which: adata.obs[{label_key!r}] = "
-            f"pd.Categorical(adata.obs[{label_key!r}], categories=[lowest, ..., highest], ordered=True)."
+            f"label_key={label_key!r} has no order, which label_kind='ordinal' needs; found {found}. Give it one: "
+            f"adata.obs[{label_key!r}] = pd.Categorical(adata.obs[{label_key!r}], categories=[lowest, ..., highest], "
+            "ordered=True)."
         )
         raise ValueError(msg)
-    position = {grade: float(i) for i, grade in enumerate(grades)}
-    return np.array([position[grade] for grade in of_samples]), np.array([str(grade) for grade in grades], dtype=object)
-
-
-def _blocks(
-    obs: pd.DataFrame,
-    label_key: str,
-    text: NDArray[np.object_],
-    label_kind: str,
-    batch_key: str | None,
-    group_key: str | None,
-    cohort: Cohort,
-) -> tuple[NDArray[np.object_] | None, list[str]]:
-    """Return the block of each sample: its batch, its group, or both at once; and what to warn about."""
-    batches = sample_column(obs, "batch_key", batch_key, cohort)
-    groups = sample_column(obs, "group_key", group_key, cohort)
-    warned = []
-    if batches is not None and label_kind == "class":
-        warned.append(check.check_not_confounded(label_key, text, str(batch_key), batches))
-    given = [column for column in (batches, groups) if column is not None]
-    if not given:
-        return None, []
-    keys = [f"{name}={key!r}" for name, key in (("batch_key", batch_key), ("group_key", group_key)) if key is not None]
-    blocks = np.array(["\x1f".join(names) for names in zip(*given, strict=True)], dtype=object)
-    codes = np.unique(blocks, return_inverse=True)[1]
-    check.check_blocks(np.unique(text, return_inverse=True)[1], codes, name=" with ".join(keys))
-    if groups is not None:
-        warned.append(_unpaired(str(group_key), groups, text))
-    return blocks, [found for found in warned if found is not None]
-
-
-def _unpaired(group_key: str, groups: NDArray[np.object_], text: NDArray[np.object_]) -> str | None:
-    n_labels = pd.Series(text).groupby(groups).nunique()
-    single = n_labels.index[n_labels == 1]
-    if not len(single):
-        return None
-    return (
-        f"{len(single)} of {len(n_labels)} groups of group_key={group_key!r} hold one label only ({check.listed(single)}): their samples "
-        "are compared with others of the same label, not with other labels."
-    )
+    position = {label: float(i) for i, label in enumerate(ordered)}
+    texts = np.array([str(label) for label in ordered], dtype=object)
+    return np.array([position[label] for label in of_samples]), texts

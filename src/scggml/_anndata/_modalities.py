@@ -16,12 +16,12 @@ import scipy.sparse as sp
 from anndata import AnnData
 
 from scggml import _check as check
-from scggml._keys import PCA, PCA_LOADINGS
+from scggml._keys import JOINT, JOINT_LOADINGS, PCA, PCA_LOADINGS
 from scggml.core.measures._blocks import row_blocks
 from scggml.core.measures._measures import Measures, as_points
 from scggml.core.measures._moments import feature_scale
 
-from ._cohort import read_representation as read_features
+from ._features import read_features
 from ._on_disk import in_memory
 
 if TYPE_CHECKING:
@@ -30,12 +30,10 @@ if TYPE_CHECKING:
     from mudata import MuData
     from numpy.typing import NDArray
 
-    from ._cohort import Representation as Features
+    from ._features import Features
 
 logger = logging.getLogger(__name__)
 
-JOINT = "X_joint"  # .obsm of cells: the joint space; .uns: what it consists of
-JOINT_LOADINGS = "joint_loadings"  # .varm of cells: from the values of the features to the joint space
 MODALITY = "modality"  # .var
 _MAX_DENSE = 1_000_000
 _MAX_DENSITY = 0.25

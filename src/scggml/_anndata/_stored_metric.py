@@ -1,85 +1,98 @@
-"""What verbs read from and write to an AnnData: a learned metric is kept in `.uns`, so that it can be copied and saved."""
+"""A learned metric as it is kept in `.uns`, so that it can be copied and saved."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from numbers import Integral
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from scggml import _check as check
 from scggml._keys import Keys
+from scggml.core.metric._ground_metric import GroundMetric
 
-from ._on_disk import in_memory, uncopied
+from ._cohort import read_samples
+from ._learners import learner_of, solver_of, stored_solver
+from ._writing import stored_result
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping
 
     from anndata import AnnData
-    from mudata import MuData
+    from numpy.typing import NDArray
 
-    from scggml.core.metric._ground_metric import GroundMetric
+    from scggml.core.transport._solvers import Entropic, Exact
+    from scggml.estimators._ground_metric import GroundMetricLearner
 
-    from ._cohort import Representation
+    from ._cohort import Cohort
+    from ._features import Features
 
-
-def check_writable(adata: AnnData, *, copy: bool) -> None:
-    """Refuse what `writable` could not do, before any work is done."""
-    if adata.isbacked and (copy or adata.is_view):
-        found = (
-            "copy=True cannot copy what is backed by a file"
-            if copy
-            else "adata is a view of a file, not to be written to"
-        )
-        msg = (
-            f"{found}. Call adata.to_memory() first, which loads its cells, or give them a file of their own with "
-            "adata.copy(filename=...)."
-        )
-        if copy and not adata.is_view:
-            msg += " With copy=False, results are written to adata in memory, and the file stays as it is."
-        raise ValueError(msg)
-    in_files = uncopied(adata) if copy and not adata.is_view else []
-    if in_files:
-        msg = (
-            f"copy=True cannot copy {check.listed(in_files)}, which anndata reads from a file. Call adata.to_memory() first, or "
-            "pass copy=False: results are written to adata in memory, and the file stays as it is."
-        )
-        raise ValueError(msg)
+_NEEDED = ("components", "scale", "params")
 
 
-def writable(adata: AnnData, *, copy: bool) -> AnnData:
-    """Return what a verb writes to: a copy, or `adata` itself, which stops being a view."""
-    check_writable(adata, copy=copy)
-    if copy:
-        return adata.copy()
-    if adata.is_view:
-        adata._init_as_actual(adata.copy())
-    return adata
+@dataclass(frozen=True, eq=False)
+class StoredMetric:
+    """A learned metric, and how it was learned.
+
+    Parameters
+    ----------
+    key
+        Its key in `.uns`.
+    entry
+        What stands there.
+    """
+
+    key: str
+    entry: dict[str, Any]
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """Columns and features that it was learned with, and the learner's settings."""
+        return dict(self.entry["params"])
+
+    @cached_property
+    def metric(self) -> GroundMetric:
+        """The ground metric on the features."""
+        return GroundMetric(*(np.asarray(self.entry[name], dtype=np.float64) for name in ("components", "scale")))
+
+    @property
+    def features(self) -> NDArray[np.object_] | None:
+        """Names of its features where they have any, (n_features,)."""
+        names = self.entry.get("features")
+        return None if names is None else np.asarray(names, dtype=object)
+
+    @property
+    def learner(self) -> GroundMetricLearner:
+        """An unfitted learner with its settings."""
+        return learner_of(self.params)
+
+    @property
+    def solver(self) -> Exact | Entropic:
+        """The solver that it was learned with."""
+        return solver_of({"solver": "exact", **self.entry})
+
+    def points(self, features: Features) -> Any:
+        """Return the points with its features in its order, (n_obs, n_features)."""
+        return features.in_order_of(self.features, len(self.entry["scale"]), f"the metric in uns[{self.key!r}]")
+
+    def project(self, features: Features) -> NDArray[np.float64]:
+        """Return the cells in the learned space, (n_obs, n_components)."""
+        return self.metric.project(self.points(features))
+
+    def read_samples(self, adata: AnnData, *, labels: bool = False, features: bool = True, **changed: Any) -> Cohort:
+        """Return the samples of an AnnData, read as those that it was learned on, but for what is `changed`."""
+        names = ("batch_key", "donor_key", "label_kind") if labels else ()
+        chosen = {name: self.params[name] for name in names if name in self.params}
+        chosen |= {name: self.params.get(name) for name in ("sample_key", "use_rep", "layer")}
+        if labels:
+            chosen["label_key"] = self.params["label_key"]
+        return read_samples(adata, **{**chosen, "features": features, "warn": False, **changed})
 
 
-def stored_params(**params: Any) -> dict[str, Any]:
-    """Return parameters as files can hold them: without None, which stands for absent, and of `rng` a seed only."""
-    if "rng" in params:
-        params["rng"] = int(params["rng"]) if isinstance(params["rng"], Integral) else None
-    return {name: value for name, value in params.items() if value is not None}
-
-
-def stored_settings(params: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    """Return what `stored_params` kept under these names; what is not there is None, and files' numbers are Python's."""
-    found = {name: params.get(name) for name in names}
-    return {name: value.item() if isinstance(value, np.generic) else value for name, value in found.items()}
-
-
-def drop_results(adata: AnnData, keys: Keys) -> None:
-    """Take away what verbs found out about an earlier metric of this key."""
-    for stale in (keys.gene_ranking, keys.gene_ranking_by_class, keys.stability, keys.enrichment):
-        adata.uns.pop(stale, None)
-    adata.varm.pop(keys.gene_weights, None)
-
-
-def stored_entry(adata: AnnData | MuData, key: str) -> dict[str, Any]:
-    """Return the `.uns` entry of a learned metric, or say how to make one."""
+def read_metric(adata: AnnData, key: str) -> StoredMetric:
+    """Return the learned metric of a key, or say how to make one."""
+    check.check_name("key", key)
     entry = adata.uns.get(Keys(key).metric)
     if entry is None:
         msg = (
@@ -87,60 +100,23 @@ def stored_entry(adata: AnnData | MuData, key: str) -> dict[str, Any]:
             f"key_added={key!r}) first, or copy the entry from the AnnData that it was learned on."
         )
         raise KeyError(msg)
-    missing = [name for name in ("components", "scale", "params") if name not in entry]
+    missing = [name for name in _NEEDED if name not in entry]
     if missing:
         msg = f"uns[{key!r}] is not a learned metric: {check.listed(missing)} missing"
         raise ValueError(msg)
-    return dict(entry)
+    return StoredMetric(key, dict(entry))
 
 
-def stored_entry_of_one(adata: AnnData, key: str) -> dict[str, Any]:
-    """Return the `.uns` entry of a metric on one representation; refuse one on several modalities."""
-    entry = stored_entry(adata, key)
-    use_rep = entry["params"]["use_rep"]
-    if isinstance(use_rep, Mapping):
-        msg = (
-            f"the metric in uns[{key!r}] was learned on several modalities ({check.listed(use_rep)}), which this is not for. Learn one "
-            "on a single modality, sg.tl.fit_metric(mdata.mod[...], ...)."
-        )
-        raise ValueError(msg)
-    return entry
-
-
-def stored_metric(entry: dict[str, Any]) -> GroundMetric:
-    """Return the ground metric of an entry."""
-    from scggml.core.metric._ground_metric import GroundMetric
-
-    return GroundMetric(np.asarray(entry["components"], dtype=np.float64), np.asarray(entry["scale"], dtype=np.float64))
-
-
-def select_features(representation: Representation, entry: dict[str, Any], key: str) -> Any:
-    """Return the points with the metric's features in the metric's order, matched by name where they have names."""
-    wanted = entry.get("features")
-    found = representation.names
-    n_wanted = len(entry["scale"])
-    if wanted is None or found is None:
-        if representation.points.shape[1] != n_wanted:
-            msg = (
-                f"the metric in uns[{key!r}] was learned on {n_wanted} features of {entry['params']['use_rep']!r}, but "
-                f"{representation.text} has {representation.points.shape[1]}. Use the representation it was learned on."
-            )
-            raise ValueError(msg)
-        return representation.points
-    wanted = np.asarray(wanted, dtype=object)
-    if np.array_equal(wanted, found):
-        return representation.points
-    if len(set(found)) < len(found):
-        msg = f"the feature names of {representation.text} are not unique: call adata.var_names_make_unique() first"
-        raise ValueError(msg)
-    position = {name: i for i, name in enumerate(found)}
-    missing = [name for name in wanted if name not in position]
-    if missing:
-        msg = (
-            f"the metric in uns[{key!r}] was learned on {n_wanted} features, of which {len(missing)} are not in "
-            f"{representation.text}: {check.listed(missing)}. Use data with the same features."
-        )
-        raise ValueError(msg)
-    columns = np.array([position[name] for name in wanted])
-    points = representation.points
-    return points[:, columns] if in_memory(points) else points.columns(columns)
+def metric_entry(learner: GroundMetricLearner, params: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    """Return what is stored of a fitted learner."""
+    return stored_result(
+        params=dict(params),
+        components=learner.metric_.components,
+        scale=learner.metric_.scale,
+        loss_history=learner.loss_history_,
+        n_iter=learner.n_iter_,
+        converged=learner.converged_,
+        gap=learner.gap_,
+        **stored_solver(learner.solver_),
+        **more,
+    )

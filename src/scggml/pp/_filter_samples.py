@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from scggml import _check as check
-from scggml._anndata._cohort import kept_colors, sample_codes, sample_labels
-from scggml._anndata._stored_metric import writable
+from scggml._anndata._columns import kept_colors, sample_codes, sample_values
+from scggml._anndata._writing import writable
 from scggml._docs import shared_doc
 from scggml._keys import colors
 
@@ -85,7 +85,7 @@ def filter_samples(
         small = check.listed([f"{names[i]} ({sizes[i]})" for i in np.flatnonzero(~keep)])
         dropped.append(f"{int((~keep).sum())} sample(s) with fewer than {min_cells} cells: {small}")
     if label_key is not None:
-        labels = sample_labels(adata.obs, label_key, names, codes)
+        labels = sample_values(adata.obs, "label_key", label_key, names, codes)
         counts = pd.Series(labels[keep]).value_counts(sort=False)
         rare = counts.index[counts < min_samples]
         if len(rare):

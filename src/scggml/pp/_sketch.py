@@ -9,15 +9,16 @@ import numpy as np
 import pandas as pd
 
 from scggml import _check as check
-from scggml._anndata._cohort import read_cohort, read_representation
-from scggml._anndata._stored_metric import check_writable, stored_params, writable
+from scggml._anndata._cohort import read_samples
+from scggml._anndata._columns import read_cell_types
+from scggml._anndata._sketches import is_sketch
+from scggml._anndata._writing import check_writable, stored_params, stored_result, writable
 from scggml._docs import shared_doc
 from scggml._keys import N_CELLS, N_POINTS, SketchKeys
 from scggml.core.transport._sketch import Sketch, coresets
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from numpy.typing import NDArray
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +90,7 @@ def sketch(
         `params`, the arguments, with a `method` of "coreset" or "cell_type". `samples`, a data frame with one row per
         sample and the columns `n_cells`, `n_points` and `error`. `error` is the mean Euclidean distance between a cell
         and the point of its group; for a coreset it is the Wasserstein-1 distance between the sample and its sketch.
-        With `cell_type_key` also `cell_types`, the names of the groups.
+        With `cell_type_key` also `cell_types`, the names of the groups. And `version`, that of scggml.
 
     Raises
     ------
@@ -116,41 +117,35 @@ def sketch(
     generator = check.check_random_generator(rng)
     keys = SketchKeys(key_added)
     _check_free(adata, keys)
-    cohort = read_cohort(adata, sample_key)
-    cell_types, type_codes = _read_cell_types(adata, cell_type_key)
-    representation = read_representation(adata, use_rep, layer)
-
-    n_samples = len(cohort.names)
-    if n_points is not None:
-        found = coresets(
-            representation.points, cohort.codes, n_samples, n_points, rng=generator, n_jobs=n_jobs, progress="sketches"
-        )  # fmt: skip
-        groups = found.groups - found.offsets[cohort.codes]
+    types = None if cell_type_key is None else read_cell_types(adata, cell_type_key)
+    cohort = read_samples(adata, sample_key, use_rep=use_rep, layer=layer)
+    points, n_samples = cohort.features.points, len(cohort)
+    if types is not None:
+        found, groups = Sketch.from_codes(cohort.codes, n_samples, types[1]), types[1]
     else:
-        found, groups = Sketch.from_codes(cohort.codes, n_samples, type_codes), type_codes
+        assert n_points is not None
+        found = coresets(points, cohort.codes, n_samples, n_points, rng=generator, n_jobs=n_jobs, progress="sketches")
+        groups = found.groups - found.offsets[cohort.codes]
     samples = pd.DataFrame(
-        {N_CELLS: cohort.sizes, N_POINTS: found.sizes, "error": found.errors(representation.points)},
+        {N_CELLS: cohort.sizes, N_POINTS: found.sizes, "error": found.errors(points)},
         index=pd.Index(cohort.names),
     )
     logger.info("%d points stand for %d cells of %d samples", found.sizes.sum(), len(groups), n_samples)
-    params: dict[str, Any] = {
-        "sample_key": sample_key, "method": "coreset" if cell_type_key is None else "cell_type",
-        "use_rep": representation.use_rep, "layer": layer,
-        "n_points": n_points, "cell_type_key": cell_type_key, "rng": rng,
-    }  # fmt: skip
+    params = stored_params(
+        sample_key=sample_key, method="coreset" if types is None else "cell_type", use_rep=cohort.features.use_rep,
+        layer=layer, n_points=n_points, cell_type_key=cell_type_key, rng=rng,
+    )  # fmt: skip
 
     adata = writable(adata, copy=copy)
     adata.obs[keys.groups] = groups.astype(np.int32)
-    entry = {"params": stored_params(**params), "samples": samples}
     if found.support is not None:
         is_support = np.zeros(adata.n_obs, dtype=bool)
         is_support[found.support] = True
         adata.obs[keys.support] = is_support
-    else:
-        if keys.support in adata.obs:  # an earlier sketch's
-            del adata.obs[keys.support]
-        entry["cell_types"] = cell_types
-    adata.uns[keys.entry] = entry
+    elif keys.support in adata.obs:  # an earlier sketch's
+        del adata.obs[keys.support]
+    cell_types = None if types is None else np.array(types[0], dtype=object)
+    adata.uns[keys.entry] = stored_result(params=params, samples=samples, cell_types=cell_types)
     return adata if copy else None
 
 
@@ -170,18 +165,10 @@ def _number_of_points(n_points: Any, cell_type_key: str | None) -> int | None:
 def _check_free(adata: AnnData, keys: SketchKeys) -> None:
     """Refuse to replace anything but a sketch."""
     check.check_name("key_added", keys.key)
-    if check.is_sketch(adata.uns.get(keys.entry)):
+    if is_sketch(adata.uns.get(keys.entry)):
         return
     taken = [f"obs[{name!r}]" for name in (keys.groups, keys.support) if name in adata.obs]
     taken += [f"uns[{keys.entry!r}]"] if keys.entry in adata.uns else []
     if taken:
         msg = f"key_added={keys.key!r} would replace {check.listed(taken)}, which is no sketch. Pass another key_added."
         raise ValueError(msg)
-
-
-def _read_cell_types(adata: AnnData, cell_type_key: str | None) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
-    """Return the sorted names of the cell types and the type of each cell; none for a coreset."""
-    if cell_type_key is None:
-        return np.empty(0, dtype=object), np.empty(0, dtype=np.int64)
-    column = check.check_column("cell_type_key", cell_type_key, adata.obs)
-    return np.unique(check.as_names("cell_type_key", cell_type_key, column), return_inverse=True)

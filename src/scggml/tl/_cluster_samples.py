@@ -1,66 +1,59 @@
-"""Groups of samples from their distances."""
+"""Clusters of samples from their distances."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from scggml import _check as check
-from scggml._anndata._stored_metric import stored_params, writable
-from scggml._keys import Keys
-
-from ._sample_graph import read_distances
+from scggml._anndata._sample_graph import read_distances
+from scggml._anndata._writing import check_writable, stored_params, stored_result, writable
+from scggml._docs import shared_doc
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-_LINKAGES = ("complete", "average", "single")
 _MAX_CLUSTERS = 10
 
 
+@shared_doc
 def cluster_samples(
     pdata: AnnData,
     n_clusters: int | None = None,
     *,
-    linkage: Literal["complete", "average", "single"] = "complete",
     key: str = "ggml",
     key_added: str | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    """Group samples by hierarchical clustering of their distances.
+    """Cluster samples by complete linkage of their distances.
 
     Parameters
     ----------
-    pdata
-        Samples with distances, from :func:`scggml.tl.sample_distances`.
+    %(pdata)s
     n_clusters
-        Number of clusters. None takes the number from 2 to 10 with the largest mean silhouette, which always finds clusters:
-        it does not say whether there are any.
-    linkage
-        How far two clusters are apart: as their samples on the "complete" maximum, on "average", or as the nearest two ("single").
-    key
-        Whose distances: `.obsp[key + "_distances"]`.
+        Number of clusters. None takes the number from 2 to 10 with the largest mean silhouette. It always finds
+        clusters: it does not test whether there are any.
+    %(key_distances)s
     key_added
         Column of `.obs` for the clusters; None takes `key + "_cluster"`.
-    copy
-        Whether to return a copy instead of writing to `pdata`.
+    %(copy)s
 
     Returns
     -------
     None, or a copy of `pdata` with `copy=True`. Sets the following fields:
 
     `.obs[key_added]` : categorical (n_samples,)
-        Clusters "0", "1" and so on, the largest first; of equals, that of the first sample.
+        Clusters "0", "1" and so on, the largest first; of equally large ones, that of the first sample.
     `.uns[key_added]` : `dict`
-        `params` and `silhouette`, the mean silhouette of the samples.
+        `params`, `silhouette`, the mean silhouette of the samples, and `version`.
 
     Raises
     ------
     KeyError, ValueError, TypeError
-        If there are no such distances, or there are not more samples than clusters.
+        If there are no such distances, or not more samples than clusters.
 
     Examples
     --------
@@ -72,29 +65,16 @@ def cluster_samples(
     >>> pdata.obs.groupby("ggml_cluster", observed=True)["label"].nunique().tolist()
     [1, 1, 1]
     """
-    check.check_anndata("pdata", pdata)
-    check.check_choice("linkage", linkage, _LINKAGES)
-    matrix = read_distances(pdata, key)
+    matrix = read_distances(pdata, key, minimum=3, what="clustering")
+    check_writable(pdata, copy=copy)
     n = len(matrix)
-    if n < 3:
-        msg = f"pdata has {n} samples, too few to group (at least 3)"
-        raise ValueError(msg)
     if n_clusters is not None:
         check.check_integer("n_clusters", n_clusters, minimum=2, maximum=n - 1, unit=f" for {n} samples")
-    name = f"{Keys(key).key}_cluster" if key_added is None else key_added
+    name = f"{key}_cluster" if key_added is None else key_added
     check.check_name("key_added", name)
 
-    from sklearn.cluster import AgglomerativeClustering
-    from sklearn.metrics import silhouette_score
-
-    best: tuple[float, NDArray[np.int64]] | None = None
-    for count in range(2, min(_MAX_CLUSTERS, n - 1) + 1) if n_clusters is None else [n_clusters]:
-        found = AgglomerativeClustering(count, metric="precomputed", linkage=linkage).fit_predict(matrix)
-        score = float(silhouette_score(matrix, found, metric="precomputed"))
-        if best is None or score > best[0]:
-            best = score, found
-    assert best is not None
-    silhouette, codes = best
+    counts = range(2, min(_MAX_CLUSTERS, n - 1) + 1) if n_clusters is None else [n_clusters]
+    silhouette, codes = max((_clustered(matrix, count) for count in counts), key=lambda found: found[0])
     sizes, first = np.bincount(codes), np.unique(codes, return_index=True)[1]
     order = np.lexsort((first, -sizes))
     rank = np.empty_like(order)
@@ -102,8 +82,15 @@ def cluster_samples(
     names = np.array([str(i) for i in range(len(order))], dtype=object)
     pdata = writable(pdata, copy=copy)
     pdata.obs[name] = pd.Categorical(names[rank[codes]], categories=names)
-    pdata.uns[name] = {
-        "params": stored_params(n_clusters=n_clusters, linkage=linkage, key=key),
-        "silhouette": silhouette,
-    }
+    pdata.uns[name] = stored_result(params=stored_params(n_clusters=n_clusters, key=key), silhouette=silhouette)
     return pdata if copy else None
+
+
+def _clustered(matrix: NDArray[np.float64], n_clusters: int) -> tuple[float, NDArray[np.int64]]:
+    """Return the mean silhouette and the cluster of each sample, (n_samples,)."""
+    from sklearn.cluster import AgglomerativeClustering
+    from sklearn.metrics import silhouette_score
+
+    model = AgglomerativeClustering(n_clusters, metric="precomputed", linkage="complete")
+    found = model.fit_predict(matrix)
+    return float(silhouette_score(matrix, found, metric="precomputed")), found

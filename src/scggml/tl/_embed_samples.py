@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from scggml import _check as check
-from scggml._anndata._stored_metric import writable
+from scggml._anndata._sample_graph import diffusion_map, read_distances, sample_graph
+from scggml._anndata._writing import check_writable, writable
+from scggml._docs import shared_doc
 from scggml._keys import embedding
-
-from ._sample_graph import diffusion_map, read_distances, sample_graph
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 METHODS = ("mds", "umap", "diffmap", "tsne")
 
 
+@shared_doc
 def embed_samples(
     pdata: AnnData,
     method: Literal["mds", "umap", "diffmap", "tsne"] = "mds",
@@ -27,39 +29,33 @@ def embed_samples(
     n_components: int = 2,
     n_neighbors: int = 15,
     rng: int | np.random.Generator | None = None,
-    key_added: str | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    """Place samples on a map that preserves their distances.
+    """Compute coordinates of samples on a map that preserves their distances.
 
     Parameters
     ----------
-    pdata
-        Samples with distances, from :func:`scggml.tl.sample_distances`.
+    %(pdata)s
     method
-        "mds": metric multidimensional scaling from the classical solution (scikit-learn), which tries to keep all
-        distances; "umap" (umap-learn) and "tsne" (scikit-learn), which keep neighbourhoods; "diffmap": diffusion
-        map of the neighbour graph (scanpy), for continuous change.
-    key
-        Whose distances to embed: `.obsp[key + "_distances"]`.
+        "mds": metric multidimensional scaling that starts from the classical solution (scikit-learn); it tries to
+        preserve all distances. "umap" (umap-learn) and "tsne" (scikit-learn) preserve neighbourhoods. "diffmap":
+        diffusion map of the neighbour graph (scanpy), for continuous change.
+    %(key_distances)s
     n_components
         Dimensions of the map.
     n_neighbors
-        Size of a neighbourhood, in samples, for "umap" and "diffmap", and the perplexity of "tsne" is a third of it;
-        limited to what the number of samples allows.
-    rng
-        Seed or generator for "umap" and "tsne".
-    key_added
-        Key under which the map is stored; None takes `"X_" + method`.
-    copy
-        Whether to return a copy instead of writing to `pdata`.
+        Size of a neighbourhood, in samples, for "umap" and "diffmap"; the perplexity of "tsne" is a third of it. It is
+        limited by the number of samples.
+    %(rng)s
+        For "umap" and "tsne".
+    %(copy)s
 
     Returns
     -------
     None, or a copy of `pdata` with `copy=True`. Sets the following field:
 
     `.obsm["X_" + method]` : `numpy.ndarray` (n_samples, n_components), float64
-        Places of the samples. Diffusion components are those after the constant one.
+        Coordinates of the samples. The constant diffusion component is left out.
 
     Raises
     ------
@@ -76,29 +72,24 @@ def embed_samples(
     >>> pdata.obsm["X_mds"].shape
     (30, 2)
     """
-    check.check_anndata("pdata", pdata)
     check.check_choice("method", method, METHODS)
-    matrix = read_distances(pdata, key)
+    matrix = read_distances(pdata, key, minimum=4, what="a map")
+    check_writable(pdata, copy=copy)
     n = len(matrix)
-    if n < 4:
-        msg = f"a map needs at least 4 samples, found {n}"
-        raise ValueError(msg)
     check.check_integer("n_components", n_components, minimum=1, maximum=n - 2, unit=f" for {n} samples")
     check.check_integer("n_neighbors", n_neighbors, minimum=2)
-    name = embedding(method) if key_added is None else key_added
-    check.check_name("key_added", name)
     seed = int(check.check_random_generator(rng).integers(2**31 - 1))
     n_neighbors = min(n_neighbors, n - 1)
     if method == "mds":
-        places = _mds(matrix, n_components)
+        coordinates = _mds(matrix, n_components)
     elif method == "tsne":
-        places = _tsne(matrix, n_components, n_neighbors / 3, seed)
+        coordinates = _tsne(matrix, n_components, n_neighbors / 3, seed)
     elif method == "umap":
-        places = _umap(matrix, n_components, n_neighbors, seed)
+        coordinates = _umap(matrix, n_components, n_neighbors, seed)
     else:
-        places = _diffmap(matrix, n_components, n_neighbors)
+        coordinates = diffusion_map(sample_graph(matrix, n_neighbors), n_components)
     pdata = writable(pdata, copy=copy)
-    pdata.obsm[name] = np.asarray(places, dtype=np.float64)
+    pdata.obsm[embedding(method)] = np.asarray(coordinates, dtype=np.float64)
     return pdata if copy else None
 
 
@@ -108,11 +99,11 @@ def _mds(matrix: NDArray[np.float64], n_components: int) -> NDArray[np.float64]:
     start = ClassicalMDS(n_components=n_components, metric="precomputed").fit_transform(matrix)
     # deterministic: one descent from the classical solution
     model = MDS(n_components=n_components, metric="precomputed", n_init=1, init="classical_mds", random_state=0)
-    places = model.fit_transform(matrix)
+    coordinates = model.fit_transform(matrix)
     # descent leaves the rotation free: put the longest axis first, oriented like the start
-    places = places - places.mean(axis=0)
-    places = places @ np.linalg.svd(places, full_matrices=False)[2].T
-    return places * np.where((places * start).sum(axis=0) < 0, -1.0, 1.0)
+    coordinates = coordinates - coordinates.mean(axis=0)
+    coordinates = coordinates @ np.linalg.svd(coordinates, full_matrices=False)[2].T
+    return coordinates * np.where((coordinates * start).sum(axis=0) < 0, -1.0, 1.0)
 
 
 def _tsne(matrix: NDArray[np.float64], n_components: int, perplexity: float, seed: int) -> NDArray[np.float64]:
@@ -126,8 +117,6 @@ def _tsne(matrix: NDArray[np.float64], n_components: int, perplexity: float, see
 
 
 def _umap(matrix: NDArray[np.float64], n_components: int, n_neighbors: int, seed: int) -> NDArray[np.float64]:
-    import warnings
-
     with warnings.catch_warnings():
         # umap says at import that its parametric variant needs Tensorflow, which is not asked of it here
         warnings.simplefilter("ignore", ImportWarning)
@@ -142,8 +131,3 @@ def _umap(matrix: NDArray[np.float64], n_components: int, n_neighbors: int, seed
         # umap says that a precomputed metric cannot transform new data, which is not asked of it here
         warnings.filterwarnings("ignore", message="using precomputed metric")
         return model.fit_transform(matrix)
-
-
-def _diffmap(matrix: NDArray[np.float64], n_components: int, n_neighbors: int) -> NDArray[np.float64]:
-    graph = diffusion_map(sample_graph(matrix, n_neighbors), max(n_components + 1, 3))
-    return graph.obsm["X_diffmap"][:, 1 : n_components + 1]

@@ -3,87 +3,94 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from anndata import AnnData
 
 from scggml import _check as check
-from scggml._anndata._cohort import kept_colors, read_cohort
-from scggml._anndata._stored_reference import cell_kinds, project_cells, reference_entry, stored_measures
+from scggml._anndata._cohort import read_samples
+from scggml._anndata._columns import kept_colors
+from scggml._anndata._distances import distances_entry, read_distances
+from scggml._anndata._learners import solver_of
+from scggml._anndata._stored_reference import read_reference
+from scggml._docs import shared_doc
 from scggml._keys import IS_REFERENCE, N_CELLS, SKETCH_ERROR, Keys, colors, embedding
-from scggml.get import distances as get_distances
+from scggml.core.transport._distances import pairwise_distances
+from scggml.reference._novelty import novelty
+from scggml.reference._placement import place_on_map
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from anndata import AnnData
     from numpy.typing import NDArray
 
     from scggml._anndata._cohort import Cohort
-    from scggml._anndata._stored_reference import InGenes
-    from scggml.core.transport._distances import Entropic
+    from scggml._anndata._stored_reference import InGenes, StoredReference
 
 logger = logging.getLogger(__name__)
 
 
+@shared_doc
 def map_samples(
     new: AnnData,
     reference: AnnData,
     sample_key: str | None = None,
     *,
     key: str = "ggml",
-    layer: str | None = None,
     use_rep: str | None = None,
-    missing_genes: Literal["mean", "error"] = "mean",
     n_jobs: int | None = None,
 ) -> AnnData:
-    """Compute the distances of new samples to those of a reference, and place them on its map.
+    """Compute the distances of new samples to those of a reference, and add them to its map.
 
-    Cells are projected as in :func:`scggml.tl.project`. The distances of new samples to those of the reference and to one another
-    are what :func:`scggml.tl.sample_distances` gives for all cells together (where the reference keeps a sketch of its cells, for
-    that); those within the reference are copied. On the map of `method="mds"`, samples of the reference stay where they are, and
-    each new one is placed such that its distances on the map differ least from those to the reference, by least squares from Gower's
-    interpolation of classical scaling :cite:p:`gower1968`. Other maps have no place for new samples and are left out.
+    Cells are projected as by :func:`scggml.tl.project`. Distances of new samples to those of the reference and to one
+    another are the same as :func:`scggml.tl.sample_distances` computes for all cells together; if the reference keeps
+    a sketch of its cells, they are those of the sketch. Distances within the reference are copied. On the map of
+    `method="mds"`, samples of the reference keep their coordinates. Each new one gets the coordinates at which its
+    distances on the map differ least from those to the reference, by least squares that start from Gower's
+    interpolation of classical scaling :cite:p:`gower1968`. Other maps cannot take new samples and are left out.
 
-    Samples that the metric was learned on lie further apart than new ones will: metric and principal components know what is
-    peculiar to each of them, and nothing of what is peculiar to a new one. Where a new sample lies on the map is no proof of its
-    class, for which there is :func:`scggml.tl.predict_samples`.
+    Samples that the metric was learned on are further apart than new ones will be: metric and principal components
+    were fitted to them. The position of a new sample on the map does not prove its class; use
+    :func:`scggml.tl.predict_samples`.
 
     Parameters
     ----------
     new
-        Cells of the new samples, normalised as those of the reference. Nothing is written to it.
+        Cells of the new samples, normalised like those of the reference. Nothing is written to it.
     reference
-        From :func:`scggml.tl.make_reference`, with the map of :func:`scggml.tl.embed_samples` if new samples are to be placed on
-        it. Nothing is written to it.
+        From :func:`scggml.tl.make_reference`, with the map of :func:`scggml.tl.embed_samples` if new samples are to be
+        added to it. Nothing is written to it.
     sample_key
-        Column of `new.obs` that says which sample a cell belongs to. None takes the name that it has in the reference.
+        Column of `new.obs` with the sample of each cell. None takes the name of the column in the reference.
     key
         Key of the reference.
-    layer, use_rep, missing_genes
+    use_rep
         As in :func:`scggml.tl.project`.
-    n_jobs
-        Threads; None takes an active :func:`joblib.parallel_config`, else all cores. Results do not depend on it.
+    %(n_jobs)s
 
     Returns
     -------
-    A sample-level AnnData of the samples of the reference followed by the new ones, by name, (n_reference + n_new, 0), with the fields
+    A sample-level AnnData of the samples of the reference followed by the new ones, by name, (n_reference +
+    n_new, 0), with the fields
 
     `.obs` : `pandas.DataFrame`
-        `is_reference`; the label, missing where the new samples have none; `n_cells` and all other columns that both have.
+        `is_reference`; the label, missing where the new samples have none; `n_cells` and all other columns that both
+        have.
     `.obsp[key + "_distances"]` : `numpy.ndarray`, float64
         All distances.
     `.obsm["X_mds"]` : `numpy.ndarray`, float64
-        The map, where the reference has one.
+        The map, if the reference has one.
     `.obsm[key + "_novelty"]` : `pandas.DataFrame`
-        What :func:`scggml.tl.predict_samples` finds unusual samples by, where principal components lead from genes to the metric and the reference
-        was calibrated; of samples of the reference as measured when they were held out. `outside`: the log of the length of the mean of
-        a sample's cells outside of the components, less what it owes to the sampling of cells. `group`: the log of the ratio of the
-        two largest variances of its cells outside, less what it is of noise. For each kind of cells, `shift_0` and so on: how far its mean is
-        from that of the other cells outside, squared and less what it owes to sampling; `share_0`: the log odds of its share of the
-        cells. All with standard errors by the sampling of cells, `outside_error` and so on. All but shares are missing where there are
-        less than eight cells, shifts where a kind or the rest has less than eight.
+        Measures by which :func:`scggml.tl.predict_samples` detects outliers, if the metric acts on principal
+        components of genes and the reference was calibrated. Those of samples of the reference were measured while
+        they were held out. `outside`: log length of the mean of a sample's cells outside of the components, minus the
+        part due to sampling of cells. `new_cluster`: log ratio of the two largest variances of its cells outside,
+        minus that of noise. For each cluster of cells, `shift_0` and so on: squared distance of its mean from that of
+        the other cells outside, minus the part due to sampling; `share_0`: log odds of its share of the cells. All
+        with standard errors by sampling of cells, `outside_error` and so on. All but shares are missing for samples of
+        fewer than eight cells; shifts are missing if the cluster or the rest has fewer than eight.
     `.uns[key]` : `dict`
         As of :func:`scggml.tl.sample_distances`.
     `.uns[key + "_reference"]` : `dict`
@@ -92,7 +99,7 @@ def map_samples(
     Raises
     ------
     KeyError, ValueError, TypeError
-        If names of new samples are those of samples of the reference, or cells cannot be projected.
+        If new samples have names of samples of the reference, or cells cannot be projected.
 
     Warns
     -----
@@ -106,7 +113,7 @@ def map_samples(
     >>> sg.tl.fit_metric(adata, "sample", "label", rng=0)
     >>> pdata = sg.tl.sample_distances(adata)
     >>> sg.tl.embed_samples(pdata, "mds")
-    >>> reference = sg.tl.make_reference(adata, pdata, calibrate=False)
+    >>> reference = sg.tl.make_reference(adata, pdata, cv=None)
     >>> new = sg.datasets.synthetic_cohort(n_points_per_mode=5, rng=1)
     >>> new.obs["sample"] = "new_" + new.obs["sample"].astype(str)
     >>> mapped = sg.tl.map_samples(new, reference)
@@ -115,87 +122,69 @@ def map_samples(
     >>> ax = sg.pl.sample_map(mapped, color="is_reference")
     """
     check.check_anndata("new", new)
-    entry = reference_entry(reference, key)
-    check.check_choice("missing_genes", missing_genes, ("mean", "error"))
+    known = read_reference(reference, key)
     check.check_jobs(n_jobs)
+    distances = read_distances(reference, key).to_numpy()
+    source = distances_entry(reference, key)
+    params = known.entry["params"]
+    cohort = read_samples(new, params["sample_key"] if sample_key is None else sample_key, features=False)
+    _check_names(cohort, reference)
+    cells, in_genes = known.project(new, use_rep)
+
+    measures = cohort.measures_of(cells)
+    options: Any = {"solver": solver_of(source), "n_jobs": n_jobs}  # as the distances that there are
+    across, gap = pairwise_distances(measures, known.measures, progress="to the reference", **options)
+    within, own_gap = pairwise_distances(measures, progress="between new samples", **options)
+
     keys = Keys(key)
-    known = get_distances(reference, key=key).to_numpy()
-    cohort = read_cohort(new, entry["params"]["sample_key"] if sample_key is None else sample_key)
-    clash = sorted(set(cohort.names) & set(reference.obs_names.astype(str)))
-    if clash:
-        msg = (
-            f"{len(clash)} new sample(s) have names of samples of the reference: {check.listed(clash)}. If they are the same samples, leave "
-            "them out; else rename them."
-        )
-        raise ValueError(msg)
-    cells, in_genes = project_cells(new, entry, key, layer=layer, use_rep=use_rep, missing_genes=missing_genes)
-
-    from scggml.core.transport._distances import pairwise_distances
-
-    measures = cohort.measures(cells)
-    of_reference = stored_measures(entry)
-    entropic = _entropic(reference.uns[keys.metric])  # as the distances that there are
-    options: Any = {"entropic": entropic, "n_jobs": n_jobs}
-    across, gap = pairwise_distances(measures, of_reference, progress="to the reference", **options)
-    within, own_gap = np.zeros((1, 1)), 0.0
-    if len(measures) > 1:
-        within, own_gap = pairwise_distances(measures, progress="between new samples", **options)
-    obs = _joint_obs(reference, cohort.sample_obs(new.obs), entry["params"])
+    obs = _joint_obs(reference, cohort.table(new.obs), params)
     if SKETCH_ERROR in reference.obs:
         errors = reference.obs[SKETCH_ERROR].to_numpy(dtype=np.float64)
         obs[SKETCH_ERROR] = np.concatenate([errors, np.zeros(len(measures))])
-
-    from anndata import AnnData
-
-    source = dict(reference.uns[keys.metric])
-    calibration = {name: entry[name] for name in ("params", "calibration") if name in entry}
     return AnnData(
         obs=obs,
-        obsp={keys.distances: np.block([[known, across.T], [across, within]])},
-        obsm={**_extended_map(reference, across), **_novelty(entry, in_genes, cohort, keys, obs.index)},
+        obsp={keys.distances: np.block([[distances, across.T], [across, within]])},
+        obsm={**_extended_map(reference, across), **_novelty(known, in_genes, cohort, keys, obs.index)},
         uns={
             **_kept_palettes(reference, obs),
             keys.metric: {**source, "gap": max(float(source.get("gap", 0.0)), gap, own_gap)},
-            keys.reference: calibration,
+            keys.reference: {name: known.entry[name] for name in ("params", "calibration") if name in known.entry},
         },
     )
 
 
-def _entropic(distances: Mapping[str, Any]) -> Entropic | None:
-    """Return how distances with this entry of `.uns` were regularised."""
-    from scggml.core.transport._distances import Entropic
-
-    solver = distances["params"].get("solver", "exact")
-    if solver == "exact":
-        return None
-    return Entropic(float(distances["epsilon"]), solver == "sinkhorn_divergence", None)
+def _check_names(cohort: Cohort, reference: AnnData) -> None:
+    clash = sorted(set(cohort.names) & set(reference.obs_names.astype(str)))
+    if clash:
+        msg = (
+            f"{len(clash)} new sample(s) have names of samples of the reference: {check.listed(clash)}. If they are "
+            "the same "
+            "samples, leave them out; else rename them."
+        )
+        raise ValueError(msg)
 
 
 def _novelty(
-    entry: Mapping[str, Any], in_genes: InGenes | None, cohort: Cohort, keys: Keys, index: pd.Index
+    known: StoredReference, in_genes: InGenes | None, cohort: Cohort, keys: Keys, index: pd.Index
 ) -> dict[str, pd.DataFrame]:
-    kinds = cell_kinds(entry)
-    if kinds is None or in_genes is None:
+    clusters = known.clusters
+    if clusters is None or in_genes is None:
         return {}
-    from scggml.reference._novelty import novelty
-
     space, genes, present = in_genes
-    of_new = pd.DataFrame(novelty(space, kinds, genes, cohort.codes, len(cohort.names), present))
-    return {keys.novelty: pd.concat([entry["calibration"]["novelty"], of_new]).set_axis(index)}
+    of_new = pd.DataFrame(novelty(space, clusters, genes, cohort.codes, len(cohort), present))
+    return {keys.novelty: pd.concat([known.entry["calibration"]["novelty"], of_new]).set_axis(index)}
 
 
 def _extended_map(reference: AnnData, across: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-    from scggml.reference._placement import place_on_map
-
     name = embedding("mds")
     left_out = [other for other in reference.obsm if other != name]
     if left_out:
-        logger.info("left out of the joint map: %s, which have no place for new samples", check.listed(left_out))
+        logger.info("left out of the joint map: %s, which cannot take new samples", check.listed(left_out))
     if name not in reference.obsm:
         logger.info("the reference has no map: run sg.tl.embed_samples(pdata, 'mds') before sg.tl.make_reference")
         return {}
-    places = np.asarray(reference.obsm[name], dtype=np.float64)
-    return {name: np.concatenate([places, place_on_map(places, across)])}
+    known = np.asarray(reference.obsm[name], dtype=np.float64)
+    return {name: np.concatenate([known, place_on_map(known, across)])}
 
 
 def _joint_obs(reference: AnnData, of_new: pd.DataFrame, params: Mapping[str, Any]) -> pd.DataFrame:

@@ -2,109 +2,96 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from scggml import _check as check
-from scggml._anndata._stored_metric import check_writable, drop_results, stored_params, writable
-from scggml._anndata._stored_reference import project_cells, reference_entry
+from scggml._anndata._distances import distances_entry
+from scggml._anndata._stored_reference import read_reference
+from scggml._anndata._writing import check_writable, drop_results, stored_params, stored_result, writable
+from scggml._docs import shared_doc
 from scggml._keys import Keys
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
+_KEPT = ("sample_key", "label_key", "label_kind")
 
+
+@shared_doc
 def project(
     new: AnnData,
     reference: AnnData,
     *,
     key: str = "ggml",
-    layer: str | None = None,
     use_rep: str | None = None,
-    missing_genes: Literal["mean", "error"] = "mean",
-    key_added: str | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    """Place new cells in the learned space of a reference.
+    """Compute the coordinates of new cells in the learned space of a reference.
 
-    Genes are found by name, in any order and among any others. Nothing is learned from the new cells: no principal components, no
-    scaling.
+    Genes are matched by name, in any order and among any others. Nothing is learned from the new cells: no principal
+    components, no scaling. Genes of the reference that are missing in `new` are set to their mean in the reference,
+    with a warning that names their share of the metric; more than half of it is an error.
 
     Parameters
     ----------
     new
-        Cells, (n_obs, n_vars), normalised as those of the reference. They may stay in a backed or lazily read file.
+        Cells, (n_obs, n_vars), normalised like those of the reference. They may stay in a backed or lazily read file.
     reference
         From :func:`scggml.tl.make_reference`.
     key
         Key of the reference.
-    layer
-        Layer of `new` to take instead of `X`.
     use_rep
-        Key of `new.obsm` with the same representation that the metric acts on, instead of genes: for representations to which no
-        genes lead, such as those of a model that has placed the new cells too.
-    missing_genes
-        "mean" takes genes of the reference that `new` lacks at their mean in the reference, with a warning of how much of the
-        metric they carry, and refuses where it is more than half; "error" refuses any.
-    key_added
-        Key under which results are stored; None takes `key`.
-    copy
-        Whether to return a copy instead of writing to `new`.
+        Key of `new.obsm` with the representation that the metric acts on, instead of genes: for representations that
+        cannot be computed from genes, such as those of a model that has embedded the new cells too.
+    %(copy)s
 
     Returns
     -------
     None, or a copy of `new` with `copy=True`. Sets the following fields:
 
-    `.obsm["X_" + key_added]` : `numpy.ndarray` (n_obs, n_components), float64
+    `.obsm["X_" + key]` : `numpy.ndarray` (n_obs, n_components), float64
         Cells in the learned space, where Euclidean distance is the ground metric.
-    `.uns[key_added]` : `dict`
-        The metric as :func:`scggml.tl.sample_distances` takes it: the identity on `.obsm["X_" + key_added]`, whatever the cells
-        came with.
+    `.uns[key]` : `dict`
+        The metric as :func:`scggml.tl.sample_distances` takes it: the identity on `.obsm["X_" + key]`.
 
     Raises
     ------
     KeyError, ValueError, TypeError
-        If there is no such reference, genes are missing or not unique, or the representation does not fit. Nothing has been
-        written then.
+        If there is no such reference, genes are missing or not unique, or the representation does not fit. Nothing has
+        been written then.
 
     Warns
     -----
     UserWarning
-        If genes are missing, or values are not normalised as those of the reference: raw counts and logarithms, or other totals.
+        If genes are missing, or values are not normalised like those of the reference.
 
     Examples
     --------
     >>> import scggml as sg
     >>> adata = sg.datasets.synthetic_cohort(n_points_per_mode=5, rng=0)
     >>> sg.tl.fit_metric(adata, "sample", "label", rng=0)
-    >>> reference = sg.tl.make_reference(adata, sg.tl.sample_distances(adata), calibrate=False)
+    >>> reference = sg.tl.make_reference(adata, sg.tl.sample_distances(adata), cv=None)
     >>> new = sg.datasets.synthetic_cohort(n_points_per_mode=5, rng=1)
     >>> sg.tl.project(new, reference)
     >>> new.obsm["X_ggml"].shape
     (450, 2)
     """
     check.check_anndata("new", new)
-    entry = reference_entry(reference, key)
-    keys = Keys(key if key_added is None else key_added)
-    check.check_name("key_added", keys.key)
-    check.check_choice("missing_genes", missing_genes, ("mean", "error"))
+    known = read_reference(reference, key)
     check_writable(new, copy=copy)
-    cells, _ = project_cells(new, entry, key, layer=layer, use_rep=use_rep, missing_genes=missing_genes)
+    cells, _ = known.project(new, use_rep)
 
-    new = writable(new, copy=copy)
+    distances = distances_entry(reference, key)
+    params = {name: known.metric.params.get(name) for name in _KEPT}
+    keys = Keys(key)
     n_comps = cells.shape[1]
-    distances = reference.uns[Keys(key).metric]
-    params = {name: entry["metric"]["params"].get(name) for name in ("sample_key", "label_key", "label_kind")}
-    params["solver"] = distances["params"].get("solver")
-    stored = {
-        "params": stored_params(**params, use_rep=keys.cells),
-        "components": np.eye(n_comps),
-        "scale": np.ones(n_comps),
-    }
-    if "epsilon" in distances:
-        stored["epsilon"] = float(distances["epsilon"])
-    new.obsm[keys.cells] = cells
-    new.uns[keys.metric] = stored
+    new = writable(new, copy=copy)
     drop_results(new, keys)
+    new.obsm[keys.cells] = cells
+    new.uns[keys.metric] = stored_result(
+        params=stored_params(**params, use_rep=keys.cells), components=np.eye(n_comps), scale=np.ones(n_comps),
+        solver=distances["solver"], epsilon=distances.get("epsilon"),
+    )  # fmt: skip
     return new if copy else None

@@ -1,4 +1,4 @@
-"""The graph of samples that are close to one another, and diffusion on it."""
+"""Distances of a sample-level AnnData, and scanpy's graph of the samples that are close to one another."""
 
 from __future__ import annotations
 
@@ -6,18 +6,27 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scggml.get import distances as get_distances
+from scggml import _check as check
+
+from ._distances import read_distances as read_frame
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
 
-def read_distances(pdata: AnnData, key: str) -> NDArray[np.float64]:
-    """Return the distances between samples, (n_samples, n_samples), checked."""
-    matrix = get_distances(pdata, key=key).to_numpy()
+def read_distances(pdata: AnnData, key: str, *, minimum: int, what: str) -> NDArray[np.float64]:
+    """Return the distances, (n_samples, n_samples), checked; `what` needs at least `minimum` samples."""
+    check.check_anndata("pdata", pdata)
+    matrix = read_frame(pdata, key).to_numpy()
     if not np.isfinite(matrix).all() or (matrix < 0).any() or not np.allclose(matrix, matrix.T):
-        msg = f"the distances of key={key!r} must be finite, not negative and symmetric. Recompute them with sg.tl.sample_distances."
+        msg = (
+            f"the distances of key={key!r} must be finite, not negative and symmetric. "
+            "Compute them again with sg.tl.sample_distances."
+        )
+        raise ValueError(msg)
+    if len(matrix) < minimum:
+        msg = f"{what} needs at least {minimum} samples, pdata has {len(matrix)}"
         raise ValueError(msg)
     if len(matrix) > 1 and not matrix.any():
         msg = f"all distances of key={key!r} are zero: samples do not differ."
@@ -37,10 +46,10 @@ def sample_graph(matrix: NDArray[np.float64], n_neighbors: int) -> AnnData:
     return graph
 
 
-def diffusion_map(graph: AnnData, n_comps: int) -> AnnData:
-    """Add scanpy's diffusion map, whose first component is constant."""
+def diffusion_map(graph: AnnData, n_comps: int) -> NDArray[np.float64]:
+    """Return scanpy's diffusion map without its first component, which is constant, (n_samples, n_comps)."""
     import scanpy as sc
 
     with np.printoptions():  # scanpy sets the precision of printed numbers for good
-        sc.tl.diffmap(graph, n_comps=n_comps)
-    return graph
+        sc.tl.diffmap(graph, n_comps=max(n_comps + 1, 3))
+    return graph.obsm["X_diffmap"][:, 1 : n_comps + 1]

@@ -1,0 +1,81 @@
+"""Columns of obs: which sample a cell belongs to, and what is known of each sample."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from scggml import _check as check
+from scggml._keys import N_CELLS, colors
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+
+def sample_codes(obs: pd.DataFrame, sample_key: str) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
+    """Return the sorted names of the samples, (n_samples,), and the sample of each cell, (n_obs,)."""
+    column = check.check_column("sample_key", sample_key, obs)
+    return np.unique(check.as_names("sample_key", sample_key, column), return_inverse=True)
+
+
+def sample_values(
+    obs: pd.DataFrame, name: str, key: str, names: NDArray[np.object_], codes: NDArray[np.int64]
+) -> NDArray[np.object_]:
+    """Return the one value of each sample in the column that the argument `name` names, as text, (n_samples,)."""
+    text = check.as_names(name, key, check.check_column(name, key, obs))
+    check.check_one_value(names, codes, name, key, text)
+    values = np.empty(len(names), dtype=object)
+    values[codes] = text
+    return values
+
+
+def sample_table(obs: pd.DataFrame, names: NDArray[np.object_], codes: NDArray[np.int64]) -> pd.DataFrame:
+    """Return one row per sample: `n_cells` and every column that is constant within samples."""
+    first = first_cells(codes)
+    values = {column: pd.factorize(obs[column])[0] for column in obs.columns}  # missing values are a value of their own
+    constant = [column for column, value in values.items() if (value == value[first][codes]).all()]
+    table = obs.iloc[first][constant].copy()
+    for column in constant:
+        if isinstance(table[column].dtype, pd.CategoricalDtype):
+            table[column] = table[column].cat.remove_unused_categories()
+    table.index = pd.Index(names)
+    table[N_CELLS] = np.bincount(codes, minlength=len(names))
+    return table
+
+
+def first_cells(codes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the first cell of each sample, (n_samples,)."""
+    return np.unique(codes, return_index=True)[1]
+
+
+def names_in_order(column: pd.Series) -> list[str]:
+    """Return the values of a column that are there as text, in the order of its categories where it has any."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return [str(name) for name in column.cat.remove_unused_categories().cat.categories]
+    return sorted(column.astype(str).unique())
+
+
+def read_cell_types(adata: AnnData, cell_type_key: str) -> tuple[list[str], NDArray[np.int64]]:
+    """Return the names of the cell types in their order, and the type of each cell, (n_obs,)."""
+    column = check.check_column("cell_type_key", cell_type_key, adata.obs)
+    text = check.as_names("cell_type_key", cell_type_key, column)
+    types = names_in_order(column)
+    return types, pd.Index(types).get_indexer(pd.Index(text)).astype(np.int64)
+
+
+def kept_colors(adata: AnnData, key: str, kept: pd.Index) -> list[Any] | None:
+    """Return scanpy's colours of the categories of `obs[key]` that are kept; None where there are none."""
+    palette, categories = adata.uns.get(colors(key)), adata.obs[key].cat.categories
+    if not isinstance(palette, list | np.ndarray) or len(palette) < len(categories):
+        return None
+    return [palette[categories.get_loc(name)] for name in kept]
+
+
+def colors_of_samples(adata: AnnData, table: pd.DataFrame) -> dict[str, Any]:
+    """Return scanpy's colours, as entries of `.uns`, of the categorical columns that a table of samples shares."""
+    columns = [name for name in table.columns.intersection(adata.obs.columns) if table[name].dtype == "category"]
+    found = {colors(name): kept_colors(adata, name, table[name].cat.categories) for name in columns}
+    return {key: palette for key, palette in found.items() if palette is not None}

@@ -1,0 +1,48 @@
+"""Distances between samples as they are stored in a sample-level AnnData, and where they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from scggml import _check as check
+from scggml._keys import Keys
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def read_distances(pdata: AnnData, key: str) -> pd.DataFrame:
+    """Return the distances, (n_samples, n_samples), by sample name; `attrs["metric"]` is the name of their metric."""
+    check.check_anndata("pdata", pdata)
+    check.check_name("key", key)
+    name = Keys(key).distances
+    if name not in pdata.obsp:
+        msg = (
+            f"obsp[{name!r}] does not exist. Found: {check.listed(pdata.obsp.keys(), limit=20)}. "
+            f"Pass the sample-level AnnData that sg.tl.sample_distances(..., key_added={key!r}) returns."
+        )
+        raise KeyError(msg)
+    matrix = pdata.obsp[name]
+    dense = matrix.toarray() if hasattr(matrix, "toarray") else np.asarray(matrix)
+    table = pd.DataFrame(dense, index=pdata.obs_names.copy(), columns=pdata.obs_names.copy())
+    entry = pdata.uns.get(Keys(key).metric)
+    if isinstance(entry, Mapping) and "metric" in entry:
+        table.attrs["metric"] = str(entry["metric"])
+    return table
+
+
+def distances_entry(pdata: AnnData, key: str) -> dict[str, Any]:
+    """Return what `.uns` says of where the distances of a key come from."""
+    read_distances(pdata, key)
+    entry = pdata.uns.get(Keys(key).metric)
+    if not isinstance(entry, Mapping) or not {"metric", "params", "solver"} <= set(entry):
+        msg = (
+            f"pdata.uns[{key!r}], which says where the distances of key={key!r} come from, is missing. "
+            "Compute distances with sg.tl.sample_distances."
+        )
+        raise KeyError(msg)
+    return dict(entry)

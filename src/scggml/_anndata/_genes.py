@@ -1,0 +1,76 @@
+"""From the features of a metric back to genes: loadings, and the genes' values."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from scggml._keys import LOADINGS
+
+from ._features import read_features, standard_deviation
+from ._on_disk import unreadable
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from ._features import Features
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Genes:
+    """The genes that features are linear combinations of.
+
+    Parameters
+    ----------
+    loadings
+        Loading of each gene on each feature, (n_vars, n_features), dense or sparse.
+    values
+        Values of the genes, (n_obs, n_vars).
+    """
+
+    loadings: Any
+    values: Any
+
+    def standard_deviation(self) -> NDArray[np.float64]:
+        """Return each gene's standard deviation across cells, (n_vars,)."""
+        return standard_deviation(self.values)
+
+    def linear_map(self, linear_map: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return a linear map of the features, (n_components, n_features), as one of genes, (n_components, n_vars)."""
+        return np.asarray(self.loadings @ linear_map.T).T
+
+    def weights(self, linear_map: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return where a cell moves when a gene rises by one standard deviation, (n_vars, n_components)."""
+        return self.linear_map(linear_map).T * self.standard_deviation()[:, None]
+
+
+def read_genes(adata: AnnData, features: Features, *, warn: bool = True) -> Genes | None:
+    """Return the genes that features lead back to; None where they do not, with a warning where they could."""
+    if features.use_rep == "X":
+        return Genes(sp.eye_array(adata.n_vars), features.points)
+    name = LOADINGS.get(features.use_rep)
+    if name is None:
+        logger.info("no gene weights: %s does not lead back to genes", features.text)
+        return None
+    loadings, width = adata.varm.get(name), features.points.shape[1]
+    if loadings is None or loadings.shape[1] != width:
+        found = "missing" if loadings is None else f"{loadings.shape[1]} wide, not {width} like {features.text}"
+        reason = f"varm[{name!r}] is {found}. Compute both with the same call (scanpy.pp.pca), or fit with use_rep='X'."
+    elif adata.X is None:
+        reason = "X, which holds the genes' values, is None."
+    elif unreadable(adata.X) is not None:
+        reason = f"X, which holds the genes' values, {unreadable(adata.X)}"
+    else:
+        dense = loadings if sp.issparse(loadings) else np.asarray(loadings, dtype=np.float64)
+        return Genes(dense, read_features(adata, "X", None).points)
+    if warn:
+        warnings.warn(f"no gene weights for the metric on {features.text}: {reason}", UserWarning, stacklevel=3)
+    return None

@@ -1,0 +1,103 @@
+"""The learner of `tl.fit_metric`: as it is passed, as it is stored in `.uns`, and as it is read back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from sklearn.base import clone
+
+from scggml import _check as check
+from scggml.core.metric._options import Refinement
+from scggml.core.transport._solvers import Entropic, Exact, Sinkhorn
+from scggml.estimators._ground_metric import GroundMetricLearner
+from scggml.estimators._presets import preset
+
+from ._writing import plain, stored_params
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_NOT_STORED = ("label_kind", "rng", "n_jobs")  # stored beside the learner, or not part of the metric
+Solver = Exact | Entropic
+
+
+def choose_learner(
+    learner: Any,
+    *,
+    label_kind: Any,
+    scale: Literal["feature", "global"],
+    n_comps: Any = None,
+    rng: Any = None,
+    n_jobs: Any = None,
+) -> GroundMetricLearner:
+    """Return an unfitted learner: a preset or a copy of the one that was passed, with the arguments of the function.
+
+    Parameters
+    ----------
+    learner
+        Name of a preset, a `GroundMetricLearner`, or None for the default.
+    label_kind, n_comps, rng, n_jobs
+        Arguments of the function. What the learner sets itself must not be passed as well.
+    scale
+        How features are scaled where the learner leaves that open.
+    """
+    if learner is None or isinstance(learner, str):
+        chosen = preset("discriminant" if learner is None else learner)
+    elif isinstance(learner, GroundMetricLearner):
+        chosen = clone(learner)
+        if chosen.label_kind != label_kind:
+            msg = f"label_kind={label_kind!r}, but learner has label_kind={chosen.label_kind!r}. Pass the same to both."
+            raise ValueError(msg)
+        for name, value in (("n_comps", n_comps), ("rng", rng), ("n_jobs", n_jobs)):
+            own = getattr(chosen, name)
+            if value is not None and own is not None:
+                msg = f"{name}={value!r}, but learner has {name}={own!r} already. Set it in one place."
+                raise ValueError(msg)
+    else:
+        msg = (
+            f"learner must be a GroundMetricLearner, or the name of a preset ('discriminant', 'triplet', 'paper'), "
+            f"found {learner!r} of type {type(learner).__name__}"
+        )
+        raise TypeError(msg)
+    check.check_jobs(n_jobs)
+    given = {"n_comps": n_comps, "rng": rng, "n_jobs": n_jobs}
+    if isinstance(chosen.scale, str) and chosen.scale == "auto":
+        given["scale"] = scale
+    return chosen.set_params(label_kind=label_kind, **{name: v for name, v in given.items() if v is not None})
+
+
+def learner_params(learner: GroundMetricLearner) -> dict[str, Any]:
+    """Return the settings of a learner for `.uns`."""
+    settings = {name: v for name, v in learner.get_params(deep=False).items() if name not in _NOT_STORED}
+    solver = settings["solver"]
+    if isinstance(solver, Sinkhorn):  # where it ran is not part of the metric
+        settings["solver"] = {"reg": float(solver.reg), "debiased": bool(solver.debiased)}
+    return stored_params(**settings)
+
+
+def learner_of(params: Mapping[str, Any]) -> GroundMetricLearner:
+    """Return an unfitted learner with the settings of a stored metric."""
+    settings = plain(params["learner"])
+    found = {name: settings.get(name) for name in GroundMetricLearner().get_params(deep=False)}
+    if isinstance(found["solver"], dict):
+        found["solver"] = Sinkhorn(**found["solver"])
+    if found["refine"] is not None:
+        names = Refinement.__dataclass_fields__
+        found["refine"] = Refinement(**{name: found["refine"].get(name) for name in names})
+    return GroundMetricLearner(**found | {"label_kind": params.get("label_kind", "class"), "rng": None, "n_jobs": None})
+
+
+def stored_solver(solver: Solver) -> dict[str, Any]:
+    """Return a solver as it is stored with distances: its name and, of an entropic one, the strength."""
+    if isinstance(solver, Entropic):
+        name = "sinkhorn_divergence" if solver.debiased else "sinkhorn"
+        return {"solver": name, "epsilon": float(solver.epsilon)}
+    return {"solver": "exact" if solver.method == "simplex" else "pot"}
+
+
+def solver_of(stored: Mapping[str, Any]) -> Solver:
+    """Return the solver of stored distances, or of a stored metric."""
+    name = str(stored["solver"])
+    if name in ("exact", "pot"):
+        return Exact("simplex" if name == "exact" else "pot")
+    return Entropic(float(stored["epsilon"]), name == "sinkhorn_divergence", None)

@@ -1,0 +1,109 @@
+"""Sketches as `pp.sketch` wrote them, checked against the cells that are there now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from scggml import _check as check
+from scggml._keys import SketchKeys
+from scggml.core.transport._sketch import Sketch
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+
+def read_sketch(
+    adata: AnnData, sketch_key: str, sample_key: str, names: NDArray[np.object_], codes: NDArray[np.int64]
+) -> Sketch:
+    """Return the sketch of the samples `names` (n_samples,), to which the cells belong by `codes` (n_obs,)."""
+    keys = SketchKeys(sketch_key)
+    params = _params(sketch_key, adata.uns)
+    if params["sample_key"] != sample_key:
+        msg = (
+            f"sketch_key={sketch_key!r} is a sketch of the samples in {params['sample_key']!r}, not of those in "
+            f"sample_key={sample_key!r}. Run sg.pp.sketch(adata, {sample_key!r}, key_added=...) for these."
+        )
+        raise ValueError(msg)
+    groups = _column(sketch_key, keys.groups, adata.obs, "iu")
+    if params["method"] == "cell_type":
+        return Sketch.from_codes(codes, len(names), groups)
+    is_support = _column(sketch_key, keys.support, adata.obs, "b")
+    _check_support(sketch_key, sample_key, names, codes, groups, is_support)
+    return Sketch.from_codes(codes, len(names), groups, is_support)
+
+
+def is_sketch(entry: Any) -> bool:
+    """Whether a `.uns` entry was written by `pp.sketch`."""
+    params = entry.get("params") if isinstance(entry, Mapping) else None
+    return isinstance(params, Mapping) and {"sample_key", "method"} <= set(params)
+
+
+def has_sketch(adata: AnnData, sketch_key: str) -> bool:
+    """Whether there is something of a sketch of this key."""
+    return sketch_key in adata.uns or sketch_key in adata.obs.columns
+
+
+def _params(sketch_key: Any, uns: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the params of a sketch, or say how to make one."""
+    if not isinstance(sketch_key, str):
+        kind = type(sketch_key).__name__
+        msg = f"sketch_key must be the key of a sketch as text, found {sketch_key!r} of type {kind}"
+        raise TypeError(msg)
+    if sketch_key not in uns:
+        msg = (
+            f"there is no sketch in uns[{sketch_key!r}]. Run sg.pp.sketch(adata, sample_key, key_added={sketch_key!r}) "
+            "first. If anndata.concat dropped the entry, copy it from one of the parts."
+        )
+        raise KeyError(msg)
+    if not is_sketch(uns[sketch_key]):
+        msg = f"uns[{sketch_key!r}] is not a sketch. Pass the key_added of sg.pp.sketch."
+        raise ValueError(msg)
+    return dict(uns[sketch_key]["params"])
+
+
+def _column(sketch_key: str, column: str, obs: pd.DataFrame, kinds: str) -> NDArray[Any]:
+    """Return a column of a sketch, of one of the kinds of numpy, not negative and without missing values."""
+    again = "Run sg.pp.sketch again."
+    if column not in obs.columns:
+        msg = f"sketch_key={sketch_key!r} needs obs[{column!r}], which is missing. {again}"
+        raise KeyError(msg)
+    missing = obs[column].isna()
+    if missing.any():
+        msg = (
+            f"obs[{column!r}] has missing values in {int(missing.sum())} of {len(missing)} cells, first "
+            f"{obs.index[missing.to_numpy()][0]!r}: cells that joined after the sketch was made. {again}"
+        )
+        raise ValueError(msg)
+    values = obs[column].to_numpy()
+    if values.dtype.kind not in kinds or values.min() < 0:
+        found = f"{obs[column].dtype} values from {values.min()!r}"
+        msg = f"obs[{column!r}] is not what sg.pp.sketch wrote, found {found}. {again}"
+        raise ValueError(msg)
+    return values
+
+
+def _check_support(
+    sketch_key: str,
+    sample_key: str,
+    names: NDArray[np.object_],
+    codes: NDArray[np.integer],
+    groups: NDArray[np.integer],
+    is_support: NDArray[np.bool_],
+) -> None:
+    """Refuse groups of cells without the one cell that stands for them."""
+    table = pd.DataFrame({"sample": codes, "group": groups, "support": is_support})
+    n_support = table.groupby(["sample", "group"])["support"].sum()
+    for wrong, what in ((n_support == 0, "no"), (n_support > 1, "more than one")):
+        if wrong.any():
+            found = zip(*np.unique(n_support.index[wrong].get_level_values("sample"), return_counts=True), strict=True)
+            msg = (
+                f"sketch_key={sketch_key!r} has {what} support cell in {int(wrong.sum())} group(s), of the samples "
+                f"{check.listed([f'{names[i]} ({count})' for i, count in found])}: cells were dropped, or "
+                f"obs[{sample_key!r}] was changed, after the sketch was made. Run sg.pp.sketch again."
+            )
+            raise ValueError(msg)

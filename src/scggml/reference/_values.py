@@ -1,0 +1,106 @@
+"""Normalisation of gene expression: counts, log-normalised, normalised or scaled; and whether two data sets agree."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+_MAX_CELLS = 2000  # that are looked at
+_LARGEST_LOG = 30.0  # log1p of more than all molecules of any cell
+_CONSTANT = 1e-3  # spread of totals that were made equal
+_FACTOR = 1.5  # between medians of totals, beyond which data are called different
+_TEXTS = {
+    "counts": "raw counts (whole numbers)",
+    "log": "log-normalised (not negative, not whole, small)",
+    "normalised": "normalised without the logarithm (not negative, not whole, large)",
+    "scaled": "scaled (with negative values)",
+}
+
+
+def describe_values(everything: Any, used: Any) -> dict[str, Any]:
+    """Return what kind of values the genes have, and the total of a cell.
+
+    Parameters
+    ----------
+    everything
+        Values of all genes, (n_cells, n_all_genes).
+    used
+        Values of those that a reference uses, (n_cells, n_genes).
+    """
+    rows = sample_of_rows(used.shape[0])
+    part = taken_rows(used, rows)
+    data = part.data if sp.issparse(part) else part.ravel()
+    if (data < 0).any():
+        return {"kind": "scaled"}
+    if (data == np.rint(data)).all():
+        kind = "counts"
+    else:
+        kind = "log" if data.max(initial=0.0) <= _LARGEST_LOG else "normalised"
+    totals = _totals(part, kind)
+    found: dict[str, Any] = {"kind": kind, "total_quantiles": np.quantile(totals, [0.05, 0.25, 0.5, 0.75, 0.95])}
+    of_all = _totals(taken_rows(everything, rows), kind)
+    median = float(np.median(of_all))
+    if median > 0 and np.quantile(np.abs(of_all / median - 1), 0.9) < _CONSTANT:
+        found["target_sum"] = median
+    return found
+
+
+def difference_of_values(
+    known: Mapping[str, Any], found: Mapping[str, Any], text: str, *, complete: bool
+) -> str | None:
+    """Return a warning if new values are not normalised like those of the reference.
+
+    Parameters
+    ----------
+    known, found
+        What `describe_values` returned of the reference and of new cells.
+    text
+        How messages call the new values.
+    complete
+        Whether the new cells have all genes of the reference.
+    """
+    same = "Normalise both in the same way, or distances reflect the difference in normalisation."
+    if known["kind"] != found["kind"]:
+        return f"{text} looks {_TEXTS[found['kind']]}, that of the reference {_TEXTS[known['kind']]}. {same}"
+    sums = known.get("target_sum"), found.get("target_sum")
+    if None not in sums and abs(float(sums[0]) / float(sums[1]) - 1) > 10 * _CONSTANT:  # type: ignore[arg-type]
+        return (
+            f"cells of {text} were normalised to a total of {sums[1]:.6g}, those of the reference to {sums[0]:.6g}. "
+            f"{same}"
+        )
+    if "total_quantiles" not in known or "total_quantiles" not in found or not complete:
+        return None
+    low, _, median, _, high = np.asarray(known["total_quantiles"], dtype=np.float64)
+    new = float(np.asarray(found["total_quantiles"])[2])
+    factor = max(_FACTOR, high / median, median / max(low, np.finfo(float).tiny)) if None in sums else _FACTOR
+    if median > 0 and not 1 / factor <= new / median <= factor:
+        return (
+            f"the median total of a cell over the reference's genes is {new:.4g} in {text} and {median:.4g} in the "
+            f"reference: another normalisation or sequencing depth. {same}"
+        )
+    return None
+
+
+def sample_of_rows(n_rows: int) -> NDArray[np.int64]:
+    """Return evenly spaced rows, (at most 2,000,)."""
+    n = min(n_rows, _MAX_CELLS)
+    return (np.arange(n) * n_rows) // n
+
+
+def taken_rows(values: Any, rows: NDArray[np.int64]) -> Any:
+    """Return some rows of values; all of them as they are."""
+    return values if hasattr(values, "dtype") and len(rows) == values.shape[0] else values[rows]
+
+
+def _totals(values: Any, kind: str) -> NDArray[np.float64]:
+    counts = values.astype(np.float64)
+    if kind == "log":
+        counts = counts.expm1() if sp.issparse(counts) else np.expm1(counts)
+    return np.asarray(counts.sum(axis=1), dtype=np.float64).ravel()
