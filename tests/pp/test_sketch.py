@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from scipy.spatial.distance import cdist
 
 import scggml as sg
-from scggml._anndata._cohort import read_cohort, read_sketch
+from scggml._anndata._cohort import read_samples
 
 # of the shared cohort: p5 9, p3 12, p1 10, p7 14, p2 11, p8 8, p4 13, p6 10 cells
 
@@ -23,7 +23,7 @@ def dense(x):
 
 
 def read(adata, key="sketch"):
-    return read_sketch(adata, key, "sample", read_cohort(adata, "sample"))
+    return read_samples(adata, "sample", features=False, sketch_key=key).sketch
 
 
 def by_hand(adata, points, key="sketch"):
@@ -73,7 +73,7 @@ def test_what_is_written(cohort, assert_same_anndata, caplog):
         # numbered in the order of their support cells, one each
         assert list(own.loc[own["mine_support"], "mine"]) == list(range(min(len(own), 9)))
     entry = cohort.uns["mine"]
-    assert set(entry) == {"params", "samples"}
+    assert set(entry) == {"version", "params", "samples"} and entry["version"] == sg.__version__
     assert entry["params"] == {
         "sample_key": "sample", "method": "coreset", "n_points": 9, "use_rep": "X_pca", "rng": 3,
     }  # fmt: skip
