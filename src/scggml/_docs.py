@@ -62,8 +62,8 @@ TEXTS: Final = {
         "all cells."
     ),
     "use_rep": (
-        'Features of the cells: "X" or a key of `.obsm`. None takes `.obsm["X_pca"]` if there is one and no `layer` '
-        "is given, else `X`."
+        'Features of the cells: "X" or a key of `.obsm`. None takes `.obsm["X_joint"]` of joined modalities or '
+        '`.obsm["X_pca"]` if there is one and no `layer` is given, else `X`.'
     ),
 }
 # uses whose parameter has another name

@@ -145,9 +145,7 @@ def match_genes(table: pd.DataFrame, genes: pd.Index, min_genes: int) -> pd.Data
     small = n_found[n_found < min_genes]
     text = check.listed([f"{name} ({n})" for name, n in small.items()])
     if len(small) == len(n_found):
-        msg = (
-            f"no gene set has at least {min_genes} genes in adata, found {text}. Keep more genes in adata."
-        )
+        msg = f"no gene set has at least {min_genes} genes in adata, found {text}. Keep more genes in adata."
         raise ValueError(msg)
     if len(small):
         warnings.warn(
