@@ -116,7 +116,8 @@ def _draw_numbers(ax: Axes, points: NDArray[np.float64], column: pd.Series) -> N
     known = column.notna().to_numpy()
     ax.scatter(*points[~known].T, color=MISSING, **_STYLE)
     values = column[known].to_numpy(dtype=float)
-    drawn = ax.scatter(*points[known].T, c=values, cmap="viridis", **_STYLE)
+    x, y = points[known].T
+    drawn = ax.scatter(x, y, c=values, cmap="viridis", **_STYLE)
     ax.figure.colorbar(drawn, ax=ax, label=str(column.name))
 
 
