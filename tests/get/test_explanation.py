@@ -83,7 +83,7 @@ def test_first_genes_of_all_comparisons(explained):
 CASES = {
     "table": ({"table": "types"}, ValueError, ["table must be one of", "cell_types", "'types'"]),
     "key": ({"key": "mine"}, KeyError, ["uns['mine_explanation']", "sg.tl.explain_distances", "key='mine'"]),
-    "groups": ({"groups": ("a", "d")}, KeyError, ["classes=('a', 'd')", "(a, b)", "(c, c)"]),
+    "classes": ({"classes": ("a", "d")}, KeyError, ["classes=('a', 'd')", "(a, b)", "(c, c)"]),
     "one class": ({"classes": "a"}, ValueError, ["classes must be two", "(a, b)"]),
     "cell type": ({"table": "cell_types", "cell_type": "NK"}, ValueError, ["cell_type must be one of B, T", "'NK'"]),
     "part": ({"table": "genes", "cell_type": "NK"}, ValueError, ["B, T, exchange, composition", "'NK'"]),

@@ -11,7 +11,7 @@ from scggml import _check as check
 from scggml._keys import colors as colors_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from anndata import AnnData
     from matplotlib.axes import Axes
@@ -20,6 +20,7 @@ MISSING = "#bdbdbd"
 PLAIN = "#4c72b0"
 HIGHLIGHT = "#d95f02"
 _MAX_SAFE = 10  # colours in the colour-blind safe palette
+_LETTER = 0.6  # average width of a letter, in letter sizes
 
 
 @contextmanager
@@ -36,6 +37,11 @@ def drawing(ax: Axes | None, width: float, height: float) -> Iterator[Axes]:
     except BaseException:
         plt.close(figure)
         raise
+
+
+def text_width(texts: Iterable[str], size: float = 10.0) -> float:
+    """Return about how wide the longest of several texts is in inches, for letters of a size in points."""
+    return max(map(len, texts), default=0) * _LETTER * size / 72
 
 
 def obs_column(adata: AnnData, name: str, key: str) -> pd.Series:

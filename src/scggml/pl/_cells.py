@@ -12,7 +12,7 @@ from scggml import _check as check
 from scggml._keys import Keys, embedding
 from scggml._keys import colors as colors_key
 
-from ._axes import class_colors, drawing, is_continuous, two_axes
+from ._axes import class_colors, drawing, is_continuous, text_width, two_axes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,7 +87,9 @@ def cells(
     import scanpy as sc
 
     shown.obsm["X_cells"] = coordinates[:, [first, second]]
-    with drawing(ax, 5.2, 4.2) as ax:
+    is_class = color is not None and colors_key(color) in shown.uns
+    legend_width = text_width(shown.obs[color].cat.categories) + 0.4 if is_class else 0.0
+    with drawing(ax, 5.2 + legend_width, 4.2) as ax:
         with warnings.catch_warnings():
             # scanpy calls functions that matplotlib will rename
             warnings.simplefilter("ignore", PendingDeprecationWarning)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +11,7 @@ from scggml import _check as check
 from scggml.get._scores import scores as score_table
 from scggml.get._scores import stored_scores
 
-from ._axes import HIGHLIGHT, PLAIN, drawing
+from ._axes import HIGHLIGHT, PLAIN, drawing, text_width
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _LOWER_IS_BETTER = ("mae", "variation_of_information")
+_LINE = 20  # characters of the baseline on one line
 _NAMES = {"mae": "mean absolute error", "ari": "adjusted Rand index", "roc_auc": "ROC AUC", "macro_f1": "macro F1"}
 
 
@@ -76,15 +78,14 @@ def cross_validation(
     defaults = ("spearman", "neighbors") if "predicted_value" in predictions else ("balanced_accuracy", "class_mean")
     score, classifier = score or defaults[0], classifier or defaults[1]
     table = _rows(table, score, classifier)
-    with drawing(ax, 5.6, 1.1 + 0.42 * len(table)) as ax:
+    names = [row["method"] if row["asked"] else f"{row['method']} ({row['classifier']})" for _, row in table.iterrows()]
+    width = 4.0 + text_width(names) + (1.6 if baseline is not None else 0.0)
+    with drawing(ax, width, 1.1 + 0.42 * len(table) + (0.3 if baseline is not None else 0.0)) as ax:
         for y, (_, row) in enumerate(table.iterrows()):
             color = HIGHLIGHT if row["method"] == "ggml" else PLAIN
             if np.isfinite(row["ci_low"]):
                 ax.plot([row["ci_low"], row["ci_high"]], [y, y], color=color, linewidth=2, alpha=0.6)
             ax.plot(row["value"], y, marker="o", color=color)
-        names = [
-            row["method"] if row["asked"] else f"{row['method']} ({row['classifier']})" for _, row in table.iterrows()
-        ]
         ax.set_yticks(range(len(table)), names)
         ax.set_ylim(-0.6, len(table) - 0.4)
         chance = _chance(score, predictions[predictions["classifier"] == classifier])
@@ -130,5 +131,5 @@ def _write_comparison(ax: Axes, table: pd.DataFrame, baseline: str | None, units
         if np.isfinite(row["only_method"]):
             text = f"{int(row['only_method'])} : {int(row['only_baseline'])}, p = {row['p_value']:.2g}"
             ax.annotate(text, (1.02, y), xycoords=("axes fraction", "data"), va="center", fontsize="small")
-    heading = f"{units} better :\nworse than\n{baseline}"
+    heading = f"{units} predicted\nbetter : worse than\n{fill(str(baseline), _LINE)}"
     ax.annotate(heading, (1.02, 1.0), xycoords="axes fraction", va="bottom", fontsize="small")

@@ -10,7 +10,7 @@ from scipy.spatial.distance import squareform
 
 from scggml.get import distances as get_distances
 
-from ._axes import MISSING, class_colors, drawing, is_continuous, obs_column
+from ._axes import MISSING, class_colors, drawing, is_continuous, obs_column, text_width
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,7 +66,8 @@ def distance_heatmap(pdata: AnnData, *, key: str = "ggml", color: str | None = N
     matrix = table.to_numpy()
     codes = np.zeros(len(matrix), dtype=int) if column is None else _class_codes(column)
     order = np.concatenate([_leaf_order(matrix, np.flatnonzero(codes == c)) for c in np.unique(codes)])
-    with drawing(ax, 5.8, 4.6) as ax:
+    legend = 0.0 if column is None else text_width(column.dropna().astype(str).unique(), 8.3)
+    with drawing(ax, 5.8 + max(legend - 0.4, 0.0), 4.6) as ax:
         image = ax.imshow(matrix[np.ix_(order, order)], cmap="viridis_r", interpolation="nearest", vmin=0)
         names = list(table.index[order]) if len(order) <= _MAX_NAMED else []
         size = 8 if len(order) <= 25 else 5

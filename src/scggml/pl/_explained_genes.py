@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 from scggml import _check as check
 from scggml.get import explanation as get_explanation
 from scggml.get._explanation import stored_explanation
 
-from ._axes import PLAIN, drawing
+from ._axes import PLAIN, drawing, text_width
 from ._transport import chosen_classes
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _NEGATIVE = "#b35806"
+_LINE = 34  # characters of the title on one line
 
 
 def explained_genes(
@@ -75,7 +77,7 @@ def explained_genes(
     table = table.iloc[(-table[column].abs()).argsort(kind="stable")[:n_genes]].sort_values(
         column, ascending=False, kind="stable"
     )
-    with drawing(ax, 4.5, 1.2 + 0.22 * len(table)) as ax:
+    with drawing(ax, 3.8 + text_width(table["gene"].astype(str)), 1.2 + 0.22 * len(table)) as ax:
         ax.locator_params(axis="x", nbins=5)  # small numbers are long
         positions = range(len(table))
         shades = [PLAIN if value >= 0 else _NEGATIVE for value in table[column]]
@@ -86,5 +88,5 @@ def explained_genes(
         ax.set_xlabel("excess of the distance" if column == "excess" else "contribution to the distance")
         ax.spines[["top", "right"]].set_visible(False)
         compared = f"{a} and {b}" if a != b else f"within {a}"
-        ax.set_title(compared if cell_type is None else f"{compared}: {cell_type}")
+        ax.set_title(fill(compared if cell_type is None else f"{compared}: {cell_type}", _LINE))
     return ax

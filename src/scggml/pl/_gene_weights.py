@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from scggml import _check as check
 from scggml.get import gene_weights as get_gene_weights
 
-from ._axes import HIGHLIGHT, PLAIN, drawing
+from ._axes import HIGHLIGHT, PLAIN, drawing, text_width
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -63,17 +63,18 @@ def gene_weights(
 
     from matplotlib.patches import Patch
 
-    with drawing(ax, 4.5, 1.2 + 0.22 * len(table)) as ax:
+    some = bool(marked.intersection(table.index))
+    width = 3.8 + text_width(table.index.astype(str)) + (text_width([label]) + 0.5 if some else 0.0)
+    with drawing(ax, width, 1.2 + 0.22 * len(table)) as ax:
         positions = range(len(table))
         shades = [HIGHLIGHT if gene in marked else PLAIN for gene in table.index]
         ax.barh(positions, table["weight"], color=shades, height=0.75)
         ax.set_yticks(positions, labels=[str(gene) for gene in table.index])
         ax.set_ylim(len(table) - 0.4, -0.6)
-        ax.set_xlabel("gene weight (shift in the learned space per s.d.)")
-        if marked.intersection(table.index):
+        ax.set_xlabel("gene weight (shift per s.d.)")
+        if some:
             handles = [Patch(color=HIGHLIGHT, label=label), Patch(color=PLAIN, label="other")]
-            # at the short bars
-            ax.legend(handles=handles, loc="lower right", frameon=True, framealpha=0.8, edgecolor="none")
+            ax.legend(handles=handles, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
         ax.spines[["top", "right"]].set_visible(False)
     return ax
 

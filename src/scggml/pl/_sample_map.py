@@ -10,7 +10,7 @@ from scipy.stats import rankdata
 from scggml import _check as check
 from scggml._keys import Keys, embedding
 
-from ._axes import MISSING, PLAIN, class_colors, drawing, is_continuous, obs_column, two_axes
+from ._axes import MISSING, PLAIN, class_colors, drawing, is_continuous, obs_column, text_width, two_axes
 from ._names import write_names
 
 if TYPE_CHECKING:
@@ -93,7 +93,10 @@ def sample_map(
     points = np.asarray(pdata.obsm[name], dtype=np.float64)[:, list(axes)]
     column = None if color is None else obs_column(pdata, "color", color)
     path = None if trajectory is False else _path(points, _pseudotime(pdata, trajectory))
-    with drawing(ax, 5.2, 4.2) as ax:
+    legend = 0.0
+    if column is not None and not is_continuous(column):
+        legend = text_width(column.dropna().astype(str).unique()) + 0.4
+    with drawing(ax, 5.2 + legend, 4.2) as ax:
         if column is None:
             ax.scatter(*points.T, color=PLAIN, **_STYLE)
         elif is_continuous(column):
@@ -116,7 +119,8 @@ def _draw_numbers(ax: Axes, points: NDArray[np.float64], column: pd.Series) -> N
     known = column.notna().to_numpy()
     ax.scatter(*points[~known].T, color=MISSING, **_STYLE)
     values = column[known].to_numpy(dtype=float)
-    drawn = ax.scatter(*points[known].T, c=values, cmap="viridis", **_STYLE)
+    x, y = points[known].T
+    drawn = ax.scatter(x, y, c=values, cmap="viridis", **_STYLE)
     ax.figure.colorbar(drawn, ax=ax, label=str(column.name))
 
 

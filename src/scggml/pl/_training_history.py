@@ -58,7 +58,8 @@ def training_history(adata: AnnData, *, key: str = "ggml", ax: Axes | None = Non
         ax.plot(np.arange(1, len(history) + 1), history, marker="o", markersize=4, color=PLAIN)
         ax.set(xlabel="iteration", ylabel="objective (training samples)")
         ax.set_ylim(bottom=0)
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.set_xlim(0.5, len(history) + 0.5)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         ax.spines[["top", "right"]].set_visible(False)
         ending = "converged" if entry["converged"] else "stopped before convergence"
         ax.set_title(f"{ending} after {len(history)} iteration{'s' if len(history) > 1 else ''}")

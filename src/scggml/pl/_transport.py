@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import fill
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -10,7 +11,7 @@ from scggml import _check as check
 from scggml.get import explanation as get_explanation
 from scggml.get._explanation import compared, stored_explanation
 
-from ._axes import drawing
+from ._axes import drawing, text_width
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +25,7 @@ _LABELS = {
     "mass": "mass",
     "excess": "excess of the cost",
 }
+_LINE = 30  # characters of a label on one line
 _MAX_WRITTEN = 16  # types; with more, the numbers are too small to read
 _LEAST_WRITTEN = 0.005  # smaller numbers would read 0.00
 
@@ -86,8 +88,8 @@ def transport(
     if what == "excess" and np.isnan(values).any():
         msg = f"{a!r} and {b!r} have no excess: it needs two classes with at least two samples each. Pass what='cost'."
         raise ValueError(msg)
-    n = len(types)
-    with drawing(ax, 3.0 + 0.5 * n, 2.0 + 0.42 * n) as ax:
+    n, names = len(types), text_width(types)
+    with drawing(ax, 2.8 + 0.5 * max(n, 3) + names, 1.6 + 0.42 * max(n, 3) + names) as ax:
         bound = float(abs(values).max()) or 1.0
         low = -bound if what == "excess" else 0.0
         image = ax.imshow(values, cmap="PuOr_r" if what == "excess" else "Blues", vmin=low, vmax=bound)
@@ -95,8 +97,8 @@ def transport(
         ax.set_xticks(range(n), labels=types, rotation=90 if max(map(len, types)) > 4 else 0)
         ax.set_yticks(range(n), labels=types)
         whose = (f" in {a}", f" in {b}") if a != b else ("", "")
-        ax.set(xlabel=f"to type{whose[1]}", ylabel=f"from type{whose[0]}")
-        ax.set_title(f"{a} to {b}" if a != b else f"within {a}")
+        ax.set(xlabel=fill(f"to type{whose[1]}", _LINE), ylabel=fill(f"from type{whose[0]}", _LINE))
+        ax.set_title(fill(f"{a} to {b}" if a != b else f"within {a}", _LINE))
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
         _frame_diagonal(ax, n)
