@@ -10,7 +10,7 @@ import scipy.sparse.linalg
 
 from scggml.core.measures._threads import single_threaded_blas
 
-from ._discriminant import WIDE, metric_matrix, second_moment
+from ._discriminant import WIDE, metric_matrix
 from ._targets import Targets
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class PairMoments:
         self,
         codes: NDArray[np.integer],
         *,
-        blocks: NDArray[np.integer] | None = None,
+        strata: NDArray[np.integer] | None = None,
         ridge: float,
         power: float,
         whitening: float,
@@ -83,31 +83,31 @@ class PairMoments:
         ----------
         codes
             Class of each sample, 0..n_classes-1; at least three samples of each class.
-        blocks
+        strata
             Samples of different classes are compared within these only, (n_samples,), as in `Targets`.
         ridge, power, whitening
             As in `transport_discriminant`.
         """
-        within, between = self._moments_without_each(codes, blocks)
+        within, between = self._moments_without_each(codes, strata)
         metrics = metric_matrix(
             unpack(within, self.n_features),
             unpack(between, self.n_features),
             ridge=ridge,
             power=power,
             whitening=whitening,
-            contrast=Targets.of_classes(codes, blocks).contrast,
+            contrast=Targets.of_classes(codes, strata).contrast,
         )
         squared = np.einsum("ijq,iq->ij", self.packed, pack(metrics), optimize=True)
         return np.sqrt(np.maximum(squared, 0.0))
 
     def _moments_without_each(
-        self, codes: NDArray[np.integer], blocks: NDArray[np.integer] | None
+        self, codes: NDArray[np.integer], strata: NDArray[np.integer] | None
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return packed moments within and between classes without each sample in turn, (n, q) both."""
         n = len(codes)
         is_class = (codes[:, None] == np.arange(int(codes.max()) + 1)).astype(np.float64)
         others = 1.0 - np.eye(n)
-        comparable = others if blocks is None else others * (blocks[:, None] == blocks)
+        comparable = others if strata is None else others * (strata[:, None] == strata)
         return self._means_without_each(is_class, others, same=True), self._means_without_each(
             is_class, comparable, same=False
         )
@@ -157,14 +157,13 @@ def _leading_directions(measures: Measures, plans: Plans) -> NDArray[np.float64]
         return points.astype(np.float64, copy=False)
     if points.shape[1] <= room:
         return points.toarray().astype(np.float64)
-    half = plans.half_laplacian(plans.mass, len(measures.weights))
     if points.shape[1] > WIDE:
-        laplacian = half + half.T
+        laplacian = plans.laplacian(plans.mass, len(measures.weights))
         operator = scipy.sparse.linalg.LinearOperator(
             (points.shape[1],) * 2, matvec=lambda x: points.T @ (laplacian @ (points @ x)), dtype=np.float64
         )
         start = np.ones(points.shape[1])  # the same directions each time
         return np.asarray(points @ scipy.sparse.linalg.eigsh(operator, k=max(room, 1), v0=start)[1])
     with single_threaded_blas:
-        moment = second_moment(points, half)
+        moment = plans.second_moment(points, plans.mass)
     return np.asarray(points @ np.linalg.eigh(moment)[1][:, ::-1][:, : max(room, 1)])
