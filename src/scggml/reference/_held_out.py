@@ -11,7 +11,12 @@ import pandas as pd
 from sklearn.base import clone
 from tqdm.auto import tqdm
 
-from scggml.core._probabilities import class_probabilities, fit_sharpness, probability_scores, relative_class_scores
+from scggml.core._probabilities import (
+    class_probabilities,
+    fit_inverse_temperature,
+    probability_scores,
+    relative_class_scores,
+)
 from scggml.core.measures._measures import Measures
 from scggml.core.measures._moments import weighted_moments
 from scggml.core.transport._distances import pairwise_distances
@@ -208,7 +213,7 @@ def probabilities_without_own(scores: NDArray[np.float64], codes: NDArray[np.int
     parts = []
     for i in range(n):
         others = np.arange(n) != i
-        parts.append(class_probabilities(scores[[i]], fit_sharpness(scores[others], codes[others])))
+        parts.append(class_probabilities(scores[[i]], fit_inverse_temperature(scores[others], codes[others])))
     return np.concatenate(parts)
 
 
@@ -251,7 +256,7 @@ def calibration(
     table_of_novelty = {"novelty": pd.DataFrame(held.novelty, index=index).iloc[order]} if held.novelty else {}
     return {
         "classes": classes,
-        "inverse_temperature": fit_sharpness(held.scores, codes),
+        "inverse_temperature": fit_inverse_temperature(held.scores, codes),
         "held_out": pd.DataFrame(columns, index=index).iloc[order],
         **table_of_novelty,
         "scores": probability_scores(probabilities, codes, best),

@@ -11,7 +11,7 @@ import scipy.sparse.linalg
 
 from scggml.core.measures._threads import single_threaded_blas
 
-from ._discriminant import WIDE, metric_matrix, second_moment
+from ._discriminant import WIDE, metric_matrix
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -180,14 +180,13 @@ def _leading_directions(measures: Measures, plans: Plans) -> NDArray[np.float64]
         return points.astype(np.float64, copy=False)
     if points.shape[1] <= room:
         return points.toarray().astype(np.float64)
-    half = plans.half_laplacian(plans.mass, len(measures.weights))
     if points.shape[1] > WIDE:
-        laplacian = half + half.T
+        laplacian = plans.laplacian(plans.mass, len(measures.weights))
         operator = scipy.sparse.linalg.LinearOperator(
             (points.shape[1],) * 2, matvec=lambda x: points.T @ (laplacian @ (points @ x)), dtype=np.float64
         )
         start = np.ones(points.shape[1])  # the same directions each time
         return np.asarray(points @ scipy.sparse.linalg.eigsh(operator, k=max(room, 1), v0=start)[1])
     with single_threaded_blas:
-        moment = second_moment(points, half)
+        moment = plans.second_moment(points, plans.mass)
     return np.asarray(points @ np.linalg.eigh(moment)[1][:, ::-1][:, : max(room, 1)])
