@@ -222,16 +222,15 @@ def check_not_confounded(
     )
 
 
-def check_blocks(codes: NDArray[np.integer], blocks: NDArray[np.integer] | None, *, name: str = "batches") -> None:
-    """Refuse blocks of samples within which there is nothing to compare."""
-    if blocks is None:
+def check_strata(codes: NDArray[np.integer], strata: NDArray[np.integer] | None, *, name: str = "strata") -> None:
+    """Refuse strata if none of them holds samples with different labels."""
+    if strata is None:
         return
-    table = pd.DataFrame({"block": blocks, "code": codes}).drop_duplicates()
-    if not table["block"].duplicated().any():
+    table = pd.DataFrame({"stratum": strata, "code": codes}).drop_duplicates()
+    if not table["stratum"].duplicated().any():
         msg = (
-            f"{name} has no block that holds samples with different labels, so that nothing tells a difference "
-            "between labels from one "
-            "between blocks. Leave it out, knowing that these may be what is learned, or add samples."
+            f"{name} must have a stratum that holds samples with different labels, found none: differences between labels cannot be "
+            f"separated from differences between strata. Leave {name} out, knowing that the metric may learn the latter, or add samples."
         )
         raise ValueError(msg)
 

@@ -148,7 +148,7 @@ def _amplification(learned: StoredMetric, cohort: Cohort, genes: Genes) -> NDArr
     metric = learned.metric
     if cohort.features.use_rep == "X":
         names, wanted = cohort.features.names, learned.features
-        if not np.array_equal(names, wanted):
+        if names is None or wanted is None or not np.array_equal(names, wanted):
             msg = (
                 f"the genes of adata are not those of the metric in uns[{learned.key!r}], or in another order. Fit "
                 "again."

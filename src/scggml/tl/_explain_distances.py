@@ -164,7 +164,7 @@ def explain_distances(
     metric, params = entry["metric"], dict(entry["params"])
     _check_explainable(entry, key)
     learned = read_metric(adata, key) if metric == "learned" else None
-    read = {name: params.get(name) for name in ("sample_key", "use_rep", "layer", "sketch_key")}
+    read: dict[str, Any] = {name: params.get(name) for name in ("sample_key", "use_rep", "layer", "sketch_key")}
     cohort = read_samples(adata, **read)
     check_same_samples(pdata.obs_names.astype(str), cohort.names, params["sample_key"])
     if samples is not None:
