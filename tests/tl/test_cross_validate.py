@@ -6,8 +6,8 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
-from anndata import AnnData
 from sklearn.metrics import balanced_accuracy_score
+from sklearn.model_selection import PredefinedSplit, RepeatedStratifiedKFold
 
 import scggml as sg
 
@@ -31,7 +31,7 @@ def run(adata, **options):
 
 
 def test_tidy_scores_and_what_is_stored(adata, tmp_path):
-    scores = run(adata, cv=3, n_repeats=2)
+    scores = run(adata, cv=RepeatedStratifiedKFold(n_splits=3, n_repeats=2, random_state=0))
     assert list(scores.columns) == ["method", "classifier", "repeat", "fold", "score", "value"]
     assert not scores.duplicated(["method", "classifier", "repeat", "fold", "score"]).any()
     assert scores["value"].notna().all()
@@ -71,39 +71,65 @@ def test_leave_one_out_has_accuracies_only(adata):
     assert scores["fold"].nunique() == 12
 
 
-def test_groups_are_held_out_together(adata):
-    run(adata, group_key="donor", cv=3)
+def test_donors_are_held_out_together(adata):
+    run(adata, donor_key="donor", cv=3)
     predictions = adata.uns["ggml_cross_validation"]["predictions"]
     donor = adata.obs.groupby("sample", observed=True)["donor"].first()
     folds = predictions.assign(donor=predictions["sample"].map(donor)).groupby("donor")["fold"].nunique()
     assert (folds == 1).all()
-    assert (predictions["group"] == predictions["sample"].map(donor)).all()
+    assert (predictions["donor"] == predictions["sample"].map(donor)).all()
     # intervals and the sign test are those of donors: six of them, not twelve samples
     summary = sg.get.scores(adata, baseline="euclidean")
-    assert (summary["gained"].fillna(0) + summary["lost"].fillna(0) <= 6).all()
+    assert (summary["only_method"].fillna(0) + summary["only_baseline"].fillna(0) <= 6).all()
     alone = adata.copy()
-    run(alone, cv=_same_folds(predictions))
-    assert adata.obs.groupby("label", observed=True)["donor"].nunique().tolist() == [6, 6]
-    pd.testing.assert_frame_equal(
-        summary.iloc[:, :6], sg.get.scores(alone).iloc[:, :6]
-    )  # a donor of each class: as many
+    # metrics are learned within donors, as they are within batches
+    run(alone, cv=_same_folds(predictions), batch_key="donor")
+    expected = sg.get.scores(alone).query("classifier != 'batch'").reset_index(drop=True)
+    assert adata.obs.groupby("label", observed=True)["donor"].nunique().tolist() == [6, 6]  # as many donors as samples
+    pd.testing.assert_frame_equal(summary.iloc[:, :6], expected.iloc[:, :6])
 
 
 def _same_folds(predictions):
-    from sklearn.model_selection import PredefinedSplit
-
     part = predictions.query("method == 'ggml' and classifier == 'knn'").sort_values("sample")
     return PredefinedSplit(part["fold"])
 
 
 def test_distances_of_ones_own_in_any_order(adata):
     pdata = sg.tl.sample_distances(adata, "sample", metric="euclidean", use_rep="X_rep")
-    shuffled = pdata[np.random.default_rng(0).permutation(12)].copy()
-    run(adata, methods=["ggml_distances", "euclidean"], pdata=shuffled)
+    frame = sg.get.distances(pdata[np.random.default_rng(0).permutation(12)].copy())
+    assert list(frame.index) != sorted(frame.index)
+    columns = frame.columns[np.random.default_rng(1).permutation(12)]
+    run(adata, methods={"own": frame[columns], "euclidean": "euclidean"})
     table = sg.get.scores(adata, baseline="euclidean").set_index(["method", "classifier", "score"])
-    own, other = table.loc["ggml_distances"], table.loc["euclidean"]
+    own, other = table.loc["own"], table.loc["euclidean"]
     np.testing.assert_allclose(own["value"], other["value"])
-    assert (own.loc["class_mean", ["gained", "lost"]] == 0).all(axis=None)
+    assert (own.loc["class_mean", ["only_method", "only_baseline"]] == 0).all(axis=None)
+
+
+def test_profiles_of_ones_own_in_any_order(adata):
+    """One row per sample and other columns: used like the built-in mean features."""
+    means = pd.DataFrame(adata.obsm["X_rep"]).groupby(adata.obs["sample"].to_numpy(), observed=True).mean()
+    frame = means.iloc[np.random.default_rng(0).permutation(12)]
+    scores = run(adata, methods={"own": frame, "pseudobulk": "pseudobulk"}, cv=3)
+    own, built_in = (scores[scores["method"] == name].drop(columns="method") for name in ("own", "pseudobulk"))
+    assert "logistic" in set(own["classifier"])
+    pd.testing.assert_frame_equal(own.reset_index(drop=True), built_in.reset_index(drop=True))
+    composition = pd.crosstab(adata.obs["sample"], adata.obs["cell_type"], normalize="index")
+    scores = run(adata, methods={"composition": composition}, cv=3)
+    assert set(scores["classifier"]) == {"logistic", "class_mean", "knn", "clusters"}
+
+
+def test_folds_as_pairs_of_positions(adata):
+    """Positions count the samples in alphabetical order; each pair is a fold."""
+    names = np.array(sorted(adata.obs["sample"].unique()))
+    folds = [np.arange(i, 12, 3) for i in range(3)]
+    pairs = [(np.setdiff1d(np.arange(12), fold), fold) for fold in folds]
+    given = run(adata, cv=pairs)
+    predictions = adata.uns["ggml_cross_validation"]["predictions"]
+    for i, fold in enumerate(folds):
+        assert set(predictions.loc[predictions["fold"] == i, "sample"]) == set(names[fold])
+    pd.testing.assert_frame_equal(run(adata, cv=iter(pairs)), given)
+    pd.testing.assert_frame_equal(run(adata, cv=PredefinedSplit(np.arange(12) % 3)), given)
 
 
 def test_own_names_estimators_and_functions(adata):
@@ -120,7 +146,7 @@ def test_distances_learned_with_all_labels_are_refused(adata):
     sg.tl.fit_metric(adata, "sample", "label", use_rep="X_rep")
     pdata = sg.tl.sample_distances(adata)
     with pytest.raises(ValueError, match="learned with the labels of all samples, held-out ones included"):
-        run(adata, methods=["ggml_distances"], pdata=pdata)
+        run(adata, methods={"mine": sg.get.distances(pdata)})
 
 
 def test_names_of_classes_need_not_do_for_files(adata, tmp_path):
@@ -131,17 +157,15 @@ def test_names_of_classes_need_not_do_for_files(adata, tmp_path):
     pd.testing.assert_frame_equal(sg.get.scores(again), sg.get.scores(adata), check_dtype=False)
 
 
-def test_cells_that_go_with_the_class_are_warned_about(adata):
+def test_numbers_of_cells_that_depend_on_the_class_are_warned_about(adata):
     small = adata.obs["label"].cat.codes.to_numpy() == 0
     position = adata.obs.groupby("sample", observed=True).cumcount().to_numpy()
     fewer = adata[~small | (position < 8)].copy()
-    with pytest.warns(UserWarning, match=r"number of cells goes with the class; cells of the median sample: .* \(8\)"):
+    with pytest.warns(UserWarning, match=r"number of cells depends on the class; cells of the median sample: .* \(8\)"):
         run(fewer, cv=3)
 
 
 def test_only_samples_that_were_held_out_count(adata):
-    from sklearn.model_selection import PredefinedSplit
-
     run(adata, cv=PredefinedSplit(np.where(np.arange(12) < 4, 0, -1)))
     few = sg.get.scores(adata).query("method == 'ggml' and classifier == 'knn' and score == 'accuracy'").iloc[0]
     assert few["n"] == 4 and few["ci_high"] - few["ci_low"] > 0.4
@@ -151,15 +175,16 @@ def test_only_samples_that_were_held_out_count(adata):
     ("options", "error", "text"),
     [
         ({"cv": 9}, ValueError, "cv=9 folds need at least 9 samples of every class"),
-        ({"methods": ["ggml", "composition"]}, ValueError, "pass cell_type_key"),
-        ({"group_key": "nobody"}, KeyError, "group_key='nobody' is not a column"),
-        ({"group_key": "cell_type"}, ValueError, "one value of group_key='cell_type', found several"),
+        ({"methods": ["ggml", "composition"]}, ValueError, "'composition', which is not known.* as data frames"),
+        ({"donor_key": "nobody"}, KeyError, "donor_key='nobody' is not a column"),
+        ({"donor_key": "cell_type"}, ValueError, "one value of donor_key='cell_type', found several"),
         ({"batch_key": "label"}, ValueError, "are confounded: no batch holds two classes"),
-        (
-            {"pdata": AnnData(np.zeros((3, 1)))},
-            ValueError,
-            "pdata must hold the samples of adata, found 3 samples for 12",
-        ),
+        ({"methods": {"mine": pd.DataFrame(np.zeros((3, 3)))}}, ValueError, "each of the 12 samples once.*missing"),
+        ({"methods": {"mine": pd.DataFrame()}}, ValueError, r"methods\['mine'\]"),
+        ({"methods": pd.DataFrame(np.zeros((3, 3)))}, TypeError, "data frame needs a name"),
+        ({"cv": [(range(12), range(12))]}, ValueError, "in training and test"),
+        ({"cv": [(range(11), [99])]}, ValueError, "positions"),
+        ({"cv": "twice"}, ValueError, "cv must be one of auto, leave_one_out"),
         ({"methods": {"f": lambda train, labels, test: -np.ones((12, 12))}}, ValueError, "must not be negative"),
         ({"use_rep": "X_none"}, KeyError, "X_none"),
         ({"rng": "x"}, TypeError, "rng"),

@@ -49,12 +49,12 @@ def test_same_seed_same_result_whatever_n_jobs(adata):
     pd.testing.assert_frame_equal(one, two)
 
 
-def test_too_few_relabelings_are_warned_about(adata):
+def test_too_few_permutations_are_warned_about(adata):
     kept = [s for c in (0, 1) for s in adata.obs.loc[adata.obs["label"].cat.codes == c, "sample"].unique()[:3]]
     small = adata[adata.obs["sample"].isin(kept)].copy()
     small.obs["pair"] = (small.obs["sample"].cat.remove_unused_categories().cat.codes % 3).astype(str)
-    with pytest.warns(UserWarning, match=r"8 ways only, some of them alike: no p-value can be below 0.25"):
-        table = sg.tl.separation_test(small, "sample", "label", group_key="pair", rng=0)
+    with pytest.warns(UserWarning, match=r"only 8 permutations .* are possible.*: no p-value can be below 0.25"):
+        table = sg.tl.separation_test(small, "sample", "label", donor_key="pair", rng=0)
     assert table["exact"].all() and (table["n_permutations"] == 8).all()
     assert (table["p_value"] >= 0.25).all()
 
@@ -68,7 +68,7 @@ def test_the_number_of_cells_is_not_taken_for_a_difference():
         index=[f"c{i}" for i in range(len(x))],
     )
     adata = anndata.AnnData(obs=obs, obsm={"X_pca": x})
-    with pytest.warns(UserWarning, match="number of cells goes with the class"):
+    with pytest.warns(UserWarning, match="number of cells depends on the class"):
         of_all = sg.tl.separation_test(adata, "sample", "label", n_permutations=99, n_cells=None, rng=0)
     assert of_all.loc["euclidean", "p_value"] < 0.05
     equal = sg.tl.separation_test(adata, "sample", "label", n_permutations=99, rng=0)
@@ -93,7 +93,7 @@ def test_nothing_to_test(adata):
         ({"n_cells": "all"}, ValueError, "n_cells must be one of equal"),
         ({"n_permutations": 10}, ValueError, "n_permutations must be at least 19"),
         ({"n_permutations": 9.5}, TypeError, "n_permutations must be an integer"),
-        ({"group_key": "none"}, KeyError, "group_key='none'"),
+        ({"donor_key": "none"}, KeyError, "donor_key='none'"),
         ({"batch_key": "label"}, ValueError, "are confounded"),
         ({"use_rep": "none"}, KeyError, "none"),
     ],
@@ -108,5 +108,5 @@ def test_each_class_needs_three_samples(adata):
     label = adata.obs["label"].cat.categories[0]
     of_class = adata.obs.loc[adata.obs["label"] == label, "sample"].unique()
     few = adata[~adata.obs["sample"].isin(of_class[2:])].copy()
-    with pytest.raises(ValueError, match="needs at least 3 samples, found fewer in"):
+    with pytest.raises(ValueError, match="each class needs at least 3 samples"):
         sg.tl.separation_test(few, "sample", "label")

@@ -4,8 +4,9 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import uniform
-from sklearn.model_selection import StratifiedKFold
+from scipy.stats import spearmanr, uniform
+from sklearn.metrics import balanced_accuracy_score
+from sklearn.model_selection import ParameterSampler, RepeatedStratifiedKFold, StratifiedKFold
 
 import scggml as sg
 
@@ -25,12 +26,12 @@ def adata(whole):
 
 
 def run(adata, **options):
-    options = {"grid": GRID, "cv": 3, "inner_cv": 2, "use_rep": "X_rep", "rng": 0, **options}
-    return sg.tl.tune(adata, "sample", "label", **options)
+    options = {"grid": GRID, "cv": 3, "use_rep": "X_rep", "rng": 0, **options}
+    return sg.tl.tune(adata, "sample", options.pop("label_key", "label"), **options)
 
 
 def test_tables(adata, tmp_path):
-    outer = run(adata, n_repeats=2)
+    outer = run(adata, cv=RepeatedStratifiedKFold(n_splits=3, n_repeats=2, random_state=0))
     assert list(outer.columns) == ["repeat", "fold", "score", "inner_score", "ridge", "n_comps"] or list(
         outer.columns
     ) == ["repeat", "fold", "score", "inner_score", "n_comps", "ridge"]
@@ -44,7 +45,16 @@ def test_tables(adata, tmp_path):
         assert row["inner_score"] == best["inner_score"]
         assert (row["ridge"], row["n_comps"]) == (best["ridge"], best["n_comps"])
     assert 0 <= entry["score"] <= 1
-    sg.tl.fit_metric(adata, "sample", "label", use_rep="X_rep", **entry["best"])
+    assert entry["params"]["score"] == "balanced_accuracy"
+    predictions = entry["predictions"].query("classifier == 'class_mean'")
+    by_repeat = [balanced_accuracy_score(part["label"], part["predicted"]) for _, part in predictions.groupby("repeat")]
+    assert entry["score"] == pytest.approx(np.mean(by_repeat)) and len(by_repeat) == 2
+    assert (predictions.groupby(["repeat", "sample"]).size() == 1).all() and predictions["sample"].nunique() == 12
+    everything = inner.query("fold == -1")
+    best = everything.loc[everything["inner_score"].idxmax()]
+    learner = sg.GroundMetricLearner(**entry["best"])
+    assert (str(learner.ridge), str(learner.n_comps)) == (best["ridge"], best["n_comps"])
+    sg.tl.fit_metric(adata, "sample", "label", use_rep="X_rep", learner=learner)
     adata.write_h5ad(tmp_path / "a.h5ad")
     again = anndata.read_h5ad(tmp_path / "a.h5ad").uns["ggml_tuning"]
     pd.testing.assert_frame_equal(again["outer"], outer)
@@ -62,11 +72,11 @@ def test_held_out_samples_have_no_say(adata):
     arrays = [rng.normal(size=(9, 3)) + (label == "b") for label in labels]
     names = np.array([f"s{i:02d}" for i in range(12)], dtype=object)
     splits = make_splits(labels, None, cv=3, rng=np.random.default_rng(1))[:1]
-    settings = candidate_settings({"ridge": [0.1, 3.0]}, None, rng)
+    settings = candidate_settings({"ridge": [0.1, 3.0]})
 
     def inner_scores(arrays, labels):
         samples = Samples(Measures.from_arrays(arrays), names, labels)
-        found = tune(samples, settings, splits, inner_cv=2, score="roc_auc", rng=np.random.default_rng(2))
+        found = tune(samples, settings, splits, rng=np.random.default_rng(2))
         return found.inner.query("fold == 0")["inner_score"].to_numpy()
 
     changed, given = list(arrays), labels.copy()
@@ -80,27 +90,59 @@ def test_same_seed_same_result_whatever_n_jobs(adata):
     pd.testing.assert_frame_equal(run(adata, n_jobs=1), run(adata, n_jobs=2))
 
 
-def test_drawn_settings(adata):
-    run(adata, grid={"ridge": uniform(0.1, 2)}, n_iter=3)
-    assert adata.uns["ggml_tuning"]["inner"]["ridge"].nunique() == 3
+def test_list_of_settings(adata):
+    settings = list(ParameterSampler({"ridge": uniform(0.1, 2)}, 3, random_state=0))
+    outer = run(adata, grid=settings)
+    assert set(adata.uns["ggml_tuning"]["inner"]["ridge"]) == {str(setting["ridge"]) for setting in settings}
+    product = run(adata, grid={"ridge": [setting["ridge"] for setting in settings]})
+    pd.testing.assert_frame_equal(outer, product)  # the same settings as a mapping
+    outer = run(adata, grid=[{"ridge": 0.1}, {"power": 0.5}])
+    tried = adata.uns["ggml_tuning"]["inner"].query("fold == 0")[["ridge", "power"]]
+    assert tried.to_numpy().tolist() == [["0.1", "1.0"], ["auto", "0.5"]]  # what a setting lacks has its default
+    assert set(outer.columns) == {"repeat", "fold", "score", "inner_score", "ridge", "power"}
+
+
+def test_default_grid(adata):
+    outer = run(adata, grid=None)
+    assert len(adata.uns["ggml_tuning"]["inner"].query("fold == -1")) == 12
+    assert {"ridge", "whitening"} < set(outer.columns)
+
+
+def test_donors_are_held_out_together(adata):
+    adata.obs["donor"] = "d" + (adata.obs["sample"].cat.codes // 2).astype(str)
+    run(adata, donor_key="donor")
+    predictions = adata.uns["ggml_tuning"]["predictions"]
+    assert (predictions.groupby("donor")["fold"].nunique() == 1).all() and predictions["donor"].nunique() == 6
+
+
+@pytest.mark.parametrize("kind", ["ordinal", "continuous"])
+def test_other_labels_by_rank_correlation(adata, kind):
+    adata.obs["grade"] = adata.obs["sample"].cat.codes % 4
+    outer = run(adata, label_key="grade", label_kind=kind, grid={"ridge": [0.1, 1.0]})
+    entry = adata.uns["ggml_tuning"]
+    assert entry["params"]["score"] == "spearman" and len(outer) == 3
+    predictions = entry["predictions"].query("classifier == 'neighbors'")
+    assert entry["score"] == pytest.approx(spearmanr(predictions["value"], predictions["predicted_value"]).statistic)
 
 
 @pytest.mark.parametrize(
     ("options", "error", "text"),
     [
-        ({"grid": {"rigde": [1]}}, ValueError, "grid has rigde, which GroundMetricLearner does not know"),
+        ({"grid": {"rigde": [1]}}, ValueError, "grid has rigde, which cannot be tuned.*n_comps.*ridge"),
         ({"grid": {"rng": [1]}}, ValueError, "grid has rng"),
         ({"grid": []}, TypeError, "grid must be a mapping"),
         ({"grid": {"ridge": 0.1}}, ValueError, r"grid\['ridge'\] must be a list"),
         ({"grid": {"ridge": "auto"}}, ValueError, r"grid\['ridge'\] must be a list"),
         ({"grid": {"ridge": [-1.0]}}, ValueError, "ridge must be"),
         ({"grid": {"n_comps": [99]}}, ValueError, "n_comps must be at most 6"),
-        ({"grid": {"ridge": uniform(0, 1)}}, ValueError, "pass n_iter"),
-        ({"n_iter": 0}, ValueError, "n_iter must be at least 1"),
-        ({"score": "mse"}, ValueError, "score must be one of"),
+        ({"grid": {"ridge": uniform(0, 1)}}, ValueError, "ParameterSampler"),
+        ({"grid": [{"ridge": 0.1}, {"rigde": 1}]}, ValueError, r"grid\[1\] has rigde"),
+        ({"grid": {"max_iter": [5]}}, ValueError, r"grid has max_iter.*Refinement\(max_iter=...\)"),
+        ({"grid": [{"ridge": 0.1}, {"ridge": 0.1}]}, ValueError, "same setting twice, at positions 0 and 1"),
+        ({"cv": 4, "donor_key": "thirds"}, ValueError, "cv=4 folds need at least 4 donors"),
         ({"cv": 9}, ValueError, "cv=9 folds need"),
-        ({"inner_cv": 7}, ValueError, "cv=7 folds need"),
-        ({"group_key": "none"}, KeyError, "group_key='none'"),
+        ({"donor_key": "none"}, KeyError, "donor_key='none'"),
+        ({"batch_key": "label"}, ValueError, "are confounded"),
     ],
 )
 def test_bad_input_before_any_work(adata, monkeypatch, options, error, text):
@@ -108,6 +150,7 @@ def test_bad_input_before_any_work(adata, monkeypatch, options, error, text):
         raise AssertionError("work was done")
 
     monkeypatch.setattr(sg.GroundMetricLearner, "fit", never)
+    adata.obs["thirds"] = (adata.obs["sample"].cat.codes % 3).astype(str)
     with pytest.raises(error, match=text):
         run(adata, **options)
     assert "ggml_tuning" not in adata.uns
@@ -122,7 +165,7 @@ def test_metrics_are_learned_within_batches(adata):
     found = {}
     for batch_key in (None, "batch"):
         options = {"cv": folds, "use_rep": "X_rep", "batch_key": batch_key, "rng": 0}
-        outer = sg.tl.tune(adata, "sample", "label", grid={"ridge": [0.1]}, inner_cv=2, **options)
+        outer = sg.tl.tune(adata, "sample", "label", grid={"ridge": [0.1]}, **options)
         methods = {"same": sg.GroundMetricLearner(ridge=0.1)}
         scores = sg.tl.cross_validate(adata, "sample", "label", methods=methods, **options)
         own = scores.query("classifier == 'class_mean' and score == 'balanced_accuracy'")
