@@ -11,7 +11,7 @@ from sklearn.metrics import adjusted_rand_score, silhouette_score
 import scggml as sg
 
 
-def groups(sizes=(4, 6, 3), seed=0):
+def clustered(sizes=(4, 6, 3), seed=0):
     """Points around far centres, as samples with distances."""
     rng = np.random.default_rng(seed)
     codes = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
@@ -22,7 +22,7 @@ def groups(sizes=(4, 6, 3), seed=0):
 
 
 def test_groups_are_found_and_the_largest_comes_first():
-    pdata = groups()
+    pdata = clustered()
     assert sg.tl.cluster_samples(pdata) is None
     found = pdata.obs["ggml_cluster"]
     assert found.value_counts().to_dict() == {"0": 6, "1": 4, "2": 3}
@@ -31,23 +31,23 @@ def test_groups_are_found_and_the_largest_comes_first():
     assert pdata.uns["ggml_cluster"]["silhouette"] == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("linkage", ["complete", "average", "single"])
-def test_clusters_are_those_of_scipy(linkage):
-    pdata = groups((5, 5, 5, 5), seed=3)
-    sg.tl.cluster_samples(pdata, 6, linkage=linkage)
-    tree = hierarchy(squareform(pdata.obsp["ggml_distances"], checks=False), linkage)
-    assert adjusted_rand_score(pdata.obs["ggml_cluster"], fcluster(tree, 6, "maxclust")) == 1
-    assert list(pdata.obs["ggml_cluster"].cat.categories) == list("012345")
+@pytest.mark.parametrize("n_clusters", [3, 6])
+def test_clusters_are_those_of_scipy(n_clusters):
+    pdata = clustered((5, 5, 5, 5), seed=3)
+    sg.tl.cluster_samples(pdata, n_clusters)
+    tree = hierarchy(squareform(pdata.obsp["ggml_distances"], checks=False), "complete")
+    assert adjusted_rand_score(pdata.obs["ggml_cluster"], fcluster(tree, n_clusters, "maxclust")) == 1
+    assert list(pdata.obs["ggml_cluster"].cat.categories) == list("012345"[:n_clusters])
 
 
 def test_equal_clusters_are_named_in_the_order_of_samples():
-    pdata = groups((4, 4))
+    pdata = clustered((4, 4))
     sg.tl.cluster_samples(pdata, 2)
     assert pdata.obs["ggml_cluster"].iloc[0] == "0"
 
 
 def test_order_of_samples_does_not_matter():
-    pdata = groups()
+    pdata = clustered()
     shuffled = pdata[np.random.default_rng(1).permutation(pdata.n_obs)].copy()
     for each in (pdata, shuffled):
         sg.tl.cluster_samples(each, key_added="mine")
@@ -69,15 +69,14 @@ def test_copy_view_and_round_trip(pdata, tmp_path, assert_same_anndata):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ({"n_clusters": 13}, "n_clusters must be at most 12 for 13 samples|n_clusters must be"),
+        ({"n_clusters": 13}, "n_clusters must be at most 12 for 13 samples, found 13"),
         ({"n_clusters": 1}, "n_clusters must be at least 2"),
-        ({"linkage": "ward"}, "linkage must be one of complete, average, single, found 'ward'"),
         ({"key": "none"}, "obsp\\['none_distances'\\] does not exist"),
         ({"key_added": "a/b"}, "key_added must be"),
     ],
 )
 def test_bad_arguments(arguments, text, assert_same_anndata):
-    pdata = groups()
+    pdata = clustered()
     before = pdata.copy()
     with pytest.raises((KeyError, ValueError), match=text):
         sg.tl.cluster_samples(pdata, **arguments)
@@ -85,9 +84,9 @@ def test_bad_arguments(arguments, text, assert_same_anndata):
 
 
 def test_distances_that_are_none():
-    pdata = groups()
+    pdata = clustered()
     pdata.obsp["ggml_distances"][0, 1] += 1
     with pytest.raises(ValueError, match="finite, not negative and symmetric"):
         sg.tl.cluster_samples(pdata)
-    with pytest.raises(ValueError, match="2 samples, too few to group"):
-        sg.tl.cluster_samples(groups((1, 1)))
+    with pytest.raises(ValueError, match="clustering needs at least 3 samples, pdata has 2"):
+        sg.tl.cluster_samples(clustered((1, 1)))

@@ -14,9 +14,9 @@ import scggml as sg
 METHODS = ("mds", "umap", "diffmap", "tsne")
 
 
-def samples_at(places, key="ggml"):
-    n = len(places)
-    pdata = AnnData(obsp={f"{key}_distances": squareform(pdist(places))}, shape=(n, 0))
+def samples_at(coordinates, key="ggml"):
+    n = len(coordinates)
+    pdata = AnnData(obsp={f"{key}_distances": squareform(pdist(coordinates))}, shape=(n, 0))
     pdata.obs_names = [f"s{i}" for i in range(n)]
     return pdata
 
@@ -24,9 +24,9 @@ def samples_at(places, key="ggml"):
 @pytest.fixture(scope="module")
 def two_groups():
     rng = np.random.default_rng(0)
-    places = rng.normal(size=(24, 3))
-    places[12:, 0] += 30
-    return samples_at(places)
+    coordinates = rng.normal(size=(24, 3))
+    coordinates[12:, 0] += 30
+    return samples_at(coordinates)
 
 
 @pytest.mark.parametrize(
@@ -37,8 +37,8 @@ def test_shape_and_key(two_groups, method, n_components):
     pdata = two_groups.copy()
     assert sg.tl.embed_samples(pdata, method, n_components=n_components, rng=0) is None
     assert list(pdata.obsm) == [f"X_{method}"]
-    places = pdata.obsm[f"X_{method}"]
-    assert places.shape == (24, n_components) and places.dtype == np.float64 and np.isfinite(places).all()
+    coordinates = pdata.obsm[f"X_{method}"]
+    assert coordinates.shape == (24, n_components) and coordinates.dtype == np.float64 and np.isfinite(coordinates).all()
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -51,7 +51,7 @@ def test_groups_stay_apart(two_groups, method):
 
 
 @pytest.mark.parametrize("n_components", [2, 3])
-def test_mds_gives_euclidean_places_back(n_components):
+def test_mds_gives_euclidean_coordinates_back(n_components):
     truth = np.random.default_rng(1).normal(size=(9, n_components)) * np.arange(1, n_components + 1)
     pdata = samples_at(truth)
     sg.tl.embed_samples(pdata, "mds", n_components=n_components)
@@ -103,11 +103,11 @@ def test_any_precomputed_distances(two_groups):
     pdata = two_groups.copy()
     matrix = pdata.obsp.pop("ggml_distances")
     pdata.obsp["mine_distances"] = sp.csr_matrix(matrix)
-    sg.tl.embed_samples(pdata, "mds", key="mine", key_added="X_mine")
+    sg.tl.embed_samples(pdata, "mds", key="mine")
     expected = two_groups.copy()
     sg.tl.embed_samples(expected, "mds")
-    np.testing.assert_array_equal(pdata.obsm["X_mine"], expected.obsm["X_mds"])
-    assert list(pdata.obsm) == ["X_mine"]
+    np.testing.assert_array_equal(pdata.obsm["X_mds"], expected.obsm["X_mds"])
+    assert list(pdata.obsm) == ["X_mds"]
 
 
 def test_copy_and_view(two_groups, assert_same_anndata):
@@ -130,7 +130,7 @@ CASES = {
     "n_neighbors": ({"n_neighbors": 1}, ValueError, ["n_neighbors", "at least 2", "found 1"]),
     "rng": ({"rng": -3}, ValueError, ["rng", "at least 0", "-3"]),
     "rng text": ({"rng": "a"}, TypeError, ["rng", "'a'"]),
-    "key_added": ({"key_added": ""}, ValueError, ["key_added", "''"]),
+    "empty key": ({"key": ""}, ValueError, ["key", "''"]),
     "unknown": ({"perplexity": 3}, TypeError, ["perplexity"]),
 }
 
@@ -149,7 +149,7 @@ def test_bad_input(two_groups, assert_same_anndata, case):
 @pytest.mark.parametrize("method", METHODS)
 def test_too_few_samples(method):
     pdata = samples_at(np.array([[0.0], [1.0], [3.0]]))
-    with pytest.raises(ValueError, match="at least 4 samples, found 3"):
+    with pytest.raises(ValueError, match="a map needs at least 4 samples, pdata has 3"):
         sg.tl.embed_samples(pdata, method)
     assert not pdata.obsm
 

@@ -15,12 +15,12 @@ import scggml as sg
 
 
 def on_a_curve(n, noise=0.05, seed=0):
-    """Samples on three quarters of a turn of a helix, in random order; the places along it, and the samples."""
+    """Samples on three quarters of a turn of a helix, in random order; the coordinates along it, and the samples."""
     rng = np.random.default_rng(seed)
     time = rng.uniform(size=n)
     time[[3, 5]] = 0, 1
-    places = np.stack([np.cos(1.3 * np.pi * time), np.sin(1.3 * np.pi * time), time], axis=1)
-    pdata = AnnData(obsp={"ggml_distances": squareform(pdist(places + noise * rng.normal(size=(n, 3))))}, shape=(n, 0))
+    coordinates = np.stack([np.cos(1.3 * np.pi * time), np.sin(1.3 * np.pi * time), time], axis=1)
+    pdata = AnnData(obsp={"ggml_distances": squareform(pdist(coordinates + noise * rng.normal(size=(n, 3))))}, shape=(n, 0))
     pdata.obs_names = [f"s{i}" for i in range(n)]
     third = np.digitize(time, [0.3, 0.7])
     pdata.obs["label"] = pd.Categorical(np.array(["early", "middle", "late"])[third])
@@ -40,8 +40,8 @@ def test_order_along_a_noisy_curve(n, noise, seed):
     found = pdata.obs["ggml_pseudotime"]
     assert spearmanr(found, time)[0] > 0.95
     assert found["s3"] == found.min() == 0 and found.max() == 1
-    sg.tl.order_samples(pdata, "s5", key_added="back")
-    assert spearmanr(pdata.obs["back_pseudotime"], time)[0] < -0.95
+    sg.tl.order_samples(pdata, "s5")
+    assert spearmanr(pdata.obs["ggml_pseudotime"], time)[0] < -0.95
 
 
 def test_order_of_samples_does_not_matter(curve):
@@ -76,19 +76,19 @@ def test_label_key_of_the_metric(pdata):
 
 def test_fewest_neighbors_that_connect(curve):
     def n_parts(k):
-        from scggml.tl._sample_graph import sample_graph
+        from scggml._anndata._sample_graph import sample_graph
 
         return connected_components(sample_graph(curve.obsp["ggml_distances"], k).obsp["connectivities"])[0]
 
     sg.tl.order_samples(curve, "s3")
-    used = curve.uns["ggml_trajectory"]["params"]["n_neighbors"]
+    used = curve.uns["ggml_trajectory"]["n_neighbors"]
     assert n_parts(used) == 1 and (used == 5 or n_parts(used - 1) > 1)
     _, small = on_a_curve(6)
     sg.tl.order_samples(small, "s3")
-    assert small.uns["ggml_trajectory"]["params"]["n_neighbors"] < 5
+    assert small.uns["ggml_trajectory"]["n_neighbors"] < 5
     _, large = on_a_curve(88)
     sg.tl.order_samples(large, "s3")
-    assert large.uns["ggml_trajectory"]["params"]["n_neighbors"] == 11
+    assert large.uns["ggml_trajectory"]["n_neighbors"] == 11
 
 
 def test_files_copy_and_view(curve, tmp_path, assert_same_anndata):
@@ -109,20 +109,14 @@ def test_print_options_are_left_alone(curve):
     assert np.get_printoptions() == before
 
 
-def test_two_islands(assert_same_anndata):
+def test_two_islands():
     rng = np.random.default_rng(0)
-    places = rng.normal(size=(20, 2))
-    places[12:] += 50
-    pdata = AnnData(obsp={"ggml_distances": squareform(pdist(places))}, shape=(20, 0))
+    coordinates = rng.normal(size=(20, 2))
+    coordinates[12:] += 50
+    pdata = AnnData(obsp={"ggml_distances": squareform(pdist(coordinates))}, shape=(20, 0))
     pdata.obs_names = [f"s{i}" for i in range(20)]
-    before = pdata.copy()
-    with pytest.raises(
-        ValueError,
-        match=r"in 2 parts with n_neighbors=5: 8 sample\(s\) cannot be reached from the root 's0', s12, .*larger n_neighbors",
-    ):
-        sg.tl.order_samples(pdata, "s0", n_neighbors=5)
-    assert_same_anndata(pdata, before)
     sg.tl.order_samples(pdata, "s0")
+    assert pdata.uns["ggml_trajectory"]["n_neighbors"] > 5  # else the islands are not connected
     assert pdata.obs["ggml_pseudotime"].iloc[:12].max() < pdata.obs["ggml_pseudotime"].iloc[12:].min()
 
 
@@ -132,10 +126,8 @@ CASES = {
     "root without label_key": ({"root": "early"}, ValueError, ["root='early'", "Pass label_key"]),
     "root number": ({"root": 3}, TypeError, ["root", "3", "int"]),
     "label_key": ({"root": "x", "label_key": "state"}, KeyError, ["label_key='state'", "label"]),
-    "n_neighbors": ({"root": "s3", "n_neighbors": 1}, ValueError, ["n_neighbors", "at least 2"]),
-    "n_neighbors large": ({"root": "s3", "n_neighbors": 40}, ValueError, ["n_neighbors", "at most 39 for 40 samples"]),
-    "n_neighbors float": ({"root": "s3", "n_neighbors": 5.0}, TypeError, ["n_neighbors", "integer"]),
-    "key_added": ({"root": "s3", "key_added": ""}, ValueError, ["key_added"]),
+    "empty key": ({"root": "s3", "key": ""}, ValueError, ["key"]),
+    "copy": ({"root": "s3", "copy": 1}, ValueError, ["copy", "True, False"]),
 }
 
 
@@ -151,7 +143,7 @@ def test_bad_input(curve, assert_same_anndata, case):
 
 
 def test_bad_samples(curve):
-    with pytest.raises(ValueError, match="at least 4 samples, found 3"):
+    with pytest.raises(ValueError, match="a trajectory needs at least 4 samples, pdata has 3"):
         sg.tl.order_samples(curve[:3], "s0")
     curve.obs_names = ["s3", "s3", *curve.obs_names[2:]]
     with pytest.raises(ValueError, match="names 3 samples.*obs_names_make_unique"):
