@@ -56,8 +56,8 @@ def test_fixed_metrics_are_emd2_on_raw_features(cohort, metric, use_rep):
     pdata = sg.tl.sample_distances(cohort, "sample", metric=metric, **features)  # no fit needed
     assert_distances(pdata.obsp["ggml_distances"], by_emd2(points, cohort.obs["sample"], metric))
     entry = pdata.uns["ggml"]
-    assert entry["metric"] == metric
-    assert entry["params"] == {"sample_key": "sample", "solver": "exact"} | (
+    assert entry["metric"] == metric and entry["solver"] == "exact"
+    assert entry["params"] == {"sample_key": "sample"} | (
         {"use_rep": "X", "layer": "counts"} if use_rep == "layer" else {"use_rep": use_rep or "X_pca"}
     )
 
@@ -95,7 +95,7 @@ def test_sample_level_anndata(fitted, assert_same_anndata):
     assert pdata.obs["unknown"].isna().tolist() == [name == "p2" for name in pdata.obs_names]
     assert isinstance(pdata.obs["label"].dtype, pd.CategoricalDtype)
     assert set(pdata.uns) == {"label_colors", "ggml"}
-    assert set(pdata.uns["ggml"]) == {"params", "distances_key", "metric", "gap"}
+    assert set(pdata.uns["ggml"]) == {"version", "params", "distances_key", "metric", "solver", "gap"}
     assert pdata.uns["ggml"]["distances_key"] == "ggml_distances" and pdata.uns["ggml"]["metric"] == "learned"
     assert 0 <= pdata.uns["ggml"]["gap"] < 1e-9
     assert pdata.uns["ggml"]["params"] == fitted.uns["ggml"]["params"]
@@ -230,7 +230,7 @@ def test_metric_of_a_layer_reads_the_layer(cohort):
         sg.tl.sample_distances(cohort)
 
 
-def test_x_in_the_place_of_a_layer_is_noted(cohort):
+def test_x_instead_of_a_layer_is_noted(cohort):
     sg.tl.fit_metric(cohort, "sample", "label", layer="counts")
     pdata = sg.tl.sample_distances(cohort, use_rep="X")
     assert pdata.uns["ggml"]["params"]["use_rep"] == "X" and "layer" not in pdata.uns["ggml"]["params"]
@@ -289,7 +289,7 @@ CASES = {
         empty_cell,
         {"metric": "cosine", "sample_key": "sample", "use_rep": "X"},
         ValueError,
-        ["metric='cosine'", "1 all-zero rows in X", "Remove them"],
+        ["metric='cosine'", "all-zero cells", "1 of them in X", "Remove them"],
     ),
     "NaN": (nan_in_pca, {}, ValueError, ["obsm['X_pca']", "feature 2 (1)"]),
     "use_rep": (None, {"use_rep": "X_none"}, KeyError, ["use_rep='X_none'", "X_pca"]),
@@ -310,7 +310,7 @@ def test_bad_input(fitted, assert_same_anndata, monkeypatch, case):
     def no_work(*args, **kwargs):
         raise AssertionError("transport started before the input was checked")
 
-    monkeypatch.setattr("scggml.core.pairwise_distances", no_work)
+    monkeypatch.setattr("scggml.tl._sample_distances.pairwise_distances", no_work)
     before = fitted.copy()
     with pytest.raises(error) as caught:
         sg.tl.sample_distances(fitted, **arguments)
