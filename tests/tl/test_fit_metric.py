@@ -618,7 +618,9 @@ def test_all_functions_score_the_same_metric_of_paired_donors():
             given = sg.GroundMetricLearner(scale="feature", **settings)
             given.fit([clouds[i] for i in kept], labels[kept], None if strata is None else strata[kept])
             found = given.pairwise_distances([clouds[i] for i in held], [clouds[i] for i in kept])
-            means = np.stack([np.sort(found[:, labels[kept] == c], axis=1)[:, :3].mean(axis=1) for c in np.unique(labels)])
+            means = np.stack(
+                [np.sort(found[:, labels[kept] == c], axis=1)[:, :3].mean(axis=1) for c in np.unique(labels)]
+            )
             guess.iloc[held] = np.unique(labels)[means.argmin(axis=0)]
         without_donors.append(guess)
     assert predicted[0].tolist() == without_donors[0].tolist()

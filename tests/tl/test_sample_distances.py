@@ -70,6 +70,27 @@ def test_formats_of_x_agree(cohort, kind):
     np.testing.assert_allclose(pdata.obsp["ggml_distances"], expected, rtol=1e-6)
 
 
+def test_solvers(cohort, fitted, tmp_path):
+    exact = sg.tl.sample_distances(fitted)
+    by_pot = sg.tl.sample_distances(fitted, solver="pot", checkpoint=tmp_path / "pairs")
+    assert by_pot.uns["ggml"]["solver"] == "pot" and (tmp_path / "pairs").exists()
+    np.testing.assert_allclose(by_pot.obsp["ggml_distances"], exact.obsp["ggml_distances"], rtol=1e-9)
+    found = sg.tl.sample_distances(fitted, solver=sg.Sinkhorn(reg=0.3))
+    cells = [fitted.obsm["X_ggml"][(fitted.obs["sample"] == name).to_numpy()] for name in found.obs_names[:2]]
+    epsilon = found.uns["ggml"]["epsilon"]
+    a, b = (np.full(len(x), 1 / len(x)) for x in cells)
+    plan = ot.sinkhorn(a, b, cost := cdist(*cells), epsilon, stopThr=1e-10)
+    entropy = (plan * np.log(plan / np.outer(a, b))).sum()
+    assert found.obsp["ggml_distances"][0, 1] == pytest.approx((plan * cost).sum() + epsilon * entropy, rel=1e-5)
+    # a metric that was learned with one gives it to its distances
+    sg.tl.fit_metric(cohort, "sample", "label", learner=sg.GroundMetricLearner(solver=sg.Sinkhorn(reg=0.3)))
+    own = sg.tl.sample_distances(cohort)
+    assert own.uns["ggml"]["solver"] == "sinkhorn" and own.uns["ggml"]["epsilon"] == cohort.uns["ggml"]["epsilon"] > 0
+    assert "epsilon" not in sg.tl.sample_distances(cohort, solver="exact").uns["ggml"]
+    with pytest.raises(ValueError, match=r"checkpoint='file' .* entropic\. Pass solver='exact'"):
+        sg.tl.sample_distances(cohort, checkpoint="file")
+
+
 def test_triangle_inequality(pdata):
     d = pdata.obsp["ggml_distances"]
     assert (d[:, :, None] + d[None, :, :] >= d[:, None, :] * (1 - 1e-12)).all()
@@ -294,6 +315,21 @@ CASES = {
     "NaN": (nan_in_pca, {}, ValueError, ["obsm['X_pca']", "feature 2 (1)"]),
     "use_rep": (None, {"use_rep": "X_none"}, KeyError, ["use_rep='X_none'", "X_pca"]),
     "layer and use_rep": (None, {"use_rep": "X_pca", "layer": "counts"}, ValueError, ["layer='counts'", "exclude"]),
+    "solver": (None, {"solver": "sinkhorn"}, (ValueError, TypeError), ["solver", "'sinkhorn'", "Sinkhorn"]),
+    "no strength": (None, {"sinkhorn_reg": 0.1}, TypeError, ["sinkhorn_reg"]),
+    "entropic cityblock": (
+        None,
+        {"solver": sg.Sinkhorn(), "metric": "cityblock", "sample_key": "sample"},
+        ValueError,
+        ["solver=Sinkhorn", "metric='cityblock'", "solver='exact'"],
+    ),
+    "entropic checkpoint": (
+        None,
+        {"solver": sg.Sinkhorn(), "checkpoint": "file"},
+        ValueError,
+        ["checkpoint='file'", "exact", "solver=Sinkhorn"],
+    ),
+    "checkpoint": (None, {"checkpoint": 1}, TypeError, ["checkpoint", "path", "int"]),
     "n_jobs": (None, {"n_jobs": 0}, ValueError, ["n_jobs"]),
     "key": (None, {"key": 1}, ValueError, ["key must be", "1"]),
     "key_added": (None, {"key_added": "a/b"}, ValueError, ["key_added", "'a/b'"]),
