@@ -8,7 +8,7 @@ import joblib
 import numpy as np
 import ot
 import torch
-from _jobs import NotAvailable, few, fixed_map, main, measured, read_samples
+from _jobs import few, fixed_map, main, measured, read_samples
 
 import scggml as sg
 from scggml.core.measures._measures import Measures
@@ -17,6 +17,7 @@ from scggml.core.metric._objective import Objective
 from scggml.core.metric._targets import Targets
 from scggml.core.metric._triplets import all_triplets
 from scggml.core.transport._distances import pairwise_distances
+from scggml.core.transport._entropic import solve_pairs_entropic
 
 
 def fit(arrays, labels):
@@ -129,7 +130,7 @@ def entropic_value_and_gradient(reg):
         mean_cost = float(np.linalg.norm(projected[left] - projected[right], axis=1).mean())
         pairs = objective.triplets.pairs
         solved = solve_pairs_entropic(
-            measures.with_points(projected), pairs, reg=reg, cost_scale=mean_cost, device="cpu"
+            measures.with_points(projected), pairs, epsilon=reg * mean_cost, device="cpu"
         )
         value, slope, explicit = objective(components, solved.distances)
         return value, solved.gradient(slope).T @ measures.points + explicit

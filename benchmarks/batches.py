@@ -13,13 +13,14 @@ from _table import print_table
 
 import scggml as sg
 from scggml.core._neighbors import class_scores
+from scggml.datasets._simulation import Design, simulate
 
 
 def cohort(args, seed):
     """Two batches, half of each class put into its own batch: class and batch correlate by 0.5."""
-    adata = sg.datasets.simulated_cohort(
+    adata = simulate(
         args.samples, n_cells=args.cells, n_batches=2, batch_effect=args.batch_effect, batch_label_correlation=0.5,
-        programme_cell_types=3, rng=seed,
+        design=Design(programme_cell_types=3), rng=seed,
     )  # fmt: skip
     sc.pp.normalize_total(adata, target_sum=1e4)
     sc.pp.log1p(adata)

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 import scggml as sg
 from scggml.core._probabilities import class_probabilities, fit_inverse_temperature, relative_class_scores
+from scggml.datasets._simulation import Design, simulate
 from scggml.reference._calibration import upper_tail
 
 ALPHA = 0.05
@@ -54,8 +55,12 @@ def programme(cells, genes, cell_type, change):
 
 def cohort(seed, *, n_reference, n_new, effect_size, patient_effect=0.3):
     """Cells of a reference; and of new patients of known classes, or healthy but for a change that the reference lacks."""
-    cells = sg.datasets.simulated_cohort(
-        n_reference + n_new, cell_types=4, effect_size=effect_size, patient_effect=patient_effect, rng=seed
+    cells = simulate(
+        n_reference + n_new,
+        effect_size=effect_size,
+        patient_effect=patient_effect,
+        design=Design(cell_types=4),
+        rng=seed,
     )
     is_new = cells.obs["sample"].cat.codes.to_numpy() >= n_reference
     is_fourth = (cells.obs["cell_type"] == "NK").to_numpy()
@@ -253,7 +258,7 @@ def sizes(n_seeds):
         for seed in range(n_seeds):
             parts = []
             for n_cells in (n_known, n_new):
-                cells = sg.datasets.simulated_cohort(36, n_cells=n_cells, vary_cells=False, rng=seed)
+                cells = simulate(36, n_cells=n_cells, design=Design(vary_cells=False), rng=seed)
                 is_new = cells.obs["sample"].cat.codes.to_numpy() >= 24  # patients whom the reference has not got
                 parts.append(normalised(cells[is_new if parts else ~is_new]))
             _, reference = reference_of(parts[0])

@@ -11,7 +11,6 @@ import pandas as pd
 from _machine import machine
 from _table import print_table
 from scipy.stats import spearmanr
-
 from sklearn.model_selection import RepeatedStratifiedKFold
 
 import scggml as sg

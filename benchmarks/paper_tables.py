@@ -45,6 +45,7 @@ from _metric_learn import LEARNERS, learn_map, metric_learn_python, metric_learn
 from _paper_cohorts import REAL, SYNTHETIC, find, real, synthetic
 from _paper_values import PAPER
 from _table import print_table, seconds, write_markdown
+from scggml.estimators._presets import preset
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 from sklearn.metrics import adjusted_rand_score, mutual_info_score
@@ -55,7 +56,6 @@ import scggml as sg
 from scggml.core._neighbors import class_scores
 from scggml.core.measures._measures import Measures
 from scggml.core.transport._distances import pairwise_distances
-from scggml.estimators._presets import preset
 from scggml.evaluation._scores import cluster_scores, variation_of_information
 
 OURS = "scggml, defaults"

@@ -12,7 +12,7 @@ import pytest
 
 import scggml as sg
 from scggml import cli
-from scggml.datasets import simulated_cohort
+from scggml.datasets._simulation import Design, simulate
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -20,9 +20,8 @@ PNG = b"\x89PNG\r\n\x1a\n"
 @pytest.fixture
 def small_demo(monkeypatch):
     def small(rng):
-        return simulated_cohort(
-            n_samples=8, n_cells=30, n_genes=200, n_programme_genes=12, effect_size=2.0, patient_effect=0.1, rng=rng
-        )
+        design = Design(n_programme_genes=12)
+        return simulate(8, n_cells=30, n_genes=200, effect_size=2.0, patient_effect=0.1, design=design, rng=rng)
 
     monkeypatch.setattr(sg.datasets, "simulated_cohort", small)
 

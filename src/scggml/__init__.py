@@ -7,18 +7,29 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import datasets, get, pl, pp, tl
-    from .estimators import GroundMetricLearner, OTNeighborsClassifier
+    from .estimators import GroundMetricLearner, OTNeighborsClassifier, Refinement, Sinkhorn
 
     __version__: str
 
-__all__ = ["GroundMetricLearner", "OTNeighborsClassifier", "__version__", "datasets", "get", "pl", "pp", "tl"]
+__all__ = [
+    "GroundMetricLearner",
+    "OTNeighborsClassifier",
+    "Refinement",
+    "Sinkhorn",
+    "__version__",
+    "datasets",
+    "get",
+    "pl",
+    "pp",
+    "tl",
+]
 
 _MODULES = frozenset({"datasets", "get", "pl", "pp", "tl"})
-_ESTIMATORS = frozenset({"GroundMetricLearner", "OTNeighborsClassifier"})
+_ESTIMATORS = frozenset({"GroundMetricLearner", "OTNeighborsClassifier", "Refinement", "Sinkhorn"})
 
 
 def __getattr__(name: str) -> Any:
-    # torch, POT, matplotlib and scanpy take seconds to import: each is loaded by the first verb that needs it
+    # torch, POT, matplotlib and scanpy take seconds to import: each is loaded by the first function that needs it
     if name in _MODULES:
         return importlib.import_module(f".{name}", __name__)
     if name in _ESTIMATORS:

@@ -116,7 +116,8 @@ def check_anndata(name: str, adata: Any) -> None:
         raise ValueError(msg)
     if not isinstance(adata.obs, pd.DataFrame):
         msg = (
-            f"{name}.obs is a {type(adata.obs).__name__}, which is not in memory. Set {name}.obs = {name}.obs.to_memory() first; "
+            f"{name}.obs is a {type(adata.obs).__name__}, which is not in memory. Set {name}.obs = "
+            f"{name}.obs.to_memory() first; "
             "X, layers and obsm may stay where they are."
         )
         raise TypeError(msg)
@@ -214,20 +215,22 @@ def check_not_confounded(
         )
         raise ValueError(msg)
     return (
-        f"{len(single)} of {len(table)} batches of batch_key={batch_key!r} hold one class of label_key={label_key!r} only "
-        f"({listed(single)}), where classes cannot be separated from batches. Samples by batch and class:\n{table.to_string()}"
+        f"{len(single)} of {len(table)} batches of batch_key={batch_key!r} hold one class of label_key={label_key!r} "
+        "only "
+        f"({listed(single)}), where classes cannot be separated from batches. Samples by batch and "
+        f"class:\n{table.to_string()}"
     )
 
 
-def check_blocks(codes: NDArray[np.integer], blocks: NDArray[np.integer] | None, *, name: str = "batches") -> None:
-    """Refuse blocks of samples within which there is nothing to compare."""
-    if blocks is None:
+def check_strata(codes: NDArray[np.integer], strata: NDArray[np.integer] | None, *, name: str = "strata") -> None:
+    """Refuse strata if none of them holds samples with different labels."""
+    if strata is None:
         return
-    table = pd.DataFrame({"block": blocks, "code": codes}).drop_duplicates()
-    if not table["block"].duplicated().any():
+    table = pd.DataFrame({"stratum": strata, "code": codes}).drop_duplicates()
+    if not table["stratum"].duplicated().any():
         msg = (
-            f"{name} has no block that holds samples with different labels, so that nothing tells a difference between labels from one "
-            "between blocks. Leave it out, knowing that these may be what is learned, or add samples."
+            f"{name} must have a stratum that holds samples with different labels, found none: differences between labels cannot be "
+            f"separated from differences between strata. Leave {name} out, knowing that the metric may learn the latter, or add samples."
         )
         raise ValueError(msg)
 
@@ -235,7 +238,10 @@ def check_blocks(codes: NDArray[np.integer], blocks: NDArray[np.integer] | None,
 def check_ordered(values: NDArray[np.float64], label_kind: str, *, name: str) -> None:
     """Refuse ordinal or continuous labels from which no order can be learned."""
     if not np.isfinite(values).all():
-        msg = f"{name} has {int((~np.isfinite(values)).sum())} values that are NaN or infinite. Drop these samples, or fill them in."
+        msg = (
+            f"{name} has {int((~np.isfinite(values)).sum())} values that are NaN or infinite. Drop these samples, or "
+            "fill them in."
+        )
         raise ValueError(msg)
     counts = np.unique(values, return_counts=True)[1]
     if len(counts) < 2:
@@ -256,7 +262,10 @@ def check_classes(labels: Sequence[Any] | NDArray[Any], *, name: str, minimum: i
     """Refuse labels from which no metric can be learned: one class only, or a class with too few samples."""
     counts = pd.Series(list(labels)).value_counts(sort=False)
     if len(counts) < 2:
-        msg = f"{name} has only the class {str(counts.index[0])!r}: at least two classes are needed to learn what separates them"
+        msg = (
+            f"{name} has only the class {str(counts.index[0])!r}: at least two classes are needed to learn what "
+            "separates them"
+        )
         raise ValueError(msg)
     few = counts[counts < minimum]
     if len(few):
@@ -278,7 +287,7 @@ def check_unique_genes(name: str, genes: pd.Index) -> None:
 
 
 def check_finite(points: Any, feature_names: Sequence[str] | None, *, name: str) -> None:
-    """Refuse NaN and infinity, naming the features and how many values are affected. Stored points are read by blocks."""
+    """Refuse NaN and infinity, with the features and the number of values. Stored points are read by blocks."""
     n_bad = np.zeros(points.shape[1], dtype=np.int64)
     for block in points.blocks() if hasattr(points, "blocks") else [points]:
         n_bad += _count_not_finite(block)
@@ -293,7 +302,8 @@ def check_finite(points: Any, feature_names: Sequence[str] | None, *, name: str)
         for i in order
     ]
     msg = (
-        f"{name} has {int(n_bad.sum())} values that are NaN or infinite, in {len(features)} feature(s): {listed(found)}. "
+        f"{name} has {int(n_bad.sum())} values that are NaN or infinite, in {len(features)} feature(s): "
+        f"{listed(found)}. "
         "Remove or impute them first."
     )
     raise ValueError(msg)

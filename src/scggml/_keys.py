@@ -137,8 +137,9 @@ POINT_WEIGHT = "weight"  # .obs of barycenter points
 CELL_TYPES = "cell_types"  # .obsm of barycenter points: shares of the cell types
 PCA = "X_pca"  # .obsm of cells, written by scanpy
 PCA_LOADINGS = "PCs"  # .varm of cells, written by scanpy
-JOINT = "X_joint"  # .obsm of cells, written by pp.join_modalities
-LOADINGS = {PCA: PCA_LOADINGS, JOINT: "joint_loadings"}  # .varm of cells, for the representation in .obsm
+JOINT = "X_joint"  # .obsm of cells: the joint space of pp.join_modalities; .uns: what it consists of
+JOINT_LOADINGS = "joint_loadings"  # .varm of cells: from the values of the features to the joint space
+LOADINGS = {PCA: PCA_LOADINGS, JOINT: JOINT_LOADINGS}  # .varm of cells, for the representation in .obsm
 
 
 def embedding(method: str) -> str:

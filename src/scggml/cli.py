@@ -137,7 +137,8 @@ def _analyse(
     (args.out / "summary.txt").write_text(text, encoding="utf-8")
     print(text, end="")
     print(
-        f"Wrote {args.out}/ in {time.perf_counter() - start:.0f} s: {', '.join(sorted(p.name for p in args.out.iterdir()))}"
+        f"Wrote {args.out}/ in {time.perf_counter() - start:.0f} s: "
+        f"{', '.join(sorted(p.name for p in args.out.iterdir()))}"
     )
 
 
@@ -177,13 +178,16 @@ def _held_out(validation: dict[str, Any]) -> list[str]:
     """Return lines on held-out accuracy, from what `fit_metric(validate=True)` wrote."""
     table = validation["predictions"]
     lines = [
-        f"Held-out accuracy ({validation['n_splits']} folds of samples, the metric refitted within each; nearest class by mean",
+        (
+            f"Held-out accuracy ({validation['n_splits']} folds of samples, the metric refitted within each; nearest "
+            "class by mean"
+        ),
         "distance to its nearest samples, 3 of the largest class):",
     ]
-    for method, text in (("learned", "learned metric"), ("euclidean", "Euclidean OT")):
+    for method, text, score in (("ggml", "learned metric", "value"), ("euclidean", "Euclidean OT", "euclidean")):
         part = table[table["method"] == method]
         correct, n = int((part["label"] == part["predicted"]).sum()), len(part)
-        balanced = validation["value" if method == "learned" else "euclidean"]
+        balanced = validation[score]
         lines.append(f"  {text:<15} {correct}/{n} correct ({correct / n:.2f}), balanced accuracy {balanced:.2f}")
     return lines
 
@@ -202,7 +206,10 @@ def _summary(
     lines = [
         "scggml summary",
         "",
-        f"Samples: {pdata.n_obs} ({classes}); cells: {adata.n_obs}; features: {len(entry['scale'])} of {params['use_rep']}",
+        (
+            f"Samples: {pdata.n_obs} ({classes}); cells: {adata.n_obs}; features: {len(entry['scale'])} of "
+            f"{params['use_rep']}"
+        ),
         f"Metric: {len(entry['components'])} components; objective on these samples {entry['loss_history'][-1]:.3g}",
         "",
     ]
@@ -223,6 +230,7 @@ def _summary(
         if planted:
             hits = sum(gene in planted for gene in top)
             lines.append(
-                f"  {hits} of them (*) belong to the {len(planted)} planted genes; by chance {len(top) * len(planted) / len(table):.1f} would"
+                f"  {hits} of them (*) belong to the {len(planted)} planted genes; by chance "
+                f"{len(top) * len(planted) / len(table):.1f} would"
             )
     return "\n".join(lines) + "\n"

@@ -151,7 +151,7 @@ def test_dropped_samples_and_order_of_cells_do_not_matter(cohort):
 
 def test_weights_and_means_are_those_of_the_cells_that_are_left(cohort):
     sg.pp.sketch(cohort, "sample", n_points=4, rng=0)
-    sg.pp.sketch(cohort, "sample", method="cell_type", cell_type_key="cell_type", key_added="types")
+    sg.pp.sketch(cohort, "sample", cell_type_key="cell_type", key_added="types")
     drop = np.flatnonzero(~cohort.obs["sketch_support"].to_numpy())[::2]
     left = cohort[np.setdiff1d(np.arange(cohort.n_obs), drop)].copy()
     pca = left.obsm["X_pca"]

@@ -10,7 +10,7 @@ FILE = "b8b5be07-061b-4390-af0a-f9ced877a068.h5ad"  # downloads are tested in te
 @pytest.fixture
 def published(tmp_path):
     """A cohort with the columns of the published one, put into the cache by hand."""
-    adata = sg.datasets.simulated_cohort(n_samples=4, n_cells=20, vary_cells=False, rng=0)
+    adata = sg.datasets.simulated_cohort(n_samples=4, n_cells=20, rng=0)
     adata.obs = adata.obs.rename(columns={"sample": "donor_id", "label": "reported_diseases"})
     adata.write_h5ad(tmp_path / FILE)
     return adata

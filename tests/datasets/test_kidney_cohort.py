@@ -10,7 +10,7 @@ FILE = "1c360b0b-eb2f-45a3-aba9-056026b39fa5.h5ad"  # downloads are tested in te
 @pytest.fixture
 def published(tmp_path):
     """A cohort with the columns of the published one, put into the cache by hand."""
-    adata = sg.datasets.simulated_cohort(n_samples=4, n_cells=20, vary_cells=False, rng=0)
+    adata = sg.datasets.simulated_cohort(n_samples=4, n_cells=20, rng=0)
     adata.obs = adata.obs.rename(columns={"sample": "donor_id", "label": "disease"})
     adata.write_h5ad(tmp_path / FILE)
     return adata

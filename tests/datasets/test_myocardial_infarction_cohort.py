@@ -10,7 +10,7 @@ FILE = "c1f6034b-7973-45e1-85e7-16933d0550bc.h5ad"  # downloads are tested in te
 @pytest.fixture
 def published(tmp_path):
     """A cohort with the columns of the published one, put into the cache by hand."""
-    adata = sg.datasets.simulated_cohort(n_samples=4, n_cells=20, vary_cells=False, rng=0)
+    adata = sg.datasets.simulated_cohort(n_samples=4, n_cells=20, rng=0)
     adata.obs = adata.obs.rename(columns={"sample": "sample", "label": "patient_group"})
     adata.write_h5ad(tmp_path / FILE)
     return adata

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
+from dataclasses import fields
 
 import anndata as ad
 import numpy as np
@@ -11,10 +13,17 @@ import scanpy as sc
 from scipy import sparse, stats
 
 from scggml.datasets import simulated_cohort
+from scggml.datasets._simulation import Design, simulate
 
 SMALL = {"n_samples": 6, "n_cells": 20, "n_genes": 150, "n_programme_genes": 10}
 # nothing differs between the cells of a type but the counts themselves
 PLAIN = {"n_samples": 2, "patient_effect": 0, "effect_size": 0, "cell_types": 1, "vary_cells": False}
+
+
+def simulated(**settings):
+    """Simulate a cohort with settings of its design among the others."""
+    design = {field.name: settings.pop(field.name) for field in fields(Design) if field.name in settings}
+    return simulate(design=Design(**design), **settings)
 
 
 def assert_same(left, right):
@@ -80,6 +89,32 @@ def test_fields(default):
     assert default.obs["sample"].value_counts().min() >= 20
 
 
+def test_every_argument_is_passed_on():
+    settings = {
+        "n_samples": 9, "n_classes": 3, "n_cells": 25, "n_genes": 80, "effect_size": 1.1, "patient_effect": 0.2,
+        "n_batches": 2, "batch_effect": 0.4, "batch_label_correlation": 0.5, "composition_shift": 0.6, "rng": 4,
+    }  # fmt: skip
+    assert set(settings) == set(inspect.signature(simulated_cohort).parameters)
+    adata = simulated_cohort(**settings)
+    assert_same(adata, simulate(**settings))
+    stored = truth(adata)["params"]
+    assert {name: stored[name] for name in settings if name != "rng"} == {
+        n: v for n, v in settings.items() if n != "rng"
+    }
+
+
+@pytest.mark.parametrize(("n_genes", "expected"), [(32, 2), (60, 5), (479, 39), (480, 40), (1000, 40)])
+def test_number_of_programme_genes(n_genes, expected):
+    adata = simulated_cohort(n_samples=2, n_cells=20, n_genes=n_genes, rng=0)
+    assert adata.n_vars == n_genes and adata.var["programme"].sum() == expected
+    assert (adata.var["marker_of"].value_counts().drop("") >= 5).all()
+
+
+def test_too_few_genes():
+    with pytest.raises(ValueError, match="n_genes must be at least 32, found 31"):
+        simulated_cohort(n_genes=31)
+
+
 def test_truth_agrees_with_var(default):
     t, var = truth(default), default.var
     assert list(t["programme_genes"]) == list(var.index[var["programme"]])
@@ -93,7 +128,7 @@ def test_truth_agrees_with_var(default):
 
 
 def test_library_size():
-    adata = simulated_cohort(**PLAIN, n_cells=2000, library_size=(1500, 0.5), dispersion=0, rng=0)
+    adata = simulated(**PLAIN, n_cells=2000, library_size=(1500, 0.5), dispersion=0, rng=0)
     totals = np.asarray(adata.X.sum(axis=1)).ravel()
     assert totals.mean() == pytest.approx(1500, rel=0.05)
     # Poisson noise adds 1 / mean to the variance of the log, below 1 in 100 here
@@ -109,7 +144,7 @@ def test_library_size_with_every_effect_on():
 
 @pytest.mark.parametrize("dispersion", [0, 0.3, 1.0])
 def test_negative_binomial_variance(dispersion):
-    adata = simulated_cohort(**PLAIN, n_cells=2000, library_size=(1000, 0), dispersion=dispersion, n_genes=200, rng=2)
+    adata = simulated(**PLAIN, n_cells=2000, library_size=(1000, 0), dispersion=dispersion, n_genes=200, rng=2)
     x = adata.X.toarray().astype(float)
     mean, variance = x.mean(axis=0), x.var(axis=0, ddof=1)
     frequent = mean > 1
@@ -123,7 +158,7 @@ def test_negative_binomial_variance(dispersion):
 
 
 def test_planted_fold_change_is_found_in_the_programme_cell_types_only():
-    adata = simulated_cohort(
+    adata = simulated(
         n_samples=2, n_cells=3000, patient_effect=0, n_genes=300, effect_size=1.0, programme_cell_types=2, rng=0
     )
     expected = truth(adata)["log_fold_change"]
@@ -178,15 +213,15 @@ def test_scanpy_workflow_separates_cell_types_and_classes(default):
 
 
 def test_seed_decides_the_cohort():
-    first = simulated_cohort(**SMALL, rng=5)
-    assert_same(first, simulated_cohort(**SMALL, rng=5))
-    assert_same(first, simulated_cohort(**SMALL, rng=np.random.default_rng(5)))
-    other = simulated_cohort(**SMALL, rng=6)
+    first = simulated(**SMALL, rng=5)
+    assert_same(first, simulated(**SMALL, rng=5))
+    assert_same(first, simulated(**SMALL, rng=np.random.default_rng(5)))
+    other = simulated(**SMALL, rng=6)
     assert list(truth(first)["programme_genes"]) != list(truth(other)["programme_genes"])
 
 
 def test_same_seed_without_effect_gives_the_same_patients():
-    sick, well = (simulated_cohort(**SMALL, effect_size=e, rng=0) for e in (2.0, 0.0))
+    sick, well = (simulated(**SMALL, effect_size=e, rng=0) for e in (2.0, 0.0))
     pd.testing.assert_frame_equal(sick.obs, well.obs)
     pd.testing.assert_frame_equal(sick.var, well.var)
     healthy = (sick.obs["label"] == "healthy").to_numpy()
@@ -196,19 +231,19 @@ def test_same_seed_without_effect_gives_the_same_patients():
 
 
 def test_streams_are_independent():
-    base = simulated_cohort(**SMALL, rng=0)
-    more_cells = simulated_cohort(**(SMALL | {"n_cells": 40}), rng=0)
+    base = simulated(**SMALL, rng=0)
+    more_cells = simulated(**(SMALL | {"n_cells": 40}), rng=0)
     pd.testing.assert_frame_equal(base.var, more_cells.var)
-    more_samples = simulated_cohort(**(SMALL | {"n_samples": 8}), rng=0)
+    more_samples = simulated(**(SMALL | {"n_samples": 8}), rng=0)
     assert (more_samples.X[: base.n_obs] != base.X).nnz == 0
-    bigger_programme = simulated_cohort(**(SMALL | {"programme_cell_types": 2}), rng=0)
+    bigger_programme = simulated(**(SMALL | {"programme_cell_types": 2}), rng=0)
     np.testing.assert_array_equal(base.var["programme"], bigger_programme.var["programme"])
 
 
 def test_numbers_of_cells():
-    exact = simulated_cohort(**SMALL, vary_cells=False, rng=0)
+    exact = simulated(**SMALL, vary_cells=False, rng=0)
     assert (exact.obs["sample"].value_counts() == 20).all()
-    varied = simulated_cohort(n_samples=200, n_cells=60, n_genes=60, n_programme_genes=5, rng=0)
+    varied = simulated_cohort(n_samples=200, n_cells=60, n_genes=60, rng=0)
     sizes = varied.obs["sample"].value_counts()
     assert sizes.min() >= 20
     sd = np.sqrt(60 + 0.1 * 60**2)
@@ -217,9 +252,7 @@ def test_numbers_of_cells():
 
 
 def test_graded_classes():
-    adata = simulated_cohort(
-        n_samples=3, n_classes=3, n_cells=1500, cell_types=1, patient_effect=0, effect_size=1.2, rng=0
-    )
+    adata = simulated(n_samples=3, n_classes=3, n_cells=1500, cell_types=1, patient_effect=0, effect_size=1.2, rng=0)
     assert list(truth(adata)["classes"]) == ["healthy", "disease_1", "disease_2"]
     np.testing.assert_allclose(truth(adata)["class_dose"], [0, 0.5, 1])
     healthy, middle, full = pseudobulk(adata, "T")
@@ -232,7 +265,7 @@ def test_graded_classes():
 
 def test_composition_shift():
     kwargs = {"n_samples": 200, "n_cells": 200, "n_genes": 60, "n_programme_genes": 5, "vary_cells": False}
-    adata = simulated_cohort(**kwargs, composition_shift=1.0, rng=0)
+    adata = simulated(**kwargs, composition_shift=1.0, rng=0)
     assert truth(adata)["shifted_cell_type"] == "Mono"
     shares = (adata.obs["cell_type"] == "Mono").groupby(adata.obs["sample"], observed=True).mean()
     disease = (sample_labels(adata) == "disease").to_numpy()
@@ -247,14 +280,14 @@ def test_composition_shift():
 
 
 def test_an_extreme_composition_shift_stays_finite():
-    adata = simulated_cohort(**SMALL, composition_shift=1e4, rng=0)
+    adata = simulated(**SMALL, composition_shift=1e4, rng=0)
     disease = adata.obs["label"] == "disease"
     assert (adata.obs.loc[disease, "cell_type"] == "Mono").all()
 
 
 def test_batches_are_balanced_and_shift_genes():
     kwargs = {"n_samples": 8, "n_cells": 300, "patient_effect": 0, "effect_size": 0, "cell_types": 1}
-    adata = simulated_cohort(**kwargs, n_batches=2, batch_effect=0.5, rng=0)
+    adata = simulated(**kwargs, n_batches=2, batch_effect=0.5, rng=0)
     table = adata.obs.drop_duplicates("sample").groupby(["label", "batch"], observed=True).size()
     assert table.to_list() == [2, 2, 2, 2]
     bulk = pseudobulk(adata, "T")
@@ -266,14 +299,14 @@ def test_batches_are_balanced_and_shift_genes():
 
 @pytest.mark.parametrize("correlation", [0.0, 0.5, 1.0])
 def test_batch_label_correlation(correlation):
-    adata = simulated_cohort(**(SMALL | {"n_samples": 16}), n_batches=2, batch_label_correlation=correlation, rng=0)
+    adata = simulated(**(SMALL | {"n_samples": 16}), n_batches=2, batch_label_correlation=correlation, rng=0)
     samples = adata.obs.drop_duplicates("sample")
     label, batch = samples["label"].cat.codes, samples["batch"].cat.codes
     assert np.corrcoef(label, batch)[0, 1] == pytest.approx(correlation)
 
 
 def test_patient_effect_is_the_spread_between_patients():
-    adata = simulated_cohort(
+    adata = simulated(
         n_samples=40, n_cells=300, n_genes=200, cell_types=1, effect_size=0, patient_effect=0.5, dispersion=0, rng=0
     )
     bulk = pseudobulk(adata, "T")
@@ -283,14 +316,14 @@ def test_patient_effect_is_the_spread_between_patients():
 @pytest.mark.parametrize("fmt", ["h5ad", "zarr"])
 @pytest.mark.filterwarnings("ignore:.*[zZ]arr.*")  # anndata announces the next zarr format
 def test_round_trip(tmp_path, fmt):
-    adata = simulated_cohort(**SMALL, n_batches=2, rng=0)
+    adata = simulated(**SMALL, n_batches=2, rng=0)
     path = tmp_path / f"cohort.{fmt}"
     getattr(adata, f"write_{fmt}")(path)
     assert_same(adata, getattr(ad, f"read_{fmt}")(path))
 
 
 def test_many_cell_types_have_distinct_names():
-    adata = simulated_cohort(cell_types=9, n_samples=2, n_cells=20, rng=0)
+    adata = simulated(cell_types=9, n_samples=2, n_cells=20, rng=0)
     assert adata.obs["cell_type"].cat.categories.is_unique
     assert list(adata.obs["cell_type"].cat.categories[-2:]) == ["type_7", "type_8"]
     assert (adata.var["marker_of"].value_counts().drop("") == 30).all()
@@ -310,7 +343,7 @@ def test_import_is_light():
         ({"n_samples": 4.0}, TypeError, r"n_samples must be an integer, found 4.0 of type float"),
         ({"n_cells": 19}, ValueError, r"n_cells must be at least 20, found 19"),
         ({"n_cells": 0, "vary_cells": False}, ValueError, r"n_cells must be at least 1, found 0"),
-        ({"n_genes": 119}, ValueError, r"n_genes=119 are too few.*at least 120 genes"),
+        ({"n_genes": 119, "n_programme_genes": 40}, ValueError, r"n_genes=119 are too few for 40.*at least 120 genes"),
         ({"n_genes": 70, "cell_types": 7, "n_programme_genes": 1}, ValueError, r"n_genes=70.*at least 71"),
         ({"cell_types": 0}, ValueError, r"cell_types must be at least 1, found 0"),
         ({"n_programme_genes": 0}, ValueError, r"n_programme_genes must be at least 1, found 0"),
@@ -338,4 +371,4 @@ def test_import_is_light():
 )
 def test_bad_arguments(kwargs, error, match):
     with pytest.raises(error, match=match):
-        simulated_cohort(**kwargs)
+        simulated(**kwargs)

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from scggml.datasets import synthetic_cohort
+from scggml.datasets._synthetic_cohort import draw_cohort
 
 CLASS_MEANS = (5.0, 10.0, 15.0)
 OFFSETS = 1.5 + 3.0 * np.arange(10)
@@ -78,7 +79,9 @@ def test_every_sample_has_three_equal_modes_and_one_label():
 
 
 def test_names_stay_ordered_and_unique_with_many_samples():
-    adata = synthetic_cohort(class_means=range(11), offsets=range(101), n_points_per_mode=1, rng=0)
+    adata = draw_cohort(
+        None, class_means=range(11), offsets=range(101), n_points_per_mode=1, n_noise_dims=1, noise_scale=1, rng=0
+    )
     assert adata.obs["label"].cat.categories[-1] == "class_10"
     assert adata.obs["sample"].nunique() == 11 * 101
     assert adata.obs["sample"].cat.categories[0] == "class0_000"
@@ -155,9 +158,9 @@ def test_round_trip(tmp_path, fmt, preset):
     ("kwargs", "error", "match"),
     [
         ({"preset": "synth_3d"}, ValueError, r"preset='synth_3d' is unknown.*synth_2d.*synth_200d"),
-        ({"class_means": ()}, ValueError, r"class_means=\(\) must be a non-empty"),
-        ({"class_means": (1.0, np.nan)}, ValueError, r"class_means=.*nan.* finite"),
-        ({"class_means": 5.0}, ValueError, r"class_means=5.0 must be a non-empty, one-dimensional"),
+        ({"offsets": ()}, ValueError, r"offsets=\(\) must be a non-empty"),
+        ({"offsets": (1.0, np.nan)}, ValueError, r"offsets=.*nan.* finite"),
+        ({"offsets": 5.0}, ValueError, r"offsets=5.0 must be a non-empty, one-dimensional"),
         ({"offsets": [[1.0]]}, ValueError, r"offsets=\[\[1.0\]\] must be .* one-dimensional"),
         ({"offsets": "abc"}, ValueError, r"offsets='abc' is not a sequence of numbers"),
         ({"n_points_per_mode": 0}, ValueError, r"n_points_per_mode must be at least 1, found 0"),

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import beta, binomtest
 
+from scggml.evaluation import _intervals
 from scggml.evaluation._intervals import auc_interval, label_intervals, sign_test
 
 
@@ -44,7 +45,8 @@ def test_all_right_does_not_mean_certain():
         ((1 / 3,) * 3, (5,) * 3),
     ],
 )
-def test_intervals_cover(recalls, sizes):
+def test_intervals_cover(recalls, sizes, monkeypatch):
+    monkeypatch.setattr(_intervals, "_N_DRAWS", 2000)
     rng = np.random.default_rng(0)
     k = len(recalls)
     covered = []

@@ -1,22 +1,23 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 import pytest
-import scipy.sparse as sp
 from sklearn.base import BaseEstimator
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from scggml import GroundMetricLearner
 from scggml.core.transport._distances import pairwise_distances
-from scggml.evaluation._methods import METHODS, Held, check_distances, named_methods
+from scggml.evaluation._methods import METHODS, Held, named_methods
 from scggml.evaluation._splits import Split
 
 SPLIT = Split(0, 0, np.array([0, 1, 2, 3, 5, 6, 7, 8]), np.array([4, 9]))
 
 
-def held(samples, what, split=SPLIT, stored=None, seed=0):
-    known = named_methods({"m": what}, samples=samples, stored=stored or {}, has_cell_types=True)
-    return known["m"].held_out(samples, split, seed, 1)
+def held(samples, what, split=SPLIT, seed=0):
+    return named_methods({"m": what}, samples=samples)["m"].held_out(samples, split, seed, 1)
 
 
 def with_other_held_out_samples(samples, how):
@@ -26,24 +27,22 @@ def with_other_held_out_samples(samples, how):
     points[rows] = how(points[rows])
     labels = samples.labels.copy()
     labels[SPLIT.test] = labels[SPLIT.test][::-1]
-    composition = samples.composition.copy()
-    composition[SPLIT.test] = composition[SPLIT.test][::-1]
-    return type(samples)(samples.measures.with_points(points), samples.names, labels, samples.scale, composition)
+    return replace(samples, measures=samples.measures.with_points(points), labels=labels)
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_shapes_of_what_methods_say(cohort, name):
+def test_shapes_of_results(cohort, name):
     found = held(cohort(), name)
     assert found.to_train.shape == (2, 8)
     assert found.within.shape == (2, 2)
     np.testing.assert_allclose(found.within, found.within.T)
     np.testing.assert_allclose(np.diag(found.within), 0, atol=1e-12)
-    assert (found.class_scores is not None) == (name in ("pseudobulk", "composition"))
+    assert (found.class_scores is not None) == (name == "pseudobulk")
 
 
-@pytest.mark.parametrize("name", ["ggml", "pca", "lda", "nca", "pseudobulk", "composition"])
+@pytest.mark.parametrize("name", ["ggml", "pca", "lda", "nca", "pseudobulk"])
 def test_nothing_is_fitted_to_held_out_samples(cohort, name):
-    """Other held-out samples with other labels must not change what a held-out sample is told.
+    """Other held-out samples with other labels must not change the result of a held-out sample.
 
     The first held-out sample stays as it is, the second is far away: any scale, mean or metric that sees it moves.
     """
@@ -57,15 +56,12 @@ def test_nothing_is_fitted_to_held_out_samples(cohort, name):
     same = changed.measures.points.copy()
     rows = slice(samples.measures.offsets[4], samples.measures.offsets[5])
     same[rows] = samples.measures.points[rows]
-    changed = type(samples)(
-        changed.measures.with_points(same), changed.names, changed.labels, changed.scale, samples.composition
-    )
+    changed = replace(changed, measures=changed.measures.with_points(same))
     one, other = held(samples, name), held(changed, name)
     np.testing.assert_array_equal(one.to_train[0], other.to_train[0])
     if one.class_scores is not None:
         np.testing.assert_array_equal(one.class_scores[0], other.class_scores[0])
-    if name != "composition":
-        assert not np.allclose(one.to_train[1], other.to_train[1])
+    assert not np.allclose(one.to_train[1], other.to_train[1])
 
 
 def test_a_leak_would_be_seen(cohort):
@@ -128,13 +124,57 @@ def test_pseudobulk_is_standardised_by_training_samples(cohort):
     assert held(samples, "pseudobulk").class_scores.shape == (2, 2)
 
 
-def test_stored_distances_and_functions(cohort):
+def test_a_frame_of_distances_and_a_function(cohort):
     samples = cohort()
-    stored = pairwise_distances(samples.measures)[0]
-    for what, given in (("mine", {"mine": stored}), (lambda train, labels, test: _all(train, test), None)):
-        found = held(samples, what, stored=given)
-        np.testing.assert_allclose(found.to_train, stored[np.ix_(SPLIT.test, SPLIT.train)])
-        np.testing.assert_allclose(found.within, stored[np.ix_(SPLIT.test, SPLIT.test)])
+    known = pairwise_distances(samples.measures)[0]
+    frame = pd.DataFrame(known, index=samples.names, columns=samples.names)
+    order = np.random.default_rng(0).permutation(10)
+    for what in (frame, frame.iloc[order, order[::-1]], lambda train, labels, test: _all(train, test)):
+        found = held(samples, what)
+        np.testing.assert_allclose(found.to_train, known[np.ix_(SPLIT.test, SPLIT.train)])
+        np.testing.assert_allclose(found.within, known[np.ix_(SPLIT.test, SPLIT.test)])
+        assert found.class_scores is None
+
+
+def test_a_frame_of_profiles(cohort):
+    """A composition, as pandas.crosstab makes it, is compared as pseudobulks are."""
+    samples = cohort()
+    rng = np.random.default_rng(0)
+    cells = pd.DataFrame(
+        {"sample": rng.permutation(np.repeat(samples.names, 30)), "type": rng.choice(list("ABC"), 300)}
+    )
+    frame = pd.crosstab(cells["sample"], cells["type"], normalize="index").sample(frac=1, random_state=0)
+    found = held(samples, frame)
+    shares = np.array([[np.mean(cells["type"][cells["sample"] == s] == t) for t in "ABC"] for s in samples.names])
+    z = (shares - shares[SPLIT.train].mean(axis=0)) / shares[SPLIT.train].std(axis=0)
+    np.testing.assert_allclose(found.to_train, np.linalg.norm(z[SPLIT.test][:, None] - z[SPLIT.train][None], axis=2))
+    assert found.class_scores.shape == (2, 2)
+    changed = frame.copy()
+    changed.loc[samples.names[9]] = [40.0, 1.0, -3.0]  # held out as well: nothing is fitted to it
+    np.testing.assert_array_equal(held(samples, changed).to_train[0], found.to_train[0])
+
+
+def test_metrics_are_learned_within_strata(cohort):
+    strata = np.array([0, 0, 1, 1, 1] * 2)
+    samples = replace(cohort(), strata=strata)
+    train, test = samples.take(SPLIT.train), samples.take(SPLIT.test)
+    learner = GroundMetricLearner(scale="feature", rng=0).fit(train.measures, train.labels, strata[SPLIT.train])
+    expected = learner.pairwise_distances(test.measures, train.measures)
+    for what in ("ggml", GroundMetricLearner()):
+        np.testing.assert_array_equal(held(samples, what).to_train, expected)
+    assert not np.allclose(held(cohort(), "ggml").to_train, expected)
+    seen = []
+
+    class Stratified(Cloned):
+        def fit(self, X, y, strata=None):
+            seen.append(strata)
+            return self
+
+        def pairwise_distances(self, X, Y=None):
+            return Distances.pairwise_distances(self, X, Y)
+
+    held(samples, Stratified())
+    np.testing.assert_array_equal(seen[0], strata[SPLIT.train])
 
 
 def _all(train, test):
@@ -144,7 +184,7 @@ def _all(train, test):
 
 
 class Distances:
-    """No estimator of scikit-learn's kind: it cannot be cloned."""
+    """No estimator with scikit-learn's interface: it cannot be cloned."""
 
     def fit(self, X, y):
         return self
@@ -174,33 +214,17 @@ def test_estimators_that_turn_their_matrix_are_told(cohort):
         held(cohort(), Cloned())
 
 
-def test_names_that_are_keys_too(cohort):
-    samples = cohort()
-    stored = {"euclidean": np.zeros((10, 10)), "learned": None}
-    for name, text in (("euclidean", "both a method and a key"), ("learned", "learned with the labels of all samples")):
-        with pytest.raises(ValueError, match=text):
-            named_methods([name], samples=samples, stored=stored, has_cell_types=True)
-
-
-def test_graphs_of_neighbours_are_no_distances():
-    graph = sp.csr_array(np.array([[0, 1.0, 0], [1, 0, 2], [0, 2, 0]]))
-    with pytest.raises(ValueError, match="sparse and lacks 2 distances"):
-        check_distances("d", graph, 3)
-
-
 def test_points_of_a_sketch_are_not_given_to_what_takes_no_weights(cohort):
     samples = cohort()
     weights = samples.measures.weights.copy()
     first = slice(0, samples.measures.sizes[0])
     weights[first] = np.arange(1, samples.measures.sizes[0] + 1)
     weights[first] /= weights[first].sum()
-    weighted = type(samples)(
-        type(samples.measures)(samples.measures.points, samples.measures.offsets, weights),
-        samples.names,
-        samples.labels,
+    weighted = replace(
+        samples, measures=type(samples.measures)(samples.measures.points, samples.measures.offsets, weights)
     )
-    with pytest.raises(ValueError, match=r"weighted points, which methods\['f'\] would not see"):
-        named_methods({"f": lambda train, labels, test: 0}, samples=weighted, stored={}, has_cell_types=True)
+    with pytest.raises(ValueError, match=r"weighted points, which methods\['f'\] cannot take"):
+        named_methods({"f": lambda train, labels, test: 0}, samples=weighted)
     assert held(weighted, "pca").to_train.shape == (2, 8)
 
 
@@ -211,11 +235,14 @@ def test_points_of_a_sketch_are_not_given_to_what_takes_no_weights(cohort):
         ([], ValueError, "methods is empty"),
         (["ggml", "ggml"], ValueError, "more than once"),
         ([GroundMetricLearner()], TypeError, "needs a name"),
-        ({"a": GroundMetricLearner}, TypeError, "an estimator, made"),
-        ({"a": 3}, TypeError, "must be a name, an estimator or a function"),
+        ({"a": GroundMetricLearner}, TypeError, "an instance of an estimator"),
+        ({"a": 3}, TypeError, "must be a name, an estimator, a function or a data frame"),
+        (["composition"], ValueError, "'composition', which is not known.* as data frames with a name"),
+        (pd.DataFrame(), TypeError, "found a DataFrame. An estimator, a function or a data frame needs a name"),
+        ([pd.DataFrame()], TypeError, "needs a name"),
         ({"a": lambda train: 0}, TypeError, r"methods\['a'\] must take \(train, labels, test\)"),
         (3, TypeError, "methods must be a list of names or a mapping"),
-        ({"a": Distances()}, TypeError, r"methods\['a'\] must be an estimator of scikit-learn's kind.*clone"),
+        ({"a": Distances()}, TypeError, r"methods\['a'\] must be an estimator with scikit-learn's interface.*clone"),
         ({"a": OneArgument()}, TypeError, r"pairwise_distances\(X, Y\)"),
         ({"a": GroundMetricLearner(ridge=-1)}, ValueError, "ridge must be"),
         ({"a": LinearDiscriminantAnalysis()}, TypeError, "with fit and pairwise_distances"),
@@ -223,39 +250,18 @@ def test_points_of_a_sketch_are_not_given_to_what_takes_no_weights(cohort):
 )
 def test_bad_methods(cohort, methods, error, text):
     with pytest.raises(error, match=text):
-        named_methods(methods, samples=cohort(), stored={}, has_cell_types=True)
+        named_methods(methods, samples=cohort())
 
 
-def test_composition_needs_cell_types_and_cosine_some_signal(cohort):
+def test_cosine_needs_some_signal(cohort):
     samples = cohort()
-    with pytest.raises(ValueError, match="pass cell_type_key"):
-        named_methods(["composition"], samples=samples, stored={}, has_cell_types=False)
     points = samples.measures.points.copy()
     points[3] = 0
-    silent = type(samples)(samples.measures.with_points(points), samples.names, samples.labels)
+    silent = replace(samples, measures=samples.measures.with_points(points))
     with pytest.raises(ValueError, match="cells without any signal"):
-        named_methods(["cosine"], samples=silent, stored={}, has_cell_types=False)
-
-
-@pytest.mark.parametrize(
-    ("change", "error", "text"),
-    [
-        (lambda d: d[:3], ValueError, r"between 4 samples, found shape \(3, 4\)"),
-        (lambda d: d - 1, ValueError, "must not be negative, found -1"),
-        (lambda d: d + np.triu(np.ones((4, 4)), 1), ValueError, "must be symmetric, found .* for samples 0 and 1"),
-        (lambda d: d + np.eye(4), ValueError, "zero on its diagonal, found 1"),
-        (lambda d: np.where(d > 1, np.nan, d), ValueError, "NaN or infinite"),
-        (lambda d: d.astype(str), TypeError, "must hold numbers"),
-    ],
-)
-def test_bad_distances(change, error, text):
-    x = np.array([0.0, 1.0, 3.0, 7.0])
-    distances = np.abs(x[:, None] - x)
-    np.testing.assert_array_equal(check_distances("d", distances, 4), distances)
-    with pytest.raises(error, match=text):
-        check_distances("d", change(distances), 4)
+        named_methods(["cosine"], samples=silent)
 
 
 def test_what_a_function_returns_is_checked(cohort):
-    with pytest.raises(ValueError, match=r"what methods\['m'\] returned must be symmetric"):
+    with pytest.raises(ValueError, match=r"the result of methods\['m'\] must be symmetric"):
         held(cohort(), lambda train, labels, test: np.triu(np.ones((10, 10)), 1))

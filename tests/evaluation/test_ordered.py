@@ -1,4 +1,4 @@
-"""Held-out grades and numbers."""
+"""Held-out ordinal and continuous labels."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def ordered(kind="continuous", n=24, seed=0):
 
 
 def evaluated(samples, methods, cv=4):
-    splits = make_splits(samples.strata(), None, cv=cv, rng=np.random.default_rng(0))
-    known = named_methods(methods, samples=samples, stored={}, has_cell_types=False)
+    splits = make_splits(samples.stratify_by(), None, cv=cv, rng=np.random.default_rng(0))
+    known = named_methods(methods, samples=samples)
     return splits, *cross_validate(samples, known, splits, rng=np.random.default_rng(1), n_jobs=1)
 
 
@@ -80,7 +80,7 @@ def test_the_metric_is_learned_from_the_order(kind):
         m: (t["value"] - t["predicted_value"]).abs().to_numpy()
         for m, t in predictions[predictions["classifier"] == "neighbors"].groupby("method")
     }
-    assert (row["gained"], row["lost"]) == (
+    assert (row["only_method"], row["only_baseline"]) == (
         (errors["ggml"] < errors["euclidean"]).sum(),
         (errors["ggml"] > errors["euclidean"]).sum(),
     )
@@ -115,48 +115,49 @@ def test_batches_without_training_samples_are_left_out():
 def test_batches_that_are_predicted_only():
     samples = ordered("ordinal")
     splits = [Split(0, 0, np.arange(4, 24), np.array([0, 2]))]  # both of batch a
-    known = named_methods(["euclidean"], samples=samples, stored={}, has_cell_types=False)
+    known = named_methods(["euclidean"], samples=samples)
     predictions, scores = cross_validate(samples, known, splits, rng=np.random.default_rng(1), n_jobs=1)
     found = predictions[predictions["classifier"] == "batch"]
     row = summary(predictions, scores, classes=[]).set_index(["classifier", "score"]).loc[("batch", "accuracy")]
     assert row["value"] == pytest.approx((found["predicted"] == "a").mean())
 
 
-def test_rounding_is_no_gain():
+def test_rounding_makes_no_discordant_pair():
     samples = ordered()
     _, predictions, scores = evaluated(samples, {"one": "euclidean", "other": "euclidean"})
     is_other = predictions["method"] == "other"
     predictions.loc[is_other, "predicted_value"] *= 1 + 1e-15
     row = summary(predictions, scores, classes=[], baseline="one").set_index(["method", "classifier", "score"])
-    assert tuple(row.loc[("other", "neighbors", "mae"), ["gained", "lost"]]) == (0, 0)
+    assert tuple(row.loc[("other", "neighbors", "mae"), ["only_method", "only_baseline"]]) == (0, 0)
 
 
-def test_the_interval_of_the_error_holds_it_with_groups_of_any_size():
+def test_the_interval_of_the_error_holds_it_with_donors_of_any_size():
     samples = ordered()
     _, predictions, scores = evaluated(samples, ["euclidean"])
     chosen = predictions["classifier"] == "neighbors"
     error = (predictions["value"] - predictions["predicted_value"]).abs()[chosen]
     worst = error.sort_values().index[-12:]
-    predictions["group"] = predictions["sample"].where(~predictions.index.isin(worst), "all the worst")
+    predictions["donor"] = predictions["sample"].where(~predictions.index.isin(worst), "all the worst")
     row = summary(predictions, scores, classes=[]).set_index(["classifier", "score"]).loc[("neighbors", "mae")]
     assert row["value"] == pytest.approx(error.mean())
     assert row["ci_low"] + row["ci_high"] == pytest.approx(2 * row["value"])
 
 
 @pytest.mark.parametrize(
-    ("kind", "values", "blocks", "text"),
+    ("kind", "values", "strata", "text"),
     [
-        ("ordinal", [0, 0, 1, 2, 3], None, "no grade of y has 2 samples.*, or fewer grades. Pass other folds"),
+        ("ordinal", [0, 0, 1, 2, 3], None, ".* of y has 2 samples.*. Pass other folds"),
         ("continuous", [0, 0, 0, 0, 7], None, "fold 4 \\(s4\\): y has only the value 0"),
-        ("continuous", [0, 1, 2, 3, 4], list("aabcd"), "batches has no block that holds samples with different labels"),
+        ("continuous", [0, 1, 2, 3, 4], list("aabcd"), "has no .* that holds samples with different labels"),
     ],
 )
-def test_folds_that_nothing_can_be_learned_from_are_told_before_any_work(kind, values, blocks, text, monkeypatch):
+def test_folds_that_nothing_can_be_learned_from_are_refused_before_any_work(kind, values, strata, text, monkeypatch):
     rng = np.random.default_rng(0)
     samples = Samples(
-        Measures.from_arrays([rng.normal(size=(5, 2)) for _ in values]), np.array([f"s{i}" for i in range(5)], dtype=object),
+        Measures.from_arrays([rng.normal(size=(5, 2)) for _ in values]),
+        np.array([f"s{i}" for i in range(5)], dtype=object),
         np.array(list(map(str, values)), dtype=object), kind=kind, values=np.array(values, dtype=float),
-        blocks=None if blocks is None else np.array(blocks, dtype=object),
+        strata=None if strata is None else np.array(strata, dtype=object),
     )  # fmt: skip
     evaluated(samples, ["euclidean"], cv="leave_one_out")
     monkeypatch.setattr(GroundMetricLearner, "fit", lambda *_: pytest.fail("work was done"))
@@ -164,13 +165,13 @@ def test_folds_that_nothing_can_be_learned_from_are_told_before_any_work(kind, v
         evaluated(samples, ["ggml"], cv="leave_one_out")
 
 
-def test_a_learner_of_classes_takes_grades_but_not_numbers():
+def test_a_learner_of_classes_takes_ordinal_but_not_continuous_labels():
     learners = {"classes": GroundMetricLearner(), "order": GroundMetricLearner(label_kind="ordinal")}
     _, predictions, _ = evaluated(ordered("ordinal"), learners)
     assert set(predictions["method"]) == {"classes", "order"}
     with pytest.raises(ValueError, match=r"methods\['classes'\] is a learner with label_kind='class', .*'continuous'"):
         evaluated(ordered(), learners)
-    with pytest.raises(ValueError, match="'lda', which needs classes or grades"):
+    with pytest.raises(ValueError, match="'lda', which needs classes or ordinal labels"):
         evaluated(ordered(), ["lda"])
 
 
@@ -205,8 +206,8 @@ def test_mean_interval():
     assert np.isnan(mean_interval(np.array([1.0]))).all()
 
 
-def test_strata():
-    assert set(ordered().strata()) == {"all"}
-    assert list(ordered("ordinal").strata()) == list(ordered("ordinal").labels)
-    assert set(ordered("ordinal", n=9).strata()) == {"all"}
+def test_labels_that_folds_are_stratified_by():
+    assert set(ordered().stratify_by()) == {"all"}
+    assert list(ordered("ordinal").stratify_by()) == list(ordered("ordinal").labels)
+    assert set(ordered("ordinal", n=9).stratify_by()) == {"all"}
     assert len(ordered().take(np.array([3, 1])).batches) == 2

@@ -3,9 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
+from scipy.stats import spearmanr
 from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
 
-from scggml.evaluation._scores import cluster_scores, label_scores, margins, variation_of_information
+from scggml.evaluation._scores import cluster_scores, label_scores, margins, spearman, variation_of_information
 
 
 def test_label_scores_equal_scikit_learn():
@@ -64,3 +65,12 @@ def test_variation_of_information():
 def test_predictions_of_classes_that_are_not_there():
     found = label_scores(np.array([0, 0, 1, 1]), np.array([0, 2, 1, 1]), None)  # a warning would be an error
     assert found["balanced_accuracy"] == pytest.approx((1 / 2 + 1) / 2)
+
+
+def test_rank_correlation_is_that_of_scipy():
+    rng = np.random.default_rng(3)
+    for _ in range(5):
+        x, y = rng.integers(5, size=12).astype(float), rng.integers(4, size=12).astype(float)  # with ties
+        assert spearman(x, y) == pytest.approx(spearmanr(x, y).statistic)
+    assert spearman(x, np.ones(12)) == 0
+    assert spearman(np.arange(9.0), np.exp(np.arange(9.0))) == 1

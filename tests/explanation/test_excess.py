@@ -66,7 +66,7 @@ def test_error_of_a_mean_is_the_usual_one():
 
 
 def test_error_is_about_right():
-    """Over many draws of patients, the error is near the spread of the excess."""
+    """Over many simulated cohorts, the error is close to the spread of the excess."""
     rng = np.random.default_rng(2)
     found = []
     for _ in range(300):

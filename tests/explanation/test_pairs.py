@@ -1,4 +1,4 @@
-"""Distances taken apart, against plans of `ot.emd` and sums over their entries, one at a time."""
+"""Parts of distances, against plans of `ot.emd` and sums over their entries, one at a time."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from scipy.spatial.distance import cdist
 from scipy.stats import special_ortho_group
 
 from scggml.core.measures._measures import Measures
+from scggml.explanation import _pairs
 from scggml.explanation._pairs import CARRIED, COMPOSITION, MASS, SHARED, STATE, Features, explain_pairs
 
 N_TYPES = 3
@@ -27,11 +28,11 @@ def by_hand(z, w, types, x, m):
     share = [np.array([w[i][types[i] == t].sum() for t in range(N_TYPES)]) for i in (0, 1)]
     cost, mass = np.zeros((N_TYPES, N_TYPES)), np.zeros((N_TYPES, N_TYPES))
     for a, b in zip(*np.nonzero(plan), strict=True):
-        place = types[0][a], types[1][b]
-        cost[place] += plan[a, b] * np.linalg.norm(z[0][a] - z[1][b])
-        mass[place] += plan[a, b]
+        flow = types[0][a], types[1][b]
+        cost[flow] += plan[a, b] * np.linalg.norm(z[0][a] - z[1][b])
+        mass[flow] += plan[a, b]
     crossing = mass - np.diag(np.diag(mass))
-    part = np.zeros_like(mass)  # of a flow between types that is composition
+    part = np.zeros_like(mass)  # fraction of the flow between two types that is composition
     for s in range(N_TYPES):
         for t in range(N_TYPES):
             if s != t and mass[s, t] > 0:
@@ -198,10 +199,10 @@ def test_sparse_features_are_dense_ones(problem):
 def test_rows_may_be_anywhere(problem):
     _, _, x, linear_map = problem
     order = np.random.default_rng(0).permutation(len(x))
-    place = np.argsort(order)
-    features = Features(x[order], place, linear_map)
+    rows = np.argsort(order)
+    features = Features(x[order], rows, linear_map)
     assert_same(explain(problem, features=features), explain(problem))
-    np.testing.assert_array_equal(features.take(np.array([4, 2])).rows, place[[4, 2]])
+    np.testing.assert_array_equal(features.take(np.array([4, 2])).rows, rows[[4, 2]])
 
 
 def test_own_features_are_those_of_the_identity(problem):
@@ -217,7 +218,7 @@ def test_own_features_are_those_of_the_identity(problem):
 def test_blocks_change_nothing(problem, block_entries, monkeypatch):
     measures, types, x, linear_map = problem
     expected = explain(problem)
-    monkeypatch.setattr("scggml.core._explanation._BLOCK_NUMBERS", 30)
+    monkeypatch.setattr("scggml.explanation._pairs._BLOCK_VALUES", 30)
     assert_same(explain(problem, block_entries=block_entries), expected)
     own = (measures.with_points(sp.csr_array(x)), types, x, linear_map)
     found = explain(own, features=None, own_features=True, block_entries=block_entries)
@@ -226,13 +227,9 @@ def test_blocks_change_nothing(problem, block_entries, monkeypatch):
 
 
 def test_plans_are_solved_in_blocks(problem, monkeypatch):
-    from scggml.explanation import _pairs as _explanation
-
     seen = []
-    solve = _explanation.solve_pairs
-    monkeypatch.setattr(
-        _explanation, "solve_pairs", lambda m, pairs, **kw: seen.append(len(pairs)) or solve(m, pairs, **kw)
-    )
+    solve = _pairs.solve_pairs
+    monkeypatch.setattr(_pairs, "solve_pairs", lambda m, pairs, **kw: seen.append(len(pairs)) or solve(m, pairs, **kw))
     explain(problem, block_entries=26)
     assert max(seen) <= 2 and sum(seen) == len(PAIRS)
 
@@ -260,5 +257,5 @@ def test_direction(problem):
     )  # fmt: skip
     for name in ("cost", "mass", "composition_cost"):
         assert not np.allclose(getattr(expected, name)[0], getattr(expected, name)[0].T)
-    turned = replace(found, cost=found.cost.swapaxes(1, 2), mass=found.mass.swapaxes(1, 2), composition_cost=found.composition_cost.swapaxes(1, 2))  # fmt: skip
-    assert_same(turned, expected)
+    directed = ("cost", "mass", "composition_cost")
+    assert_same(replace(found, **{name: getattr(found, name).swapaxes(1, 2) for name in directed}), expected)

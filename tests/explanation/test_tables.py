@@ -44,7 +44,7 @@ def test_closed_form_on_a_line():
     np.testing.assert_allclose(types_table["proportion_b"], [0.75, 0.25])
     assert row["composition_excess_share"] + row["state_excess_share"] == 1
     assert np.isnan(row["excess_se"])  # two samples per class
-    genes = gene_contributions(explanation, np.array(["place"], dtype=object), TYPES)
+    genes = gene_contributions(explanation, np.array(["coordinate"], dtype=object), TYPES)
     assert list(genes["parts"]) == ["A", "B", "exchange", "composition"]
     np.testing.assert_allclose(genes["distance"][0, :, 0], [*types_table["state"], 0, row["composition"]], atol=1e-12)
     np.testing.assert_allclose(genes["remainder"], 0, atol=1e-12)

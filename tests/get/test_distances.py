@@ -16,6 +16,14 @@ def test_names_on_both_axes(pdata):
     assert table.loc["p2", "p5"] == pdata.obsp["ggml_distances"][1, 4]
 
 
+def test_the_metric_is_named_where_it_is_known(pdata):
+    assert sg.get.distances(pdata).attrs == {"metric": "learned"}
+    pdata.uns["ggml"]["metric"] = "euclidean"
+    assert sg.get.distances(pdata).attrs == {"metric": "euclidean"}
+    pdata.obsp["mine_distances"] = pdata.obsp["ggml_distances"]  # of unknown origin
+    assert sg.get.distances(pdata, key="mine").attrs == {}
+
+
 def test_changes_do_not_reach_the_names(pdata):
     table = sg.get.distances(pdata)
     table.index.name = "changed"
@@ -57,7 +65,10 @@ def test_bounds_without_errors_or_distances_are_refused(cohort):
     with pytest.raises(KeyError, match=r"obsp\['mine_distances'\] does not exist"):
         sg.get.distances(pdata, key="mine", bounds=True)
     pdata.obsp["mine_distances"] = pdata.obsp["ggml_distances"]  # of unknown origin
-    with pytest.raises(KeyError, match=r"uns\['mine'\], which says .* does not exist.*sample_distances"):
+    with pytest.raises(
+        KeyError,
+        match=r"uns\['mine'\], which says how .* were computed, does not exist.*sample_distances",
+    ):
         sg.get.distances(pdata, key="mine", bounds=True)
     del pdata.obs["sketch_error"]
     with pytest.raises(KeyError, match=r"obs\['sketch_error'\] does not exist.*sketch 'sketch'.*sample_distances"):

@@ -26,30 +26,30 @@ def test_summary_is_the_default(explained):
     pd.testing.assert_frame_equal(sg.get.explanation(explained), sg.get.explanation(explained, "summary"))
 
 
-@pytest.mark.parametrize("groups", [("a", "c"), ["c", "a"]])
+@pytest.mark.parametrize("classes", [("a", "c"), ["c", "a"]])
 @pytest.mark.parametrize(("table", "n"), [("summary", 1), ("cell_types", 2), ("flows", 4), ("pairs", 6), ("genes", 12)])
-def test_one_comparison(explained, groups, table, n):
-    found = sg.get.explanation(explained, table, groups=groups)
+def test_one_comparison(explained, classes, table, n):
+    found = sg.get.explanation(explained, table, classes=classes)
     assert len(found) == n and list(found.index) == list(range(n))
-    assert set(found["group_a"]) == {"a"} and set(found["group_b"]) == {"c"}
+    assert set(found["class_a"]) == {"a"} and set(found["class_b"]) == {"c"}
 
 
 def test_one_cell_type(explained):
     found = sg.get.explanation(explained, "cell_types", cell_type="T")
     assert len(found) == 6 and set(found["cell_type"]) == {"T"}
-    found = sg.get.explanation(explained, "flows", groups=["b", "b"], cell_type="T")
+    found = sg.get.explanation(explained, "flows", classes=["b", "b"], cell_type="T")
     assert list(zip(found["source"], found["target"], strict=True)) == [("B", "T"), ("T", "B"), ("T", "T")]
 
 
 def test_genes_of_the_distance(explained):
     entry = explained.uns["ggml_explanation"]
-    found = sg.get.explanation(explained, "genes", groups=("a", "b"))
-    assert list(found) == ["group_a", "group_b", "cell_type", "gene", "distance", "share", "excess"]
+    found = sg.get.explanation(explained, "genes", classes=("a", "b"))
+    assert list(found) == ["class_a", "class_b", "cell_type", "gene", "distance", "share", "excess"]
     assert set(found["cell_type"]) == {"all"}
     by_gene = found.set_index("gene").loc[list(entry["genes"]["names"])]
     distance = entry["genes"]["distance"].sum(axis=1)
     summary = sg.get.explanation(explained)
-    row = {(a, b): q for q, (a, b) in enumerate(zip(summary["group_a"], summary["group_b"], strict=True))}
+    row = {(a, b): q for q, (a, b) in enumerate(zip(summary["class_a"], summary["class_b"], strict=True))}
     np.testing.assert_allclose(by_gene["distance"], distance[row["a", "b"]], rtol=1e-12)
     excess = distance[row["a", "b"]] - (distance[row["a", "a"]] + distance[row["b", "b"]]) / 2
     np.testing.assert_allclose(by_gene["excess"], excess, rtol=1e-10, atol=1e-14)
@@ -60,10 +60,10 @@ def test_genes_of_the_distance(explained):
 
 @pytest.mark.parametrize("part", ["B", "T", "exchange", "composition"])
 def test_genes_of_a_part(explained, part):
-    found = sg.get.explanation(explained, "genes", groups=("a", "b"), cell_type=part)
+    found = sg.get.explanation(explained, "genes", classes=("a", "b"), cell_type=part)
     assert set(found["cell_type"]) == {part}
-    summary = sg.get.explanation(explained, groups=("a", "b")).iloc[0]
-    types = sg.get.explanation(explained, "cell_types", groups=("a", "b")).set_index("cell_type")
+    summary = sg.get.explanation(explained, classes=("a", "b")).iloc[0]
+    types = sg.get.explanation(explained, "cell_types", classes=("a", "b")).set_index("cell_type")
     cost = summary[part] if part in summary else types.loc[part, "state"]
     excess = summary[f"{part}_excess"] if part in summary else types.loc[part, "state_excess"]
     np.testing.assert_allclose(found["distance"].sum(), cost, rtol=1e-8)
@@ -72,23 +72,27 @@ def test_genes_of_a_part(explained, part):
 
 def test_first_genes_of_all_comparisons(explained):
     found = sg.get.explanation(explained, "genes", n_genes=2)
-    assert found.groupby(["group_a", "group_b"], sort=False).size().to_list() == [2] * 6
-    within = found[found["group_a"] == found["group_b"]]
+    assert found.groupby(["class_a", "class_b"], sort=False).size().to_list() == [2] * 6
+    within = found[found["class_a"] == found["class_b"]]
     assert within["excess"].isna().all()
-    every = sg.get.explanation(explained, "genes", groups=("c", "c"))
+    every = sg.get.explanation(explained, "genes", classes=("c", "c"))
     assert every["distance"].is_monotonic_decreasing
     assert list(every["gene"][:2]) == list(within["gene"][-2:])
 
 
 CASES = {
     "table": ({"table": "types"}, ValueError, ["table must be one of", "cell_types", "'types'"]),
-    "key": ({"key": "mine"}, KeyError, ["uns['mine_explanation']", "sg.tl.explain_distances", "key_added='mine'"]),
-    "groups": ({"groups": ("a", "d")}, KeyError, ["groups=('a', 'd')", "(a, b)", "(c, c)"]),
-    "one group": ({"groups": "a"}, ValueError, ["groups must be two", "(a, b)"]),
+    "key": ({"key": "mine"}, KeyError, ["uns['mine_explanation']", "sg.tl.explain_distances", "key='mine'"]),
+    "classes": ({"classes": ("a", "d")}, KeyError, ["classes=('a', 'd')", "(a, b)", "(c, c)"]),
+    "one class": ({"classes": "a"}, ValueError, ["classes must be two", "(a, b)"]),
     "cell type": ({"table": "cell_types", "cell_type": "NK"}, ValueError, ["cell_type must be one of B, T", "'NK'"]),
     "part": ({"table": "genes", "cell_type": "NK"}, ValueError, ["B, T, exchange, composition", "'NK'"]),
-    "no type": ({"cell_type": "T"}, ValueError, ["cell_type='T'", "table='summary'", "cell_types, flows, genes"]),
-    "no genes": ({"table": "flows", "n_genes": 3}, ValueError, ["n_genes=3", "only for genes"]),
+    "no type": (
+        {"cell_type": "T"},
+        ValueError,
+        ["cell_type='T' has no effect on table='summary'", "cell_types, flows, genes"],
+    ),
+    "no genes": ({"table": "flows", "n_genes": 3}, ValueError, ["n_genes=3", "only on genes"]),
     "n_genes": ({"table": "genes", "n_genes": 0}, ValueError, ["n_genes", "0"]),
 }
 
@@ -105,6 +109,9 @@ def test_bad_input(explained, case):
 def test_no_genes_and_no_anndata(fitted, pdata):
     with pytest.raises(TypeError, match="pdata must be an AnnData, found DataFrame"):
         sg.get.explanation(pdata.obs)
-    sg.tl.explain_distances(fitted, pdata, genes=False)
-    with pytest.raises(KeyError, match="genes=True"):
+    sg.tl.explain_distances(fitted, pdata)
+    del pdata.uns["ggml_explanation"]["genes"]
+    with pytest.raises(
+        KeyError, match=r"the explanation has no genes.*'X_pca' with the loadings in adata.varm\['PCs'\]"
+    ):
         sg.get.explanation(pdata, "genes")

@@ -23,17 +23,9 @@ def test_table_with_and_without_a_stored_ranking(name, request, assert_same_annd
     assert list(computed["rank"]) == list(range(1, 13))
 
 
-def test_n_genes(fitted):
-    table = sg.get.gene_weights(fitted)
-    pd.testing.assert_frame_equal(sg.get.gene_weights(fitted, n_genes=3), table.iloc[:3])
-    pd.testing.assert_frame_equal(sg.get.gene_weights(fitted, n_genes=100), table)
-
-
 def test_result_is_a_copy(fitted):
     sg.tl.rank_genes(fitted)
-    for n_genes in (None, 3):
-        table = sg.get.gene_weights(fitted, n_genes=n_genes)
-        table["weight"] = -1.0
+    sg.get.gene_weights(fitted)["weight"] = -1.0
     assert (fitted.uns["ggml_rank_genes"]["weight"] > 0).all()
 
 
@@ -49,15 +41,20 @@ def test_weights_of_zero_have_no_share(fitted):
     assert (sg.get.gene_weights(fitted)["share"] == 0).all()
 
 
+def test_modalities_of_a_joint_metric(fitted):
+    fitted.var["modality"] = pd.Categorical(["rna"] * 7 + ["prot"] * 5)
+    assert "modality" not in sg.get.gene_weights(fitted)  # a metric on X_pca has one modality
+    fitted.uns["ggml"]["params"]["use_rep"] = "X_joint"
+    table = sg.get.gene_weights(fitted)
+    assert table["modality"].to_dict() == fitted.var["modality"].to_dict()
+    assert list(table.index) == list(sg.get.gene_weights(fitted).index)
+
+
 def test_errors(cohort, fitted):
     with pytest.raises(KeyError, match=r"no learned metric in uns\['ggml'\]"):
         sg.get.gene_weights(cohort)
     with pytest.raises(KeyError, match=r"no learned metric in uns\['mine'\].*key_added='mine'"):
         sg.get.gene_weights(fitted, key="mine")
-    with pytest.raises(ValueError, match="n_genes must be at least 1, found 0"):
-        sg.get.gene_weights(fitted, n_genes=0)
-    with pytest.raises(TypeError, match="n_genes must be an integer, found 2.5"):
-        sg.get.gene_weights(fitted, n_genes=2.5)
     with pytest.raises(TypeError, match="adata must be an AnnData, found str"):
         sg.get.gene_weights("cells.h5ad")
     del fitted.varm["ggml"]

@@ -5,15 +5,22 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
+from sklearn.model_selection import RepeatedStratifiedKFold
 
 import scggml as sg
 
 
 @pytest.fixture(scope="module")
 def adata():
-    adata = sg.datasets.simulated_cohort(n_samples=12, n_cells=25, n_genes=60, n_programme_genes=5, rng=1)
+    adata = sg.datasets.simulated_cohort(n_samples=12, n_cells=25, n_genes=60, rng=1)
     sg.tl.cross_validate(
-        adata, "sample", "label", methods=["ggml", "euclidean", "pseudobulk"], cv=3, n_repeats=2, use_rep="X", rng=0
+        adata,
+        "sample",
+        "label",
+        methods=["ggml", "euclidean", "pseudobulk"],
+        cv=RepeatedStratifiedKFold(n_splits=3, n_repeats=2, random_state=0),
+        use_rep="X",
+        rng=0,
     )
     return adata
 
@@ -36,18 +43,18 @@ def test_scores_of_all_held_out_samples_together(adata):
     assert ("pseudobulk", "logistic", "roc_auc") in table.index
 
 
-def test_gains_and_losses_against_a_baseline(adata):
+def test_discordant_pairs_against_a_baseline(adata):
     table = sg.get.scores(adata, baseline="euclidean")
     predictions = adata.uns["ggml_cross_validation"]["predictions"]
     right = predictions.assign(right=predictions["label"] == predictions["predicted"])
     mean = right.groupby(["method", "classifier", "sample"])["right"].mean()
     difference = mean["ggml", "knn"] - mean["euclidean", "knn"]
-    gained, lost = (difference > 0).sum(), (difference < 0).sum()
+    more, less = (difference > 0).sum(), (difference < 0).sum()
     row = table.query("method == 'ggml' and classifier == 'knn' and score == 'accuracy'").iloc[0]
-    assert (row["gained"], row["lost"]) == (gained, lost)
-    expected = binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
+    assert (row["only_method"], row["only_baseline"]) == (more, less)
+    expected = binomtest(more, more + less).pvalue if more + less else 1.0
     assert row["p_value"] == pytest.approx(expected)
-    assert table.loc[table["method"] == "euclidean", "gained"].isna().all()
+    assert table.loc[table["method"] == "euclidean", "only_method"].isna().all()
     logistic = table.query("method == 'pseudobulk' and classifier == 'logistic'")
     assert logistic["p_value"].notna().all()
 
@@ -61,9 +68,11 @@ def test_clusterings_are_means_over_folds(adata):
 
 
 def test_errors():
-    fresh = sg.datasets.simulated_cohort(n_samples=6, n_cells=20, n_genes=60, n_programme_genes=5, rng=0)
+    fresh = sg.datasets.simulated_cohort(n_samples=6, n_cells=20, n_genes=60, rng=0)
     with pytest.raises(KeyError, match="no cross-validation in uns"):
         sg.get.scores(fresh)
+    with pytest.raises(TypeError, match="adata must be an AnnData, found dict"):
+        sg.get.scores({"ggml": fresh})
 
 
 def test_unknown_baseline(adata):

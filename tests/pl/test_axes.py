@@ -5,10 +5,15 @@ from __future__ import annotations
 from copy import deepcopy
 
 import matplotlib as mpl
+import numpy as np
+import pandas as pd
 import pytest
+from anndata import AnnData
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 
 import scggml as sg
+from scggml.pl._axes import class_colors, drawing, two_axes
 
 PLOTS = {
     "sample_map": lambda cells, samples, ax: sg.pl.sample_map(samples, color="label", labels=True, ax=ax),
@@ -29,7 +34,7 @@ def evaluated():
     """What evaluation leaves in `.uns`."""
     adata = sg.datasets.synthetic_cohort(n_points_per_mode=3, rng=0)
     sg.tl.cross_validate(adata, "sample", "label", methods=["ggml", "euclidean"], cv=3, rng=0)
-    sg.tl.tune(adata, "sample", "label", grid={"ridge": [0.1, 1.0]}, cv=3, inner_cv=2, rng=0)
+    sg.tl.tune(adata, "sample", "label", grid={"ridge": [0.1, 1.0]}, cv=3, rng=0)
     return {key: adata.uns[key] for key in ("ggml_cross_validation", "ggml_tuning")}
 
 
@@ -77,3 +82,82 @@ def test_axes_without_pyplot(draw, pyplot, tmp_path):
     assert not pyplot.get_fignums()
     figure.savefig(tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 1000
+
+
+class Broken(Exception):
+    pass
+
+
+def test_a_new_figure_is_closed_if_drawing_fails(pyplot):
+    other = pyplot.figure()
+    with pytest.raises(Broken), drawing(None, 3, 2) as ax:
+        assert pyplot.get_fignums() == [other.number, ax.figure.number]
+        raise Broken
+    assert pyplot.get_fignums() == [other.number]
+    with drawing(None, 3, 2) as ax:
+        pass
+    assert pyplot.get_fignums() == [other.number, ax.figure.number]
+    assert tuple(ax.figure.get_size_inches()) == (3, 2)
+
+
+def test_axes_of_the_caller_stay_open_if_drawing_fails(pyplot):
+    figure, ax = pyplot.subplots()
+    with pytest.raises(Broken), drawing(ax, 3, 2) as same:
+        assert same is ax
+        raise Broken
+    assert pyplot.get_fignums() == [figure.number]
+
+
+def test_every_plot_closes_its_figure_if_drawing_fails(draw, pyplot, monkeypatch):
+    def fail(*args, **kwargs):
+        raise Broken
+
+    for method in ("set_yticks", "set"):  # one of these is called by every plot, after it has drawn
+        monkeypatch.setattr(Axes, method, fail)
+    with pytest.raises(Broken):
+        draw(None)
+    assert not pyplot.get_fignums()
+
+
+@pytest.fixture
+def sites():
+    """Samples of 2, 8 or 14 sites."""
+
+    def make(n):
+        obs = pd.DataFrame({"site": [f"s{i:02}" for i in range(n)]}, index=[f"p{i}" for i in range(n)])
+        return AnnData(obs=obs)
+
+    return make
+
+
+@pytest.mark.parametrize("n", [2, 8, 14])
+def test_classes_have_different_colors(sites, n):
+    shades = class_colors(sites(n), "site")
+    assert list(shades) == [f"s{i:02}" for i in range(n)]
+    assert len({to_hex(shade) for shade in shades.values()}) == n
+
+
+def test_up_to_ten_classes_are_colour_blind_safe(sites):
+    """Colours of ten classes stay apart for red-green blindness (matrix of Machado et al., 2009, deuteranopia)."""
+    matrix = np.array([[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]])
+    rgb = np.array([mpl.colors.to_rgb(shade) for shade in class_colors(sites(10), "site").values()])
+    seen = np.clip(rgb @ matrix.T, 0, 1)
+    distances = np.linalg.norm(seen[:, None] - seen, axis=2)[np.triu_indices(10, k=1)]
+    assert distances.min() > 0.08
+
+
+def test_stored_colors_are_used_if_there_are_enough(sites):
+    adata = sites(2)
+    adata.uns["site_colors"] = ["#112233", "#445566", "#778899"]
+    assert class_colors(adata, "site") == {"s00": "#112233", "s01": "#445566"}
+    adata.uns["site_colors"] = ["#112233"]
+    assert len(set(class_colors(adata, "site").values())) == 2
+
+
+def test_two_axes_are_counted_from_one():
+    assert two_axes((3, 1), 3, "the map") == two_axes(np.array([3, 1]), 3, "the map") == (2, 0)
+    for wrong in ((1,), "12", 1, None):
+        with pytest.raises(ValueError, match="components must name two axes"):
+            two_axes(wrong, 3, "the map")
+    with pytest.raises(ValueError, match="components must be at most 3, the number of axes of the map, found 4"):
+        two_axes((1, 4), 3, "the map")

@@ -16,7 +16,7 @@ def ax():
 
 
 def drawn(ax):
-    """Places and colours of the cells."""
+    """Coordinates and colours of the cells."""
     points = ax.collections[0]
     ax.figure.draw_without_rendering()  # maps numbers to colours
     n = len(points.get_offsets())
@@ -39,20 +39,21 @@ def test_classes_have_their_colors(fitted, ax, assert_same_anndata):
     before = fitted.copy()
     sg.pl.cells(fitted, color="label", ax=ax)
     shades = {"well": "#112233", "sick": "#aa0000"}
-    places, found = drawn(ax)
+    points, found = drawn(ax)
     reference = Figure().subplots()
     order = {tuple(np.round(p, 9)): i for i, p in enumerate(drawn(sg.pl.cells(fitted, ax=reference))[0])}
-    assert found == [shades[fitted.obs["label"].iloc[order[tuple(np.round(p, 9))]]] for p in places]
+    assert found == [shades[fitted.obs["label"].iloc[order[tuple(np.round(p, 9))]]] for p in points]
     legend = ax.get_legend()
     assert [text.get_text() for text in legend.get_texts()] == ["well", "sick"]
     assert legend.get_title().get_text() == "label"
     assert_same_anndata(fitted, before)
 
 
-def test_palette_missing_values_and_text(fitted, ax):
+def test_missing_values_and_text(fitted, ax):
     fitted.obs["label"] = fitted.obs["label"].astype(object)
     fitted.obs.iloc[0, fitted.obs.columns.get_loc("label")] = None
-    sg.pl.cells(fitted, color="label", palette={"well": "#00ff00", "sick": "#0000ff"}, ax=ax)
+    fitted.uns["label_colors"] = ["#0000ff", "#00ff00"]  # of sick and well
+    sg.pl.cells(fitted, color="label", ax=ax)
     assert set(drawn(ax)[1]) == {"#00ff00", "#0000ff", "#d3d3d3"}
     assert fitted.obs["label"].dtype == object
 
@@ -67,10 +68,9 @@ def test_numbers_and_genes_get_a_color_bar(fitted, ax, color):
 
 
 def test_components_and_other_maps(fitted, ax):
-    sg.pl.cells(fitted, basis="ggml", components=(3, 1), title="Cells", size=7, ax=ax)
+    sg.pl.cells(fitted, basis="ggml", components=(3, 1), ax=ax)
     np.testing.assert_allclose(drawn(ax)[0], fitted.obsm["X_ggml"][:, [2, 0]])
-    assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_title()) == ("component 3", "component 1", "Cells")
-    assert ax.collections[0].get_sizes() == [7]
+    assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_title()) == ("component 3", "component 1", "")
     other = Figure().subplots()
     fitted.obsm["X_umap"] = np.random.default_rng(0).normal(size=(fitted.n_obs, 2))
     sg.pl.cells(fitted, basis="umap", ax=other)
@@ -81,12 +81,12 @@ def test_components_and_other_maps(fitted, ax):
 def test_barycenters_lie_where_their_cells_do(fitted, ax):
     """One point of a class with one sample is the mean of its cells, on any axes."""
     fitted.obs["own"] = pd.Categorical(np.where(fitted.obs["sample"] == "p5", "single", "rest"))
-    points = sg.tl.class_barycenters(fitted, label_key="own", groups=["single"], n_points=1)
+    points = sg.tl.class_barycenters(fitted, label_key="own", classes=["single"], n_points=1)
     for basis in (None, "ggml"):
         axes = Figure().subplots()
         sg.pl.cells(fitted, basis=basis, barycenters=points, ax=axes)
-        cells, place = drawn(axes)[0], axes.collections[-1].get_offsets()
-        np.testing.assert_allclose(place[0], cells[(fitted.obs["own"] == "single").to_numpy()].mean(axis=0), atol=1e-9)
+        cells, point = drawn(axes)[0], axes.collections[-1].get_offsets()
+        np.testing.assert_allclose(point[0], cells[(fitted.obs["own"] == "single").to_numpy()].mean(axis=0), atol=1e-9)
 
 
 def test_barycenters_have_the_colors_of_the_cells(fitted):
@@ -131,11 +131,9 @@ CASES = {
     "key": ({"key": "mine"}, KeyError, ["key='mine'", "X_mine", "sg.tl.fit_metric"]),
     "basis": ({"basis": "umap"}, KeyError, ["basis='umap'", "X_umap", "X_pca"]),
     "color": ({"color": "state"}, KeyError, ["color='state'", "obs nor a gene", "label"]),
-    "palette": ({"color": "label", "palette": {"well": "red"}}, ValueError, ["palette", "sick"]),
     "component 0": ({"components": (0, 1)}, ValueError, ["components", "at least 1"]),
     "component 99": ({"components": (1, 99)}, ValueError, ["components", "at most", "99"]),
     "one component": ({"components": (1,)}, ValueError, ["components", "two axes"]),
-    "size": ({"size": 0}, ValueError, ["size", "greater than 0"]),
     "unknown": ({"colour": "label"}, TypeError, ["colour"]),
 }
 
@@ -154,12 +152,14 @@ def test_bad_input_draws_nothing(fitted, ax, pyplot, case):
 def test_bad_barycenters(fitted, ax, pdata):
     points = sg.tl.class_barycenters(fitted, n_points=3)
     fitted.obsm["X_umap"] = fitted.obsm["X_ggml"][:, :2]
-    with pytest.raises(ValueError, match="cannot be placed on basis='umap'"):
+    with pytest.raises(ValueError, match="barycenters have no coordinates on basis='umap'"):
         sg.pl.cells(fitted, basis="umap", barycenters=points, ax=ax)
-    with pytest.raises(ValueError, match=r"barycenters must have obsm\['X_ggml'\] of .* sg\.tl\.class_barycenters"):
+    with pytest.raises(
+        ValueError, match=r"barycenters must have obsm\['X_ggml'\] with 5 comp.*sg\.tl\.class_barycenters"
+    ):
         sg.pl.cells(fitted, barycenters=pdata, ax=ax)
     fitted.obsm["X_ggml"] = fitted.obsm["X_ggml"][:, :1]
-    with pytest.raises(ValueError, match="there is one principal axis only"):
+    with pytest.raises(ValueError, match="there is only one principal axis"):
         sg.pl.cells(fitted, ax=ax)
     with pytest.raises(TypeError, match="adata must be an AnnData, found ndarray"):
         sg.pl.cells(np.eye(3))

@@ -8,7 +8,7 @@ import scggml as sg
 
 @pytest.fixture(scope="module")
 def adata():
-    adata = sg.datasets.simulated_cohort(n_samples=10, n_cells=20, n_genes=60, n_programme_genes=5, rng=1)
+    adata = sg.datasets.simulated_cohort(n_samples=10, n_cells=20, n_genes=60, rng=1)
     sg.tl.cross_validate(
         adata, "sample", "label", methods=["ggml", "euclidean", "pseudobulk"], cv=3, use_rep="X", rng=0
     )
@@ -37,15 +37,16 @@ def test_values_and_intervals_of_each_method(adata, ax):
     }
     assert bars[names.index("ggml")] == list(table.loc["ggml", ["ci_low", "ci_high"]])
     texts = " ".join(text.get_text() for text in ax.texts)
-    assert f"+{int(table.loc['ggml', 'gained'])}" in texts
+    assert f"{table.loc['ggml', 'only_method']:.0f} : {table.loc['ggml', 'only_baseline']:.0f}, p = " in texts
+    assert "euclidean" in texts and f"p = {table.loc['ggml', 'p_value']:.2g}" in texts
     assert "10 samples, 3 splits" in ax.get_title()
 
 
 def test_methods_without_the_classifier_show_their_own(adata, ax):
-    sg.pl.cross_validation(adata, classifier="logistic", title="t", ax=ax)
+    sg.pl.cross_validation(adata, classifier="logistic", ax=ax)
     names = {label.get_text() for label in ax.get_yticklabels()}
     assert names == {"pseudobulk", "ggml (class_mean)", "euclidean (class_mean)"}
-    assert ax.get_title() == "t"
+    assert not ax.texts  # no baseline
 
 
 def test_bad_choices(adata, ax):
@@ -53,6 +54,29 @@ def test_bad_choices(adata, ax):
         sg.pl.cross_validation(adata, score="kappa", ax=ax)
     with pytest.raises(ValueError, match="classifier must be one of"):
         sg.pl.cross_validation(adata, classifier="svm", ax=ax)
-    with pytest.raises(ValueError, match="score='ari' does not go with classifier='knn'"):
+    with pytest.raises(ValueError, match="score='ari' does not exist for classifier='knn'. Pass one of clusters"):
         sg.pl.cross_validation(adata, score="ari", classifier="knn", ax=ax)
     assert sg.pl.cross_validation(adata, score="ari", classifier="clusters", ax=ax) is ax
+
+
+def test_title_says_what_was_held_out(adata, ax):
+    params = adata.uns["ggml_cross_validation"]["params"]
+    donors, one = adata.copy(), adata.copy()
+    donors.uns["ggml_cross_validation"]["params"] = {**params, "donor_key": "donor", "leave_one_out": True}
+    one.uns["ggml_cross_validation"]["params"] = {**params, "leave_one_out": True}
+    assert sg.pl.cross_validation(donors, ax=ax).get_title() == "10 samples, one donor held out"
+    assert sg.pl.cross_validation(one, ax=ax).get_title() == "10 samples, one sample held out"
+
+
+def test_chance_level(adata, ax):
+    sg.pl.cross_validation(adata, ax=ax)
+    assert [line.get_xdata()[0] for line in ax.lines if line.get_linestyle() == ":"] == [0.5]
+
+
+def test_no_cross_validation(pyplot):
+    fresh = sg.datasets.synthetic_cohort(n_points_per_mode=3, rng=0)
+    with pytest.raises(KeyError, match="no cross-validation in uns"):
+        sg.pl.cross_validation(fresh)
+    with pytest.raises(TypeError, match="adata must be an AnnData, found DataFrame"):
+        sg.pl.cross_validation(fresh.obs)
+    assert not pyplot.get_fignums()

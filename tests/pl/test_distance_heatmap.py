@@ -22,6 +22,10 @@ def strip(ax):
     return next(child for child in ax.child_axes if child.images)
 
 
+def legend(ax):
+    return next(other.get_legend() for other in ax.figure.axes if other.get_legend() is not None)
+
+
 def test_matrix_is_reordered_like_its_labels(pdata, ax):
     assert sg.pl.distance_heatmap(pdata, ax=ax) is ax
     order = names(ax.yaxis)
@@ -33,10 +37,10 @@ def test_matrix_is_reordered_like_its_labels(pdata, ax):
 
 
 def test_leaves_put_neighbours_together(pdata, ax):
-    places = np.array([0.0, 10.0, 1.0, 11.0, 2.0, 12.0, 3.0, 13.0])
-    pdata.obsp["ggml_distances"] = np.abs(places[:, None] - places)
+    positions = np.array([0.0, 10.0, 1.0, 11.0, 2.0, 12.0, 3.0, 13.0])
+    pdata.obsp["ggml_distances"] = np.abs(positions[:, None] - positions)
     sg.pl.distance_heatmap(pdata, ax=ax)
-    shown = places[[list(pdata.obs_names).index(name) for name in names(ax.yaxis)]]
+    shown = positions[[list(pdata.obs_names).index(name) for name in names(ax.yaxis)]]
     assert (np.diff(shown) > 0).all() or (np.diff(shown) < 0).all()
 
 
@@ -46,23 +50,31 @@ def test_classes_are_blocks_with_their_colors(pdata, ax):
     assert list(shown) == ["well"] * 4 + ["sick"] * 4
     colors = [to_hex(c) for c in np.asarray(strip(ax).images[0].get_array())[0]]
     assert colors == ["#112233"] * 4 + ["#aa0000"] * 4
-    legend = strip(ax).get_legend()
-    assert [t.get_text() for t in legend.get_texts()] == ["well", "sick"]
-    assert [to_hex(p.get_facecolor()) for p in legend.get_patches()] == ["#112233", "#aa0000"]
+    assert legend(ax).get_title().get_text() == "label"
+    assert [t.get_text() for t in legend(ax).get_texts()] == ["well", "sick"]
+    assert [to_hex(p.get_facecolor()) for p in legend(ax).get_patches()] == ["#112233", "#aa0000"]
 
 
 def test_missing_class_is_grey_and_last(pdata, ax):
     pdata.obs.loc["p3", "label"] = np.nan
-    sg.pl.distance_heatmap(pdata, color="label", palette={"well": "#00ff00", "sick": "#0000ff"}, ax=ax)
+    pdata.uns["label_colors"] = ["#00ff00", "#0000ff"]
+    sg.pl.distance_heatmap(pdata, color="label", ax=ax)
     assert names(ax.yaxis)[-1] == "p3"
     colors = [to_hex(c) for c in np.asarray(strip(ax).images[0].get_array())[0]]
     assert colors == ["#00ff00"] * 4 + ["#0000ff"] * 3 + ["#bdbdbd"]
+    assert [t.get_text() for t in legend(ax).get_texts()] == ["well", "sick", "missing"]
 
 
-def test_key_cmap_and_title(pdata, ax):
+def test_classes_without_samples_are_not_in_the_legend(pdata, ax):
+    sg.pl.distance_heatmap(pdata[pdata.obs["label"] == "sick"].copy(), color="label", ax=ax)
+    assert [t.get_text() for t in legend(ax).get_texts()] == ["sick"]
+    assert [to_hex(p.get_facecolor()) for p in legend(ax).get_patches()] == ["#aa0000"]
+
+
+def test_key(pdata, ax):
     pdata.obsp["mine_distances"] = 2 * pdata.obsp["ggml_distances"]
-    sg.pl.distance_heatmap(pdata, key="mine", cmap="magma", title="Distances", ax=ax)
-    assert ax.images[0].get_cmap().name == "magma" and ax.get_title() == "Distances"
+    sg.pl.distance_heatmap(pdata, key="mine", ax=ax)
+    assert ax.get_title() == ""
     assert ax.images[0].get_array().max() == 2 * pdata.obsp["ggml_distances"].max()
 
 
@@ -80,7 +92,6 @@ CASES = {
     "key": ({"key": "mine"}, KeyError, ["obsp['mine_distances']", "ggml_distances", "sg.tl.sample_distances"]),
     "color": ({"color": "state"}, KeyError, ["color='state'", "sample, label, age, n_cells"]),
     "number": ({"color": "age"}, ValueError, ["color='age'", "numbers", "pandas.cut"]),
-    "palette": ({"color": "label", "palette": {"well": "red"}}, ValueError, ["palette", "sick"]),
     "unknown": ({"colour": "label"}, TypeError, ["colour"]),
 }
 
@@ -93,9 +104,7 @@ def test_bad_input_draws_nothing(pdata, ax, pyplot, case):
             sg.pl.distance_heatmap(pdata, **arguments, ax=axes)
         for part in texts:
             assert part in str(caught.value.args[0])
-    if case != "palette":
-        assert not pyplot.get_fignums()
-        assert not ax.images
+    assert not pyplot.get_fignums() and not ax.images
 
 
 def test_no_anndata():

@@ -26,7 +26,7 @@ def names(ax):
 @pytest.mark.parametrize("cell_type", [None, "T", "exchange"])
 def test_bars_are_the_largest_excesses(explained, ax, cell_type):
     assert sg.pl.explained_genes(explained, cell_type=cell_type, n_genes=5, ax=ax) is ax
-    table = sg.get.explanation(explained, "genes", groups=("well", "sick"), cell_type=cell_type).set_index("gene")
+    table = sg.get.explanation(explained, "genes", classes=("well", "sick"), cell_type=cell_type).set_index("gene")
     widths = np.array([patch.get_width() for patch in ax.patches])
     np.testing.assert_array_equal(widths, table["excess"][names(ax)])
     assert set(names(ax)) == set(table["excess"].abs().nlargest(5).index)
@@ -44,23 +44,24 @@ def test_negative_bars_have_their_own_color(explained, ax):
 
 
 def test_two_samples_show_distances(fitted, pdata, ax):
-    sg.tl.explain_distances(fitted, pdata, samples=("p7", "p2"), key_added="mine")
-    sg.pl.explained_genes(pdata, key="mine", title="", ax=ax)
-    assert ax.get_xlabel() == "part of the distance" and ax.get_title() == ""
+    sg.tl.explain_distances(fitted, pdata, samples=("p7", "p2"))
+    pdata.uns["mine_explanation"] = pdata.uns.pop("ggml_explanation")
+    sg.pl.explained_genes(pdata, key="mine", ax=ax)
+    assert ax.get_xlabel() == "contribution to the distance" and ax.get_title() == "p7 and p2"
     np.testing.assert_allclose(
         sum(p.get_width() for p in ax.patches), sg.get.distances(pdata).loc["p7", "p2"], rtol=1e-8
     )
 
 
 def test_within_a_class(explained, ax):
-    sg.pl.explained_genes(explained, groups=("sick", "sick"), ax=ax)
+    sg.pl.explained_genes(explained, classes=("sick", "sick"), ax=ax)
     assert ax.get_title() == "within sick"
 
 
 CASES = {
     "n_genes": ({"n_genes": 0}, ValueError, ["n_genes", "0"]),
     "cell type": ({"cell_type": "NK"}, ValueError, ["B, T, exchange, composition", "'NK'"]),
-    "groups": ({"groups": ("well", "ill")}, KeyError, ["(well, sick)"]),
+    "classes": ({"classes": ("well", "ill")}, KeyError, ["(well, sick)"]),
     "key": ({"key": "mine"}, KeyError, ["uns['mine_explanation']"]),
 }
 
@@ -76,10 +77,12 @@ def test_bad_input_draws_nothing(explained, ax, pyplot, case):
     assert not pyplot.get_fignums() and not ax.patches
 
 
-def test_no_genes(fitted, pdata, ax):
-    sg.tl.explain_distances(fitted, pdata, genes=False)
-    with pytest.raises(KeyError, match="genes=True"):
-        sg.pl.explained_genes(pdata, ax=ax)
+def test_no_genes(explained, ax):
+    del explained.uns["ggml_explanation"]["genes"]
+    with pytest.raises(KeyError, match="the explanation has no genes"):
+        sg.pl.explained_genes(explained, ax=ax)
+    with pytest.raises(TypeError, match="pdata must be an AnnData, found DataFrame"):
+        sg.pl.explained_genes(explained.obs, ax=ax)
 
 
 def test_new_figure(explained, pyplot):

@@ -36,12 +36,12 @@ def test_all_genes_where_there_are_fewer(fitted, ax):
     assert len(ax.patches) == 12
 
 
-def test_highlight_and_title(fitted, ax):
-    sg.pl.gene_weights(fitted, n_genes=4, highlight=["g3", "absent"], title="Weights", ax=ax)
+def test_highlight(fitted, ax):
+    sg.pl.gene_weights(fitted, n_genes=4, highlight=["g3", "absent"], ax=ax)
     colors = [to_hex(bar.get_facecolor()) for bar in ax.patches]
     assert labels(ax)[0] == "g3"
     assert colors[0] not in colors[1:] and len(set(colors[1:])) == 1
-    assert ax.get_title() == "Weights"
+    assert ax.get_title() == ""
     legend = ax.get_legend()
     shown = dict(zip([t.get_text() for t in legend.get_texts()], legend.get_patches(), strict=True))
     assert to_hex(shown["highlighted"].get_facecolor()) == colors[0]
@@ -51,7 +51,7 @@ def test_highlight_and_title(fitted, ax):
 def test_legend_only_where_a_gene_is_highlighted(fitted, ax):
     sg.pl.gene_weights(fitted, n_genes=4, highlight={"absent"}, ax=ax)
     assert ax.get_legend() is None
-    sg.pl.gene_weights(fitted, n_genes=4, highlight={"g3"}, highlight_label="planted", ax=ax)
+    sg.pl.gene_weights(fitted, n_genes=4, highlight={"planted": ("g3",)}, ax=ax)
     assert [t.get_text() for t in ax.get_legend().get_texts()] == ["planted", "other"]
 
 
@@ -69,6 +69,11 @@ def test_errors_draw_nothing(cohort, fitted, ax, pyplot):
             sg.pl.gene_weights(cohort, ax=axes)
         with pytest.raises(TypeError, match="gene"):
             sg.pl.gene_weights(fitted, genes=3, ax=axes)
+        for text in ("g3", {"planted": "g3"}):
+            with pytest.raises(TypeError, match=r"highlight must be a collection of genes, found the text 'g3'"):
+                sg.pl.gene_weights(fitted, highlight=text, ax=axes)
+        with pytest.raises(ValueError, match="highlight must have one label, found 2: a, b"):
+            sg.pl.gene_weights(fitted, highlight={"a": ["g3"], "b": ["g4"]}, ax=axes)
         with pytest.raises(TypeError, match="adata must be an AnnData"):
             sg.pl.gene_weights(fitted.obs, ax=axes)
     del fitted.varm["ggml"]

@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from scipy.spatial.distance import cdist
 
 import scggml as sg
-from scggml._anndata._cohort import read_cohort, read_sketch
+from scggml._anndata._cohort import read_samples
 
 # of the shared cohort: p5 9, p3 12, p1 10, p7 14, p2 11, p8 8, p4 13, p6 10 cells
 
@@ -23,7 +23,7 @@ def dense(x):
 
 
 def read(adata, key="sketch"):
-    return read_sketch(adata, key, "sample", read_cohort(adata, "sample"))
+    return read_samples(adata, "sample", features=False, sketch_key=key).sketch
 
 
 def by_hand(adata, points, key="sketch"):
@@ -73,7 +73,7 @@ def test_what_is_written(cohort, assert_same_anndata, caplog):
         # numbered in the order of their support cells, one each
         assert list(own.loc[own["mine_support"], "mine"]) == list(range(min(len(own), 9)))
     entry = cohort.uns["mine"]
-    assert set(entry) == {"params", "samples"}
+    assert set(entry) == {"version", "params", "samples"} and entry["version"] == sg.__version__
     assert entry["params"] == {
         "sample_key": "sample", "method": "coreset", "n_points": 9, "use_rep": "X_pca", "rng": 3,
     }  # fmt: skip
@@ -84,8 +84,15 @@ def test_what_is_written(cohort, assert_same_anndata, caplog):
     assert_same_anndata(cohort, before)
 
 
+def test_number_of_points_by_default():
+    adata = sg.datasets.synthetic_cohort(offsets=(1, 2), n_points_per_mode=40, rng=0)
+    sg.pp.sketch(adata, "sample", rng=0)
+    assert (adata.uns["sketch"]["samples"]["n_points"] == 100).all()
+    assert adata.uns["sketch"]["params"]["n_points"] == 100
+
+
 def test_cell_types_by_hand(cohort):
-    sg.pp.sketch(cohort, "sample", method="cell_type", cell_type_key="cell_type")
+    sg.pp.sketch(cohort, "sample", cell_type_key="cell_type")
     assert "sketch_support" not in cohort.obs
     assert cohort.obs["sketch"].dtype == np.int32
     entry = cohort.uns["sketch"]
@@ -109,7 +116,7 @@ def test_cell_types_by_hand(cohort):
 
 def test_a_type_that_a_sample_lacks_has_no_point(cohort):
     cohort.obs["cell_type"] = np.where(cohort.obs["sample"] == "p1", "T", cohort.obs["cell_type"].astype(str))
-    sg.pp.sketch(cohort, "sample", method="cell_type", cell_type_key="cell_type")
+    sg.pp.sketch(cohort, "sample", cell_type_key="cell_type")
     assert list(cohort.uns["sketch"]["samples"]["n_points"]) == [1, 2, 2, 2, 2, 2, 2, 2]
     assert list(read(cohort).sizes) == [1, 2, 2, 2, 2, 2, 2, 2]
 
@@ -119,10 +126,8 @@ def test_a_type_that_a_sample_lacks_has_no_point(cohort):
 def test_survives_files(cohort, assert_same_anndata, tmp_path, method, kind):
     if kind == "zarr":
         pytest.importorskip("zarr")
-    sg.pp.sketch(
-        cohort, "sample", n_points=4, method=method, rng=0,
-        cell_type_key="cell_type" if method == "cell_type" else None,
-    )  # fmt: skip
+    arguments = {"cell_type_key": "cell_type"} if method == "cell_type" else {"n_points": 4}
+    sg.pp.sketch(cohort, "sample", rng=0, **arguments)
     path = tmp_path / f"cells.{kind}"
     getattr(cohort, f"write_{kind}")(path)
     found = getattr(ad, f"read_{kind}")(path)
@@ -135,7 +140,7 @@ def test_survives_files(cohort, assert_same_anndata, tmp_path, method, kind):
 def test_params_make_the_same_sketch_again(cohort):
     sg.pp.sketch(cohort, "sample", n_points=4, layer="counts", rng=7)
     params = dict(cohort.uns["sketch"]["params"])
-    assert params["layer"] == "counts" and params["use_rep"] == "X"
+    assert params["layer"] == "counts" and params["use_rep"] == "X" and params.pop("method") == "coreset"
     sg.pp.sketch(cohort, **params, n_jobs=3, key_added="again")
     np.testing.assert_array_equal(cohort.obs["again"], cohort.obs["sketch"])
     np.testing.assert_array_equal(cohort.obs["again_support"], cohort.obs["sketch_support"])
@@ -166,7 +171,7 @@ def test_formats_of_x_agree(cohort, kind):
 
 def test_a_new_sketch_replaces_the_old_one(cohort):
     sg.pp.sketch(cohort, "sample", n_points=4, rng=0)
-    sg.pp.sketch(cohort, "sample", method="cell_type", cell_type_key="cell_type")
+    sg.pp.sketch(cohort, "sample", cell_type_key="cell_type")
     assert "sketch_support" not in cohort.obs and read(cohort).support is None
     sg.pp.sketch(cohort, "sample", n_points=3, rng=0)
     assert "cell_types" not in cohort.uns["sketch"] and cohort.obs["sketch_support"].sum() == 24
@@ -221,17 +226,15 @@ def taken_entry(adata):
     adata.uns["sketch"] = {"params": {}}
 
 
-TYPES = {"method": "cell_type", "cell_type_key": "cell_type"}
+TYPES = {"n_points": None, "cell_type_key": "cell_type"}
 CASES = {
     "sample_key": (None, {"sample_key": "donor"}, KeyError, ["sample_key='donor'", "sample, label"]),
     "sample NaN": (missing_sample, {}, ValueError, ["sample_key='sample'", "1 of 87", "cell3"]),
     "n_points": (None, {"n_points": 0}, ValueError, ["n_points", "at least 1", "found 0"]),
     "n_points float": (None, {"n_points": 2.0}, TypeError, ["n_points", "integer", "2.0"]),
-    "method": (None, {"method": "means"}, ValueError, ["method", "coreset, cell_type", "'means'"]),
-    "no type key": (None, {"method": "cell_type"}, ValueError, ["cell_type_key is needed", "method='cell_type'"]),
     "type key": (None, TYPES | {"cell_type_key": "type"}, KeyError, ["cell_type_key='type'", "cell_type, score"]),
     "type NaN": (missing_type, TYPES, ValueError, ["cell_type_key='cell_type'", "1 of 87", "cell3"]),
-    "type for coreset": (None, {"cell_type_key": "cell_type"}, ValueError, ["cell_type_key='cell_type'", "coreset"]),
+    "two methods": (None, {"cell_type_key": "cell_type"}, ValueError, ["n_points=4", "cell_type_key='cell_type'"]),
     "use_rep": (None, {"use_rep": "X_none"}, KeyError, ["use_rep='X_none'", "X_pca"]),
     "NaN": (nan_in_pca, {}, ValueError, ["obsm['X_pca']", "feature 2 (1)"]),
     "rng": (None, {"rng": 0.5}, TypeError, ["rng", "0.5"]),
@@ -261,7 +264,7 @@ def test_bad_input(cohort, assert_same_anndata, monkeypatch, case, as_view):
     def no_work(*args, **kwargs):
         raise AssertionError("work started before the input was checked")
 
-    monkeypatch.setattr("scggml.core.coresets", no_work)
+    monkeypatch.setattr("scggml.pp._sketch.coresets", no_work)
     with pytest.raises(error) as caught:
         sg.pp.sketch(given, **{"sample_key": "sample", "n_points": 4, **arguments})
     for part in texts:

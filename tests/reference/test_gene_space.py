@@ -1,4 +1,4 @@
-"""From genes to components, against dense linear algebra."""
+"""The map from genes to components, against dense linear algebra."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ def space_of(x, n_comps=6):
     return GeneSpace(loadings, np.ones(x.shape[1]), -mean @ loadings, mean)
 
 
-@pytest.mark.parametrize("kind", [np.asarray, sp.csr_array])
+@pytest.mark.parametrize("as_matrix", [np.asarray, sp.csr_array])
 @pytest.mark.parametrize("scaled", [False, True])
-def test_fit_is_principal_component_analysis(genes, kind, scaled):
+def test_fit_is_principal_component_analysis(genes, as_matrix, scaled):
     unit = genes.std(axis=0) if scaled else np.ones(N_GENES)
-    space = GeneSpace.fit(kind(genes), unit, 6)
+    space = GeneSpace.fit(as_matrix(genes), unit, 6)
     x = genes / unit
     centred = x - x.mean(axis=0)
     vectors = np.linalg.svd(centred, full_matrices=False)[2][:6]
     np.testing.assert_allclose(np.abs(vectors @ space.loadings), np.eye(6), atol=1e-8)
-    np.testing.assert_allclose(space.project(kind(genes)), centred @ space.loadings, atol=1e-9)
+    np.testing.assert_allclose(space.project(as_matrix(genes)), centred @ space.loadings, atol=1e-9)
     np.testing.assert_allclose(space.mean, genes.mean(axis=0))
 
 
@@ -46,7 +46,7 @@ def test_unknown_genes_are_at_the_mean(genes):
     filled = np.where(present, genes, space.mean)
     part = space.restricted(present)
     np.testing.assert_allclose(part.project(genes[:, present]), space.project(filled))
-    # outside lies what these genes could not be of any point of the space
+    # the axes span the values of the present genes over all points of the space
     axes = part.orthonormal()
     np.testing.assert_allclose(axes.T @ axes, np.eye(6), atol=1e-12)
     seen = space.loadings[present]

@@ -1,4 +1,4 @@
-"""Places of new samples: points of a known plane, and brute force."""
+"""Coordinates of new samples: points of a known plane, and brute force."""
 
 from __future__ import annotations
 
@@ -11,40 +11,40 @@ from scggml.reference._placement import place_on_map
 
 
 @pytest.mark.parametrize("n_dims", [1, 2, 3])
-def test_euclidean_places_are_found(n_dims):
+def test_euclidean_coordinates_are_found(n_dims):
     rng = np.random.default_rng(n_dims)
-    places, new = 5 + rng.normal(size=(9, n_dims)), rng.normal(size=(4, n_dims)) * 3
-    before = places.copy()
-    np.testing.assert_allclose(place_on_map(places, cdist(new, places)), new, atol=1e-6)
-    np.testing.assert_array_equal(places, before)
+    coordinates, new = 5 + rng.normal(size=(9, n_dims)), rng.normal(size=(4, n_dims)) * 3
+    before = coordinates.copy()
+    np.testing.assert_allclose(place_on_map(coordinates, cdist(new, coordinates)), new, atol=1e-6)
+    np.testing.assert_array_equal(coordinates, before)
 
 
-def test_a_known_sample_comes_to_its_own_place():
-    places = np.random.default_rng(0).normal(size=(6, 2))
-    np.testing.assert_allclose(place_on_map(places, cdist(places, places)), places, atol=1e-5)
+def test_a_known_sample_gets_its_own_coordinates():
+    coordinates = np.random.default_rng(0).normal(size=(6, 2))
+    np.testing.assert_allclose(place_on_map(coordinates, cdist(coordinates, coordinates)), coordinates, atol=1e-5)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_stress_is_least(seed):
     rng = np.random.default_rng(seed)
-    places = rng.normal(size=(8, 2))
+    coordinates = rng.normal(size=(8, 2))
     wanted = rng.uniform(0.5, 3.0, size=(1, 8))  # of no point of the plane
 
     def stress(point):
-        return float(((cdist(point[None], places) - wanted) ** 2).sum())
+        return float(((cdist(point[None], coordinates) - wanted) ** 2).sum())
 
     best = differential_evolution(stress, [(-4, 4)] * 2, rng=0, tol=1e-10)
-    assert stress(place_on_map(places, wanted)[0]) <= best.fun * (1 + 1e-6)
+    assert stress(place_on_map(coordinates, wanted)[0]) <= best.fun * (1 + 1e-6)
 
 
 def test_unit_and_position_of_the_map_do_not_matter():
     rng = np.random.default_rng(0)
-    places, wanted = rng.normal(size=(8, 2)), rng.uniform(0.5, 3.0, size=(3, 8))
-    found = place_on_map(places, wanted)
-    np.testing.assert_allclose(place_on_map(1e6 * places + 7, 1e6 * wanted), 1e6 * found + 7, rtol=1e-5)
+    coordinates, wanted = rng.normal(size=(8, 2)), rng.uniform(0.5, 3.0, size=(3, 8))
+    found = place_on_map(coordinates, wanted)
+    np.testing.assert_allclose(place_on_map(1e6 * coordinates + 7, 1e6 * wanted), 1e6 * found + 7, rtol=1e-5)
 
 
-def test_samples_in_one_place_and_on_a_line():
+def test_samples_at_one_point_and_on_a_line():
     assert np.isfinite(place_on_map(np.zeros((4, 2)), np.ones((2, 4)))).all()
     line = np.column_stack([np.arange(4.0), np.zeros(4)])
     found = place_on_map(line, cdist([[1.5, 2.0]], line))[0]

@@ -131,9 +131,7 @@ def test_amplification_of_principal_components(fitted):
 
 def test_nothing_is_found_with_labels_at_random():
     """Markers of cell types make up the principal components, and are no finding for that."""
-    adata = sg.datasets.simulated_cohort(
-        n_samples=16, n_cells=60, n_genes=400, effect_size=0.0, n_programme_genes=10, rng=0
-    )
+    adata = sg.datasets.simulated_cohort(n_samples=16, n_cells=60, n_genes=400, effect_size=0.0, rng=0)
     import scanpy as sc
 
     sc.pp.normalize_total(adata)

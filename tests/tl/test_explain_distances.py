@@ -350,7 +350,7 @@ def test_absent_types(fitted, pdata):
 
 
 def test_sketch_of_cell_types(cohort):
-    sg.pp.sketch(cohort, "sample", method="cell_type", cell_type_key="cell_type")
+    sg.pp.sketch(cohort, "sample", cell_type_key="cell_type")
     sg.tl.fit_metric(cohort, "sample", "label", rng=0)
     pdata = sg.tl.sample_distances(cohort, sketch_key="sketch")
     sg.tl.explain_distances(cohort, pdata, cell_type_key="cell_type")

@@ -14,7 +14,7 @@ GRID = {"ridge": [0.01, 30.0], "n_comps": [2, None]}
 
 @pytest.fixture(scope="module")
 def whole():
-    return sg.datasets.simulated_cohort(n_samples=12, n_cells=20, n_genes=60, n_programme_genes=5, rng=0)
+    return sg.datasets.simulated_cohort(n_samples=12, n_cells=20, n_genes=60, rng=0)
 
 
 @pytest.fixture

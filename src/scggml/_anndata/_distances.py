@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def read_distances(pdata: AnnData, key: str) -> pd.DataFrame:
-    """Return the distances, (n_samples, n_samples), with sample names on both axes; `attrs["metric"]` names their metric."""
+    """Return the distances, (n_samples, n_samples), by sample name; `attrs["metric"]` is the name of their metric."""
     check.check_anndata("pdata", pdata)
     check.check_name("key", key)
     name = Keys(key).distances

@@ -34,7 +34,10 @@ def types_of_points(
     types, codes = read_cell_types(adata, cell_type_key)
     taken = [name for name in BETWEEN_TYPES if name in types]
     if taken:
-        msg = f"cell_type_key={cell_type_key!r} has a type {taken[0]!r}, a name reserved for mass between types. Rename it."
+        msg = (
+            f"cell_type_key={cell_type_key!r} has a type {taken[0]!r}, a name reserved for mass between types. Rename "
+            "it."
+        )
         raise ValueError(msg)
     names = np.array(types, dtype=object)
     if sketch is None:
@@ -44,9 +47,12 @@ def types_of_points(
     mixed = int((of_points[sketch.groups] != codes).sum())
     if mixed:
         msg = (
-            f"points of sketch {cohort.sketch_key!r} stand for cells of several types of cell_type_key={cell_type_key!r} "
-            f"({mixed} of {len(codes)} cells share a point with cells of another type), so that transport between types is "
-            "not known. Compute distances of all cells with sg.tl.sample_distances(..., sketch_key=False), or sketch by "
+            f"points of sketch {cohort.sketch_key!r} stand for cells of several types of "
+            f"cell_type_key={cell_type_key!r} "
+            f"({mixed} of {len(codes)} cells share a point with cells of another type), so that transport between "
+            "types is "
+            "not known. Compute distances of all cells with sg.tl.sample_distances(..., sketch_key=False), or sketch "
+            "by "
             f"type with sg.pp.sketch(..., cell_type_key={cell_type_key!r})."
         )
         raise ValueError(msg)
@@ -56,7 +62,7 @@ def types_of_points(
 def features_of_points(
     adata: AnnData, cohort: Cohort, learned: StoredMetric | None
 ) -> tuple[NDArray[np.object_] | None, Features | None]:
-    """Return names of the genes, None where there are none; and how distances divide among them, None for the features themselves."""
+    """Return names of the genes, and how they lead to the points; None for the features of the points themselves."""
     found = cohort.features
     linear_map = None if learned is None else learned.metric.linear_map
     points, names = found.points, found.names

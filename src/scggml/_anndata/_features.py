@@ -10,7 +10,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from scggml import _check as check
-from scggml._keys import PCA
+from scggml._keys import JOINT, PCA
 from scggml.core.measures._measures import as_points
 from scggml.core.measures._moments import weighted_moments
 
@@ -44,7 +44,7 @@ class Features:
 
     @property
     def scale(self) -> Literal["feature", "global"]:
-        """How features are scaled by default: those of X have units of their own, while the spreads of PCs mean something."""
+        """How features are scaled by default: those of X have units of their own, those of PCs have one in common."""
         return "feature" if self.use_rep == "X" else "global"
 
     @property
@@ -96,7 +96,9 @@ class Features:
 
 
 def read_features(adata: AnnData, use_rep: Any, layer: str | None) -> Features:
-    """Return the features that `use_rep` and `layer` name, checked; None takes `X_pca` where there is one, else `X`.
+    """Return the features that `use_rep` and `layer` name, checked.
+
+    None takes `X_joint` of joined modalities where there is one, else `X_pca`, else `X`.
 
     What is not in memory stays where it is. It is read once, by blocks of rows, for the check that all of it is finite.
     """
@@ -107,7 +109,7 @@ def read_features(adata: AnnData, use_rep: Any, layer: str | None) -> Features:
     with reading("layers or obsm"):  # anndata looks into every matrix
         layers, obsm = adata.layers, adata.obsm
     if use_rep is None:
-        use_rep = PCA if layer is None and PCA in obsm else "X"
+        use_rep = next((key for key in (JOINT, PCA) if key in obsm and layer is None), "X")
     if use_rep == "X":
         if layer is not None and layer not in layers:
             found = check.listed([name for name in layers if name is not None], limit=20)
@@ -160,6 +162,6 @@ def _checked(features: Features) -> Features:
 
 
 def standard_deviation(points: Any) -> NDArray[np.float64]:
-    """Return each feature's standard deviation across cells, (n_features,); sparse is not densified, stored not loaded."""
+    """Return each feature's standard deviation across cells, (n_features,), without loading or densifying it."""
     n_cells = points.shape[0]
     return np.sqrt(weighted_moments(as_points(points), np.full(n_cells, 1 / n_cells))[1])

@@ -40,9 +40,11 @@ def check_same_solver(known: dict[str, Any], learned: StoredMetric) -> None:
     wanted, found = learned.solver, solver_of(known)
     if any(getattr(wanted, name, None) != getattr(found, name, None) for name in ("epsilon", "debiased")):
         msg = (
-            f"the metric was learned with solver {wanted}, the distances in pdata were computed with {found}, so that those of "
+            f"the metric was learned with solver {wanted}, the distances in pdata were computed with {found}, so that "
+            "those of "
             "held-out samples are not comparable. Compute distances with "
-            f"sg.tl.sample_distances(adata, key={learned.key!r}), which takes the metric's solver, or learn the metric with "
+            f"sg.tl.sample_distances(adata, key={learned.key!r}), which takes the metric's solver, or learn the "
+            "metric with "
             "the other one, or pass cv=None."
         )
         raise ValueError(msg)
@@ -92,7 +94,8 @@ def check_same_metric(
     if not np.isclose(again, stored, rtol=_SAME, atol=1e-12):
         names = pdata.obs_names[[first, second]]
         msg = (
-            f"pdata does not hold the distances of the metric in adata.uns[{key!r}]: between {names[0]!r} and {names[1]!r} it "
+            f"pdata does not hold the distances of the metric in adata.uns[{key!r}]: between {names[0]!r} and "
+            f"{names[1]!r} it "
             f"stores {stored:.6g}, but the metric gives {again:.6g}. Compute them again with "
             f"sg.tl.sample_distances(adata, key={key!r})."
         )

@@ -1,4 +1,4 @@
-"""The label of each sample: a class, an ordinal or a continuous label, and the strata within which labels are compared."""
+"""The label of each sample, and the strata within which different labels are compared."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def read_labels(
 def _ordered(
     column: pd.Series, label_key: str, label_kind: str, codes: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.object_]]:
-    """Return the ordinal label, by position, or the continuous label of each sample; and the ordinal labels in order."""
+    """Return the position of each ordinal label, or the continuous labels; and the ordinal labels in order."""
     of_samples = column.iloc[first_cells(codes)]
     numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
     if label_kind == "continuous":

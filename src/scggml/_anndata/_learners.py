@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from sklearn.base import clone
 
@@ -16,6 +16,8 @@ from ._writing import plain, stored_params
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from scggml.estimators._presets import Preset
 
 _NOT_STORED = ("label_kind", "rng", "n_jobs")  # stored beside the learner, or not part of the metric
 Solver = Exact | Entropic
@@ -42,7 +44,7 @@ def choose_learner(
         How features are scaled where the learner leaves that open.
     """
     if learner is None or isinstance(learner, str):
-        chosen = preset("discriminant" if learner is None else learner)
+        chosen = preset("discriminant" if learner is None else cast("Preset", learner))
     elif isinstance(learner, GroundMetricLearner):
         chosen = clone(learner)
         if chosen.label_kind != label_kind:

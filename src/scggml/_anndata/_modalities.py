@@ -1,97 +1,82 @@
-"""Several modalities of the same cells as one representation."""
+"""Several modalities of the same cells side by side in one AnnData."""
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
+from anndata import AnnData
 
 from scggml import _check as check
+from scggml._keys import JOINT, JOINT_LOADINGS, PCA, PCA_LOADINGS
+from scggml.core.measures._blocks import row_blocks
+from scggml.core.measures._measures import Measures, as_points
+from scggml.core.measures._moments import feature_scale
 
-from ._cohort import read_representation
+from ._features import read_features
 from ._on_disk import in_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-    import pandas as pd
-    from anndata import AnnData
     from mudata import MuData
     from numpy.typing import NDArray
 
-    from ._cohort import Representation
+    from ._features import Features
 
-JOINT = "X_joint"  # .obsm of the cells that verbs work on
+logger = logging.getLogger(__name__)
+
+MODALITY = "modality"  # .var
+_MAX_DENSE = 1_000_000
+_MAX_DENSITY = 0.25
 
 
 @dataclass(frozen=True, eq=False)
-class Joint:
-    """Features of several modalities side by side.
+class Modality:
+    """One modality, and what it contributes.
 
     Parameters
     ----------
-    mods
-        Names of the modalities.
-    representations
-        Features of each modality, of all of its cells.
+    name
+        Its name in the MuData.
+    cells
+        All of its cells.
+    features
+        Its features in the joint space, of all of its cells.
     rows
-        Which cells of each modality are in all of them, in the order of the MuData.
-    names
-        Names of these cells, (n_cells,).
-    units
-        Units of each modality's features that give it a total variance of one, (n_features of the modality,).
+        Position among its cells of those that are in all modalities, in the order of the MuData.
+    unit
+        Unit of each feature, such that their total variance is one, (n_features,).
+    values
+        Values of its variables, of all of its cells; None if the features do not lead back to them.
+    loadings
+        Loading of each variable on each feature, (n_vars, n_features); None like `values`.
+    reason
+        Why there are no loadings.
     """
 
-    mods: tuple[str, ...]
-    representations: tuple[Representation, ...]
-    rows: tuple[NDArray[np.int64], ...]
-    names: pd.Index
-    units: tuple[NDArray[np.float64], ...]
+    name: str
+    cells: AnnData
+    features: Features
+    rows: NDArray[np.int64]
+    unit: NDArray[np.float64]
+    values: Any = None
+    loadings: Any = None
+    reason: str = ""
 
     @property
-    def unit(self) -> NDArray[np.float64]:
-        """Units of all features, (n_features,)."""
-        return np.concatenate(self.units)
-
-    @property
-    def blocks(self) -> dict[str, slice]:
-        """Where the features of each modality are."""
-        ends = np.cumsum([0, *map(len, self.units)])
-        return {mod: slice(int(a), int(b)) for mod, a, b in zip(self.mods, ends[:-1], ends[1:], strict=True)}
-
-    @property
-    def use_rep(self) -> dict[str, str]:
-        """The representation of each modality."""
-        return {mod: r.use_rep for mod, r in zip(self.mods, self.representations, strict=True)}
-
-    def params(self, *, intersect: bool) -> dict[str, Any]:
-        """Return what is stored of the choice of features."""
-        return {"use_rep": self.use_rep, "mod": np.array(self.mods, dtype=object), "intersect": intersect}
-
-    def features(self) -> NDArray[np.object_]:
-        """Return names of the features, with the modality before them, (n_features,)."""
-        return np.array(
-            [
-                f"{mod}:{name}"
-                for mod, r in zip(self.mods, self.representations, strict=True)
-                for name in (np.arange(r.points.shape[1]) if r.names is None else r.names)
-            ],
-            dtype=object,
-        )
-
-    def points(self, *, balanced: bool) -> Any:
-        """Return the features of the cells, (n_cells, n_features), CSR if those of a modality are, raw or in the units that let each modality count alike."""
-        from scggml.core.measures._measures import as_points
-
-        parts = [as_points(r.points[rows]) for r, rows in zip(self.representations, self.rows, strict=True)]
-        if balanced:
-            parts = [part * (1 / unit) for part, unit in zip(parts, self.units, strict=True)]
-        if any(sp.issparse(part) for part in parts):
-            return sp.csr_array(sp.hstack(parts))
-        return np.concatenate(parts, axis=1)
+    def feature_names(self) -> list[str]:
+        """Names of the features in the joint space."""
+        names = range(len(self.unit)) if self.features.names is None else self.features.names
+        return [f"{self.name}:{name}" for name in names]
 
 
 def is_mudata(data: Any) -> bool:
@@ -99,169 +84,284 @@ def is_mudata(data: Any) -> bool:
     return any(cls.__name__ == "MuData" and cls.__module__.startswith("mudata") for cls in type(data).__mro__)
 
 
-def check_cells(name: str, data: Any) -> None:
-    """Refuse what is neither a MuData nor an AnnData."""
-    if not is_mudata(data):
-        check.check_anndata(name, data)
-
-
-def check_mudata(mdata: MuData) -> None:
-    """Refuse a MuData that results cannot be written to."""
-    if mdata.is_view:
-        msg = "a view of a MuData cannot be written to. Call mdata.copy() first."
-        raise ValueError(msg)
-    if mdata.n_obs == 0:
-        msg = "the MuData has no observations"
-        raise ValueError(msg)
-
-
-def check_without_metric(mdata: MuData, mods: Sequence[str], key: str) -> None:
-    """Refuse modalities with a metric of their own, whose gene weights would be overwritten."""
-    found = [name for name in mods if key in mdata.mod[name].uns]
-    if found:
+def join(mdata: MuData, use_rep: Any, *, intersect: bool) -> AnnData:
+    """Return the cells that are in all modalities, with the features of all of them."""
+    names, modalities = _read_modalities(mdata, use_rep, intersect=intersect)
+    with_variables = [modality for modality in modalities if modality.loadings is not None]
+    var = _joint_var(with_variables)
+    without = [f"{m.name} ({m.reason})" for m in modalities if m.loadings is None]
+    if without:
         msg = (
-            f"modalities {check.listed(found)} have a metric of their own in uns[{key!r}], whose gene weights in varm[{key!r}] would be "
-            "overwritten. Pass another key_added."
+            f"no variables of these modalities are in the result, as their features do not lead back to any: "
+            f"{check.listed(without)}. Metrics use these modalities, but have no gene weights for them."
         )
-        raise ValueError(msg)
+        warnings.warn(msg, UserWarning, stacklevel=3)
+    points = _side_by_side([as_points(m.features.points[m.rows]) * (1 / m.unit) for m in modalities])
+    values = _side_by_side([as_points(m.values[m.rows]) for m in with_variables]) if with_variables else None
+    entry = {
+        "use_rep": {m.name: m.features.use_rep for m in modalities},
+        "modalities": np.array([m.name for m in modalities], dtype=object),
+        "n_features": np.array([len(m.unit) for m in modalities]),
+        "unit": np.concatenate([m.unit for m in modalities]),
+        "features": np.array([name for m in modalities for name in m.feature_names], dtype=object),
+        "version": version("scggml"),
+    }
+    return AnnData(
+        values,
+        obs=_joint_obs(mdata, names, modalities),
+        var=var,
+        obsm={JOINT: points},
+        varm={JOINT_LOADINGS: _joint_loadings(modalities)},
+        uns={JOINT: entry},
+    )
 
 
-def check_without(what: str, **given: Any) -> None:
-    """Refuse arguments that have no meaning here."""
-    found = [f"{name}={value!r}" for name, value in given.items() if value is not None]
-    if found:
-        msg = f"{check.listed(found)} has no meaning for {what}. Leave it out."
-        raise ValueError(msg)
+def modality_shares(adata: AnnData, linear_map: NDArray[np.float64]) -> dict[str, float] | None:
+    """Return the share of each modality in the variance of cells in a learned space.
 
+    Parameters
+    ----------
+    adata
+        Cells from :func:`join`.
+    linear_map
+        From the joint space to the learned one, (k, n_joint).
 
-def read_joint(mdata: MuData, mod: Sequence[str] | None, use_rep: Any, *, intersect: bool) -> Joint:
-    """Return the cells that are in all modalities, checked."""
-    mods = _modalities(mdata, mod)
-    chosen = _representations(use_rep, mods)
-    check.check_choice("intersect", intersect, (True, False))
-    shared = mdata.obs_names
-    for name in mods:
-        cells = mdata.mod[name].obs_names
-        if not cells.is_unique:
-            msg = f"the cells of modality {name!r} have names that are not unique. Call mdata.mod[{name!r}].obs_names_make_unique() first."
-            raise ValueError(msg)
-        shared = shared[shared.isin(cells)]
-    missing = {name: int((~mdata.mod[name].obs_names.isin(shared)).sum()) for name in mods}
-    if len(shared) == 0:
-        found = check.listed([f"{name} ({mdata.mod[name].n_obs})" for name in mods])
-        msg = f"no cell is in all modalities: {found} have no cell names in common. Name the same cells alike, or pass one modality."
-        raise ValueError(msg)
-    if any(missing.values()) and not intersect:
-        found = check.listed([f"{name} ({count})" for name, count in missing.items() if count])
-        msg = (
-            f"cells are missing from other modalities: {found} have cells of their own, {len(shared)} are in all of "
-            f"{check.listed(mods, limit=None)}. Pass intersect=True to take only these, or call mdata.update() if modalities were changed."
-        )
-        raise ValueError(msg)
-    rows, representations, units = [], [], []
-    for name in mods:
-        cells = mdata.mod[name]
-        try:
-            representation = read_representation(cells, chosen.get(name), None)
-        except (KeyError, ValueError, TypeError) as error:
-            msg = f"modality {name!r}: {error.args[0]}"
-            raise type(error)(msg) from error
-        if not in_memory(representation.points):
-            msg = f"{representation.text} of modality {name!r} is not in memory. Load it first, for example with to_memory()."
-            raise TypeError(msg)
-        positions = cells.obs_names.get_indexer(shared)
-        representations.append(representation)
-        rows.append(positions)
-        units.append(_balancing_unit(representation, positions, name))
-    return Joint(mods, tuple(representations), tuple(rows), shared, tuple(units))
-
-
-def joint_cells(mdata: MuData, joint: Joint, columns: Sequence[str | None], *, balanced: bool) -> AnnData:
-    """Return the cells as an AnnData with their features in `.obsm["X_joint"]`, and columns of `.obs`."""
-    from anndata import AnnData
-
-    obs = mdata.obs.loc[joint.names]
-    extra = {key: _column(mdata, joint, key) for key in columns if isinstance(key, str) and key not in obs.columns}
-    obs = obs.assign(**{key: column for key, column in extra.items() if column is not None})
-    for name in obs.columns:
-        if obs[name].dtype == "category":  # anndata drops these when it takes some cells, mudata does not
-            obs[name] = obs[name].cat.remove_unused_categories()
-    return AnnData(obs=obs, obsm={JOINT: joint.points(balanced=balanced)})
-
-
-def evaluate_joint(
-    verb: Callable[..., pd.DataFrame],
-    mdata: MuData,
-    entry: str,
-    sample_key: str,
-    label_key: str,
-    *,
-    columns: Sequence[str | None] = (),
-    mod: Sequence[str] | None,
-    use_rep: Any,
-    intersect: bool,
-    **settings: Any,
-) -> pd.DataFrame:
-    """Run a verb that writes one entry of `.uns` on the cells of several modalities, and write the entry to the MuData."""
-    check_mudata(mdata)
-    joint = read_joint(mdata, mod, use_rep, intersect=intersect)
-    cells = joint_cells(mdata, joint, [sample_key, label_key, *columns], balanced=True)
-    table = verb(cells, sample_key, label_key, use_rep=JOINT, **settings)
-    found = cells.uns[entry]
-    found["params"] |= joint.params(intersect=intersect)
-    mdata.uns[entry] = found
-    return table
-
-
-def _column(mdata: MuData, joint: Joint, key: str) -> pd.Series | None:
-    """Return a column that the modalities have and the MuData has not."""
-    found = {name: mdata.mod[name].obs[key].reindex(joint.names) for name in joint.mods if key in mdata.mod[name].obs}
-    if not found:
+    Returns
+    -------
+    The share of each modality, in their order; they sum to one. None if `adata.uns` does not say where the modalities
+    are, for example after :func:`anndata.concat`, or if the learned space has no extent.
+    """
+    entry, points = adata.uns.get(JOINT), read_features(adata, JOINT, None).points
+    if not isinstance(entry, Mapping) or int(np.sum(entry["n_features"])) != points.shape[1]:
         return None
-    first, *others = found
-    for other in others:
-        if not found[first].astype(str).equals(found[other].astype(str)):
-            msg = f"column {key!r} differs between the modalities {first!r} and {other!r}. Put the right one into mdata.obs[{key!r}]."
-            raise ValueError(msg)
-    return found[first]
+    ends = np.cumsum([0, *entry["n_features"]])
+    coordinates: list[list[NDArray[np.float64]]] = [[] for _ in ends[1:]]
+    for rows in row_blocks(points):
+        block = points[rows]
+        for part, start, stop in zip(coordinates, ends[:-1], ends[1:], strict=True):
+            part.append(np.asarray(block[:, start:stop] @ linear_map[:, start:stop].T))
+    variances = [float(np.concatenate(part).var(axis=0).sum()) for part in coordinates]
+    total = sum(variances)
+    if total == 0:
+        return None
+    return {str(name): value / total for name, value in zip(entry["modalities"], variances, strict=True)}
 
 
-def _modalities(mdata: MuData, mod: Any) -> tuple[str, ...]:
-    known = list(mdata.mod)
-    if mod is None:
-        mod = known
-    if isinstance(mod, str) or not hasattr(mod, "__iter__"):
-        msg = f"mod must be a list of modalities, found {mod!r}. Pass some of {known}."
+def _read_modalities(mdata: MuData, use_rep: Any, *, intersect: bool) -> tuple[pd.Index, list[Modality]]:
+    """Return the names of the cells that are in all modalities, and the modalities, checked."""
+    if not is_mudata(mdata):
+        msg = (
+            f"mdata must be a MuData, found {type(mdata).__name__}. The cells of a single modality need not be joined."
+        )
         raise TypeError(msg)
-    mods = tuple(mod)
-    unknown = [name for name in mods if name not in known]
-    if unknown or not mods or len(set(mods)) < len(mods):
-        msg = f"mod must name modalities of the MuData once each, found {list(mods)!r}. Found there: {check.listed(known, limit=None)}."
+    chosen = _chosen(mdata, use_rep)
+    check.check_choice("intersect", intersect, (True, False))
+    if mdata.n_obs == 0:
+        msg = "mdata has no observations"
         raise ValueError(msg)
-    return mods
+    names = _shared_cells(mdata, list(chosen), intersect=intersect)
+    features = {}
+    for name, key in chosen.items():
+        with _naming(name):
+            features[name] = read_features(mdata.mod[name], key, None)
+            _check_in_memory(features[name].points, features[name].text)
+    variables = {name: _read_variables(mdata.mod[name], features[name], name) for name in chosen}
+    rows = {name: mdata.mod[name].obs_names.get_indexer(names) for name in chosen}
+    modalities = [
+        Modality(name, mdata.mod[name], found, rows[name], _balancing_unit(found, rows[name], name), *variables[name])
+        for name, found in features.items()
+    ]
+    return names, modalities
 
 
-def _representations(use_rep: Any, mods: tuple[str, ...]) -> dict[str, str | None]:
+def _chosen(mdata: MuData, use_rep: Any) -> dict[str, str | None]:
+    """Return the representation of each modality that was chosen, None for the default."""
+    known = list(mdata.mod)
     if use_rep is None:
-        return {}
+        return dict.fromkeys(known)
+    example = dict.fromkeys(known[:1], "X")
     if not isinstance(use_rep, Mapping):
-        msg = f"use_rep must be a mapping from modalities to representations, such as {{{mods[0]!r}: 'X_pca'}}, found {use_rep!r}"
+        msg = f"use_rep must be a mapping from modalities to representations, such as {example}, found {use_rep!r}"
         raise TypeError(msg)
-    unknown = [name for name in use_rep if name not in mods]
-    if unknown:
-        msg = f"use_rep names {check.listed(unknown)}, not among the modalities {check.listed(mods, limit=None)}"
+    unknown = [name for name in use_rep if name not in known]
+    if unknown or not use_rep:
+        found = f"names {check.listed(unknown)}" if unknown else "is empty"
+        there = check.listed(known, limit=20)
+        msg = f"use_rep {found}. Name modalities of mdata, such as {example}. Found there: {there}"
         raise ValueError(msg)
     return dict(use_rep)
 
 
-def _balancing_unit(representation: Representation, rows: NDArray[np.int64], name: str) -> NDArray[np.float64]:
-    from scggml.core.measures._measures import Measures
-    from scggml.core.measures._moments import feature_scale
+def _shared_cells(mdata: MuData, mods: Sequence[str], *, intersect: bool) -> pd.Index:
+    """Return the names of the cells that are in all modalities, in the order of the MuData."""
+    shared = mdata.obs_names
+    for name in mods:
+        cells = mdata.mod[name].obs_names
+        if not cells.is_unique:
+            msg = (
+                f"the cells of modality {name!r} have names that are not unique. "
+                f"Call mdata.mod[{name!r}].obs_names_make_unique() first."
+            )
+            raise ValueError(msg)
+        shared = shared[shared.isin(cells)]
+    if len(shared) == 0:
+        found = check.listed([f"{name} ({mdata.mod[name].n_obs})" for name in mods])
+        msg = (
+            f"no cell is in all modalities: {found} have no cell names in common. Give the same cells the same names, "
+            "or choose other modalities with use_rep."
+        )
+        raise ValueError(msg)
+    missing = {name: int((~mdata.mod[name].obs_names.isin(shared)).sum()) for name in mods}
+    if any(missing.values()) and not intersect:
+        found = check.listed([f"{name} ({count})" for name, count in missing.items() if count])
+        msg = (
+            f"some cells are not in all modalities: {found} have cells that others lack, {len(shared)} cells are in all"
+            f" of {check.listed(mods, limit=None)}. Pass intersect=True to take only these, or call mdata.update() if "
+            "modalities were changed."
+        )
+        raise ValueError(msg)
+    return shared
 
-    points = representation.points[rows]
-    cloud = Measures.from_arrays([points])
-    scale, constant = feature_scale(cloud, representation.scale)
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Add the name of the modality to errors about its data."""
+    try:
+        yield
+    except (KeyError, ValueError, TypeError) as error:
+        msg = f"modality {name!r}: {error.args[0]}"
+        raise type(error)(msg) from error
+
+
+def _check_in_memory(points: Any, text: str) -> None:
+    if not in_memory(points):
+        msg = f"{text} is not in memory. Load it first, for example with to_memory()."
+        raise TypeError(msg)
+
+
+def _read_variables(cells: AnnData, features: Features, name: str) -> tuple[Any, Any, str]:
+    """Return the variables that features lead back to, their loadings, and the reason if there are none."""
+    if features.use_rep == "X":
+        values, loadings = features.points, sp.eye_array(cells.n_vars, format="csr")
+    elif features.use_rep != PCA:
+        return None, None, features.text
+    else:
+        pcs, width = cells.varm.get(PCA_LOADINGS), features.points.shape[1]
+        if pcs is None or pcs.shape[1] != width:
+            found = "is missing" if pcs is None else f"is {pcs.shape[1]} wide, not {width} like {features.text}"
+            return None, None, f"varm[{PCA_LOADINGS!r}] {found}"
+        if cells.X is None:
+            return None, None, "X is None"
+        with _naming(name):
+            values, loadings = read_features(cells, "X", None).points, np.asarray(pcs, dtype=np.float64)
+            _check_in_memory(values, "X, the values of the variables behind the PCs,")
+    check.check_unique_genes(f"mdata.mod[{name!r}]", cells.var_names)
+    return values, loadings, ""
+
+
+def _balancing_unit(features: Features, rows: NDArray[np.int64], name: str) -> NDArray[np.float64]:
+    """Return the unit of each feature, (n_features,), such that their total variance is one."""
+    scale, constant = feature_scale(Measures.from_arrays([features.points[rows]]), features.scale)
     if constant.all():
-        msg = f"no feature of {representation.text} of modality {name!r} varies between cells"
+        msg = (
+            f"no feature of {features.text} of modality {name!r} varies between cells. "
+            "Choose other modalities with use_rep."
+        )
         raise ValueError(msg)
     return np.asarray(scale * np.sqrt((~constant).sum()))
+
+
+def _side_by_side(parts: Sequence[Any]) -> Any:
+    """Return features of several modalities as one matrix, CSR if one of them is."""
+    if any(sp.issparse(part) for part in parts):
+        return sp.csr_matrix(sp.hstack(parts, format="csr"))
+    return np.concatenate(parts, axis=1)
+
+
+def _joint_loadings(modalities: Sequence[Modality]) -> Any:
+    """Return the loading of each variable on each joint feature, (n_vars, n_joint), CSR if it is large and sparse."""
+    parts = [
+        sp.csr_array((0, len(m.unit))) if m.loadings is None else sp.csr_array(m.loadings / m.unit) for m in modalities
+    ]
+    found = sp.block_diag(parts, format="csr")
+    size = found.shape[0] * found.shape[1]
+    is_sparse = size > _MAX_DENSE and found.nnz < _MAX_DENSITY * size
+    return sp.csr_matrix(found) if is_sparse else found.toarray()
+
+
+def _joint_obs(mdata: MuData, names: pd.Index, modalities: Sequence[Modality]) -> pd.DataFrame:
+    """Return the columns of the MuData and those of the modalities that do not differ between these."""
+    obs = mdata.obs.loc[names].copy()
+    differing = []
+    for key in _union(m.cells.obs.columns for m in modalities):
+        if key in obs.columns:
+            continue
+        found = [m.cells.obs[key].iloc[m.rows] for m in modalities if key in m.cells.obs.columns]
+        if all(column.astype(str).equals(found[0].astype(str)) for column in found[1:]):
+            obs[key] = found[0]
+        else:
+            differing.append(key)
+    for key in obs.columns:
+        if isinstance(obs[key].dtype, pd.CategoricalDtype):
+            obs[key] = obs[key].cat.remove_unused_categories()
+    if differing:
+        logger.info("columns of obs that differ between modalities are left out: %s", check.listed(differing))
+    return obs
+
+
+def _joint_var(modalities: Sequence[Modality]) -> pd.DataFrame:
+    """Return one row per variable, with its modality and the columns that fit together."""
+    if not modalities:
+        return pd.DataFrame({MODALITY: pd.Categorical([])}, index=pd.Index([], dtype=str))
+    every = pd.Index([name for m in modalities for name in m.cells.var_names])
+    shared = set(every[every.duplicated()])
+    names = [f"{m.name}:{name}" if name in shared else name for m in modalities for name in m.cells.var_names]
+    twice = pd.Index(names)[pd.Index(names).duplicated()]
+    if len(twice):
+        msg = (
+            f"names of variables would not be unique with the modality before them: {check.listed(twice)}. Rename them."
+        )
+        raise ValueError(msg)
+    mods = [m.name for m in modalities]
+    sizes = [m.cells.n_vars for m in modalities]
+    columns: dict[str, Any] = {MODALITY: pd.Categorical(np.repeat(mods, sizes), categories=mods)}
+    clashing = []
+    for key in _union(m.cells.var.columns for m in modalities):
+        parts = [m.cells.var[key] if key in m.cells.var.columns else None for m in modalities]
+        if key == MODALITY or len({_value_type(part) for part in parts if part is not None}) > 1:
+            clashing.append(key)
+        else:
+            columns[key] = _stacked(parts, sizes)
+    if clashing:
+        msg = (
+            f"columns of var are left out, as they are of another type in another modality or called {MODALITY!r}: "
+            f"{check.listed(clashing)}"
+        )
+        warnings.warn(msg, UserWarning, stacklevel=4)
+    return pd.DataFrame(columns, index=pd.Index(names))
+
+
+def _value_type(column: pd.Series) -> str:
+    if pd.api.types.is_bool_dtype(column):
+        return "bool"
+    return "number" if pd.api.types.is_numeric_dtype(column) else "text"
+
+
+def _stacked(parts: Sequence[pd.Series | None], sizes: Sequence[int]) -> Any:
+    """Return a column of all variables, missing where a modality has none, in a type that files can hold."""
+    known = [part for part in parts if part is not None]
+    if len(known) == len(parts) and len({part.dtype for part in known}) == 1:
+        return pd.concat(known).array
+    filled = [
+        pd.Series(np.nan, index=range(size), dtype=object) if part is None else part.astype(object)
+        for part, size in zip(parts, sizes, strict=True)
+    ]
+    stacked, kind = pd.concat(filled), _value_type(known[0])
+    if kind == "text":
+        return pd.Categorical(stacked.where(stacked.isna(), stacked.astype(str)))
+    return stacked.astype("boolean" if kind == "bool" else np.float64).array
+
+
+def _union(columns: Iterable[pd.Index]) -> list[str]:
+    """Return the names of all columns, in the order in which they come."""
+    return list(dict.fromkeys(name for names in columns for name in names))

@@ -27,7 +27,8 @@ def matrix_x(adata: AnnData) -> Any:
     """Return `X`, except from a view of a backed AnnData, which would load all of it."""
     if adata.isbacked and adata.is_view:
         msg = (
-            "X is in a file, of which adata is a view. Call adata.to_memory(), which loads the cells of the view only, or "
+            "X is in a file, of which adata is a view. Call adata.to_memory(), which loads the cells of the view "
+            "only, or "
             "give them a file of their own: adata.copy(filename=...)."
         )
         raise TypeError(msg)
@@ -40,12 +41,14 @@ def unreadable(x: Any) -> str | None:
     kind = None if in_memory(x) else _kind(x)
     if kind == "csc":
         return (
-            "is stored by columns (CSC), of which single rows cannot be read. Call adata.to_memory() first, or store it by "
+            "is stored by columns (CSC), of which single rows cannot be read. Call adata.to_memory() first, or store "
+            "it by "
             "rows (CSR), from which blocks are read."
         )
     if kind is None and not in_memory(x):
         return (
-            f"is a {type(x).__name__}, which cannot be read by rows. Call adata.to_memory() first, or pass use_rep with "
+            f"is a {type(x).__name__}, which cannot be read by rows. Call adata.to_memory() first, or pass use_rep "
+            "with "
             "another representation."
         )
     return None
@@ -57,7 +60,10 @@ def reading(text: str) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, ValueError, KeyError) as error:
-        msg = f"{text} could not be read from where it is stored: {error}. If its file was closed or moved, open it again."
+        msg = (
+            f"{text} could not be read from where it is stored: {error}. If its file was closed or moved, open it "
+            "again."
+        )
         raise ValueError(msg) from error
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def read_distances(pdata: AnnData, key: str, *, minimum: int, what: str) -> NDArray[np.float64]:
-    """Return the distances between samples, (n_samples, n_samples), checked; `what` needs at least `minimum` samples."""
+    """Return the distances, (n_samples, n_samples), checked; `what` needs at least `minimum` samples."""
     check.check_anndata("pdata", pdata)
     matrix = read_frame(pdata, key).to_numpy()
     if not np.isfinite(matrix).all() or (matrix < 0).any() or not np.allclose(matrix, matrix.T):

@@ -38,8 +38,8 @@ _LINEAR = 1e-3  # what features may differ from a linear map of genes: the round
 class InGenes(NamedTuple):
     """Cells by their genes.
 
-    `space` holds the principal components of the genes that are there; `values`, (n_cells, n_present), those of the cells; and
-    `present`, (n_genes,), which of the reference's genes are there.
+    `space` holds the principal components of the genes that are there; `values`, (n_cells, n_present), those of the
+    cells; and `present`, (n_genes,), which of the reference's genes are there.
     """
 
     space: GeneSpace
@@ -87,7 +87,8 @@ class StoredReference:
             if use_rep is None:
                 wanted = self.metric.params["use_rep"]
                 msg = (
-                    f"the reference's metric acts on {wanted!r}, which cannot be computed from genes. Pass use_rep with the "
+                    f"the reference's metric acts on {wanted!r}, which cannot be computed from genes. Pass use_rep "
+                    "with the "
                     "key of new.obsm that holds the same features of the new cells, computed by the same model."
                 )
                 raise ValueError(msg)
@@ -116,14 +117,16 @@ class StoredReference:
         repeated = found[known][found[known].duplicated()].unique()
         if len(repeated):
             msg = (
-                f"new.var_names holds {len(repeated)} of the reference's genes more than once: {check.listed(repeated)}. "
+                f"new.var_names holds {len(repeated)} of the reference's genes more than once: "
+                f"{check.listed(repeated)}. "
                 "Choose one of each, or add them up."
             )
             raise ValueError(msg)
         if not known.any():
             msg = (
                 f"none of the reference's {len(names)} genes is in new.var_names: the reference has "
-                f"{check.listed(names, limit=3)}, new has {check.listed(found, limit=3)}. Use the same kind of gene names."
+                f"{check.listed(names, limit=3)}, new has {check.listed(found, limit=3)}. Use the same kind of gene "
+                "names."
             )
             raise ValueError(msg)
         position = {name: i for i, name in zip(np.flatnonzero(known), found[known], strict=True)}
@@ -137,7 +140,8 @@ class StoredReference:
             if share > 0.5:
                 raise ValueError(f"{what}. More than half of the metric is missing: use data with these genes.")
             warnings.warn(
-                f"{what}. They are set to the reference's mean: cells do not differ in them, samples may be further from all "
+                f"{what}. They are set to the reference's mean: cells do not differ in them, samples may be further "
+                "from all "
                 "samples of the reference, and outliers in these genes are not detected.",
                 UserWarning,
                 stacklevel=4,
@@ -168,7 +172,8 @@ def read_reference(reference: Any, key: str) -> StoredReference:
     names = reference.obs_names.astype(str).to_numpy(dtype=object)
     if not np.array_equal(names, np.asarray(entry["samples"], dtype=object)):
         msg = (
-            f"reference holds {len(names)} samples, but its cells are those of {len(entry['samples'])}, or in another order: "
+            f"reference holds {len(names)} samples, but its cells are those of {len(entry['samples'])}, or in another "
+            "order: "
             "samples were dropped, moved or renamed after it was made. Pass it as it was made."
         )
         raise ValueError(msg)
@@ -231,15 +236,17 @@ def genes_of_features(adata: AnnData, features: Features, layer: str | None) -> 
             return {**table, "loadings": loadings[used], "unit": unit, "offset": offset}
     msg = (
         f"{features.text} is not a linear map of {genes.text}: {genes.text} @ varm[{name!r}] plus a constant leaves "
-        f"{error:.1%} of its spread. Genes that were clipped, regressed out or integrated (Harmony) before or after the PCA "
-        f"cannot be repeated for new cells. Pass the layer that the PCA was computed from as layer, if there is one. {remedy}"
+        f"{error:.1%} of its spread. Genes that were clipped, regressed out or integrated (Harmony) before or after "
+        "the PCA "
+        "cannot be repeated for new cells. Pass the layer that the PCA was computed from as layer, if there is one. "
+        f"{remedy}"
     )
     warnings.warn(msg, UserWarning, stacklevel=3)
     return None
 
 
 def _best_offset(genes: Any, features: Any, weights: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-    """Return the constant that is left of features, and the spread of the rest as a fraction of that of the features."""
+    """Return the constant of the linear map, and the spread of the residuals as a fraction of that of the features."""
     rows = sample_of_rows(genes.shape[0])
     wanted = np.asarray(taken_rows(features, rows), dtype=np.float64)
     rest = wanted - taken_rows(genes, rows) @ weights

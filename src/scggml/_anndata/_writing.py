@@ -56,7 +56,7 @@ def writable(adata: AnnData, *, copy: bool) -> AnnData:
 
 
 def stored_params(**params: Any) -> dict[str, Any]:
-    """Return parameters in a form that files can hold: without None, which stands for absent, and of `rng` a seed only."""
+    """Return parameters in a form that files can hold: without None, and of `rng` a seed only."""
     if "rng" in params:
         params["rng"] = int(params["rng"]) if isinstance(params["rng"], Integral) else None
     return {name: _storable(value) for name, value in params.items() if value is not None}

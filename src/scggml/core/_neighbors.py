@@ -37,13 +37,20 @@ def class_scores(
         counts = np.array([d.shape[1] for d in by_class])
         n_nearest = class_neighbors(counts, n_neighbors)
         return np.stack([-mean_of_nearest(d, k) for d, k in zip(by_class, n_nearest, strict=True)], axis=1)
-    k = min(n_neighbors, distances.shape[1])
-    nearest = np.argsort(distances, axis=1, kind="stable")[:, :k]
-    votes = np.stack([(codes[nearest] == c).sum(axis=1) for c in range(n_classes)], axis=1)
-    # equal votes go to the class of the nearest sample: a bonus too small to turn a majority
+    shares = neighbor_shares(distances, codes, n_neighbors=n_neighbors)
+    # equal votes go to the class of the nearest sample: a bonus too small to change a majority
     closest = np.stack([d[:, 0] for d in by_class], axis=1)
     bonus = np.argsort(np.argsort(-closest, axis=1, kind="stable"), axis=1, kind="stable") / (2 * n_classes)
-    return (votes + bonus) / k
+    return shares + bonus / min(n_neighbors, distances.shape[1])
+
+
+def neighbor_shares(
+    distances: NDArray[np.float64], codes: NDArray[np.integer], *, n_neighbors: int
+) -> NDArray[np.float64]:
+    """Return the share of each class among the nearest labelled samples of each new sample, (n_new, n_classes)."""
+    nearest = np.argsort(distances, axis=1, kind="stable")[:, :n_neighbors]
+    votes = [(codes[nearest] == c).sum(axis=1) for c in range(int(codes.max()) + 1)]
+    return np.stack(votes, axis=1) / nearest.shape[1]
 
 
 def neighbor_means(
@@ -56,7 +63,7 @@ def neighbor_means(
     distances
         Distances of new to labelled samples, (n_new, n_labelled).
     values
-        Number or grade of each labelled sample, (n_labelled,).
+        Ordinal or continuous label of each labelled sample, (n_labelled,).
     n_neighbors
         Number of neighbours, at most all.
     """
@@ -69,16 +76,16 @@ def neighbor_means(
 def class_neighbors(counts: NDArray[np.integer], n_neighbors: int) -> NDArray[np.float64]:
     """Return how many nearest samples of each class to look at, (n_classes,), fractions included.
 
-    The nearest 3 of 40 are nearer than the nearest 3 of 6 where classes do not differ. The mean of the first k of n lies at
-    quantile (k + 1) / (2 (n + 1)) of all distances, the same for every class here, but for classes of which that would be less
-    than the nearest sample. It matters in balanced cohorts too, when a sample is left out of its own class.
+    The nearest 3 of 40 samples are nearer than the nearest 3 of 6, even if classes do not differ. The mean of the first k of n
+    lies at quantile (k + 1) / (2 (n + 1)) of all distances. This quantile is made the same for every class, except for small
+    classes, which need at least their nearest sample. It matters in balanced cohorts too, if a sample is left out of its class.
     """
     k = (n_neighbors + 1) * (counts + 1) / (counts.max() + 1) - 1
     return np.asarray(np.clip(k, 1, counts))
 
 
 def mean_of_nearest(distances: NDArray[np.float64], k: float) -> NDArray[np.float64]:
-    """Return the mean of the first k of sorted distances (n, m), (n,); for fractions of k between those beside it."""
+    """Return the mean of the first k of sorted distances (n, m), (n,); for fractions of k, interpolated."""
     below = int(k)
     mean = distances[:, :below].mean(axis=1)
     if k == below:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 N_NEIGHBORS = 3
-_MAX_SHARPNESS = 1e6
+_MAX_INVERSE_TEMPERATURE = 1e6
 
 
 def relative_class_scores(
@@ -28,12 +28,12 @@ def relative_class_scores(
     return scores / np.maximum(-scores.mean(axis=1, keepdims=True), np.finfo(float).tiny)
 
 
-def fit_sharpness(scores: NDArray[np.float64], codes: NDArray[np.integer]) -> float:
+def fit_inverse_temperature(scores: NDArray[np.float64], codes: NDArray[np.integer]) -> float:
     """Return the inverse temperature of the softmax of scores that predicts held-out samples best.
 
-    It maximises the log likelihood, each class weighing alike. Of a class of n samples, 1 / (n + 2) of each is shared by the
-    other classes, as if the class had been seen twice more, once in its own place and once in another :cite:p:`platt1999`: a
-    small cohort without a single error does not make probabilities of one.
+    It maximises the log likelihood, with equal weight for each class. The targets are smoothed as in Platt scaling
+    :cite:p:`platt1999`: a sample of a class of n samples has probability (n + 1) / (n + 2) for its class. Predictions in a small
+    cohort without errors therefore do not reach a probability of one.
 
     Parameters
     ----------
@@ -45,19 +45,19 @@ def fit_sharpness(scores: NDArray[np.float64], codes: NDArray[np.integer]) -> fl
     targets, weights = smoothed_targets(codes, scores.shape[1])
     wanted = weights @ (targets * scores).sum(axis=1)
 
-    def slope(sharpness: float) -> float:  # of the log likelihood, which is concave
-        return float(wanted - weights @ (softmax(sharpness * scores, axis=1) * scores).sum(axis=1))
+    def slope(inverse_temperature: float) -> float:  # of the log likelihood, which is concave
+        return float(wanted - weights @ (softmax(inverse_temperature * scores, axis=1) * scores).sum(axis=1))
 
     if slope(0.0) <= 0:
-        return 0.0  # held-out samples are no nearer to their own class: all classes alike
+        return 0.0  # held-out samples are not nearer to their own class: all classes are equally likely
     high = 1.0
-    while slope(high) > 0 and high < _MAX_SHARPNESS:
+    while slope(high) > 0 and high < _MAX_INVERSE_TEMPERATURE:
         high *= 2
-    return float(brentq(slope, 0.0, high)) if high < _MAX_SHARPNESS else _MAX_SHARPNESS
+    return float(brentq(slope, 0.0, high)) if high < _MAX_INVERSE_TEMPERATURE else _MAX_INVERSE_TEMPERATURE
 
 
 def smoothed_targets(codes: NDArray[np.integer], n_classes: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the probabilities to be predicted, (n_samples, n_classes), and the weight of each sample, (n_samples,)."""
+    """Return the smoothed class probabilities, (n_samples, n_classes), and the weight of each sample, (n_samples,)."""
     counts = np.bincount(codes, minlength=n_classes)
     own = counts[codes]
     targets = np.repeat(1.0 / ((own + 2) * (n_classes - 1))[:, None], n_classes, axis=1)
@@ -65,25 +65,25 @@ def smoothed_targets(codes: NDArray[np.integer], n_classes: int) -> tuple[NDArra
     return targets, 1.0 / (own * (counts > 0).sum())
 
 
-def class_probabilities(scores: NDArray[np.float64], sharpness: float) -> NDArray[np.float64]:
+def class_probabilities(scores: NDArray[np.float64], inverse_temperature: float) -> NDArray[np.float64]:
     """Return the probability of each class, (n_new, n_classes)."""
-    return np.asarray(softmax(sharpness * scores, axis=1))
+    return np.asarray(softmax(inverse_temperature * scores, axis=1))
 
 
 def probability_scores(
     probabilities: NDArray[np.float64], codes: NDArray[np.integer], predicted: NDArray[np.integer]
 ) -> dict[str, float]:
-    """Return how good predictions of held-out samples are, each class weighing alike.
+    """Return the quality of predictions of held-out samples, with equal weight for each class.
 
-    `log_loss` and `brier` (the sum of squared differences over classes) are best when small; for comparison, `log_loss_uniform`
-    and `brier_uniform` are those of equal probabilities.
+    Lower `log_loss` and `brier` (the sum of squared differences over classes) are better; `log_loss_uniform` and
+    `brier_uniform` are those of equal probabilities.
 
     Parameters
     ----------
     probabilities
         Probability of each class, (n_samples, n_classes).
     codes, predicted
-        True and predicted class of each sample, (n_samples,). The best fit is one also where all probabilities are equal.
+        True and predicted class of each sample, (n_samples,). A class is predicted even if all probabilities are equal.
     """
     n_classes = probabilities.shape[1]
     truth = np.eye(n_classes)[codes]

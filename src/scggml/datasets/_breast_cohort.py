@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ._download import CELLXGENE_URL, load_cohort
+from scggml._docs import shared_doc
+
+from ._download import load_cohort
 
 if TYPE_CHECKING:
     import os
@@ -14,70 +16,49 @@ if TYPE_CHECKING:
 _VERSION_ID: Final = "b8b5be07-061b-4390-af0a-f9ced877a068"
 
 
-def breast_cohort(
-    *,
-    cache_dir: str | os.PathLike[str] | None = None,
-    checksum: str | None = None,
-    base_url: str = CELLXGENE_URL,
-    progress: bool = True,
-    backed: bool = False,
-) -> AnnData:
+@shared_doc
+def breast_cohort(*, cache_dir: str | os.PathLike[str] | None = None, backed: bool = False) -> AnnData:
     """Load the paper's breast cohort, donors labelled by reported diseases :cite:p:`kuehn2025`.
 
-    One of the three public cohorts on which Global Ground Metric Learning was shown: the 714,331 cells of the Human
+    One of the three public cohorts of the paper: the 714,331 cells of the Human
     Breast Cell Atlas, `Kumar et al., Nature 2023 <https://doi.org/10.1038/s41586-023-06252-9>`_, in `this collection
     <https://cellxgene.cziscience.com/collections/4195ab4c-20bd-4cd3-8b3d-65601277e731>`__.
 
-    The file is downloaded once from CZ CELLxGENE Discover, as dataset version ``b8b5be07-061b-4390-af0a-f9ced877a068``,
-    and opened as published: all cells, nothing filtered. :func:`scggml.pp.filter_samples` drops patients with few cells
-    and classes with few patients.
+    The file, `b8b5be07-061b-4390-af0a-f9ced877a068.h5ad`, is downloaded once from CZ CELLxGENE Discover. All cells are
+    loaded as they were published. :func:`scggml.pp.filter_samples` drops samples with few cells and classes with few
+    samples.
 
     Parameters
     ----------
-    cache_dir
-        Folder that keeps the file. ``None`` is the environment variable ``SCGGML_CACHE_DIR``, and without that the
-        cache folder of the operating system. A file ``b8b5be07-061b-4390-af0a-f9ced877a068.h5ad`` that was put there by
-        hand is taken as if it had been downloaded.
-    checksum
-        ``"sha256:"`` and the 64 hexadecimal digits that the file must have. With ``None`` nothing is checked, and a
-        download logs what it found.
-    base_url
-        Address of the server.
-    progress
-        Whether to show a progress bar of the download.
-    backed
-        Whether to leave ``.X`` in the file and read it when needed, as :func:`anndata.read_h5ad` does with
-        ``backed="r"``.
+    %(cache_dir)s
+    %(backed)s
 
     Returns
     -------
-    An :class:`~anndata.AnnData` with these columns, and all else that was published:
+    An :class:`~anndata.AnnData` with all that was published. The samples and labels of the paper are in these columns:
 
-    ``.obs["donor_id"]`` : (n_obs,)
+    `.obs["donor_id"]` : (n_obs,)
         Donor.
-    ``.obs["reported_diseases"]`` : (n_obs,)
+    `.obs["reported_diseases"]` : (n_obs,)
         Diseases reported for the donor.
 
-    By the schema of CELLxGENE, raw counts are in ``.raw.X``, or in ``.X`` if there is no ``.raw``; ``.var_names`` are
-    Ensembl identifiers, and gene names are in ``.var["feature_name"]``.
+    Raw counts are in `.raw.X`, or in `.X` if there is no `.raw`. `.var_names` are Ensembl identifiers, and names of
+    genes are in `.var["feature_name"]`.
 
     Raises
     ------
     ConnectionError
-        If the file is not in the cache and cannot be downloaded whole. Nothing is kept of it.
+        If the file is not in the cache and cannot be downloaded. Nothing is kept of an incomplete file.
     OSError
-        If the file cannot be written or cannot be read as h5ad.
-    ValueError
-        If ``checksum`` is not that of the file, or ``checksum`` or ``base_url`` is malformed. A download that does not
-        fit is not kept, a file that was in the cache is left there.
+        If the file cannot be written, or cannot be read as h5ad.
     KeyError
         If one of the two columns is missing.
     TypeError
-        If ``cache_dir`` is not a path.
+        If `cache_dir` is not a path.
     MemoryError
         If the file does not fit into memory.
     ImportError
-        If pooch is not installed: ``pip install "scggml[datasets]"``.
+        If pooch is not installed: `pip install "scggml[datasets]"`.
 
     Examples
     --------
@@ -90,8 +71,5 @@ def breast_cohort(
         sample_key="donor_id",
         label_key="reported_diseases",
         cache_dir=cache_dir,
-        checksum=checksum,
-        base_url=base_url,
-        progress=progress,
         backed=backed,
     )

@@ -32,12 +32,28 @@ def load_cohort(
     sample_key: str,
     label_key: str,
     cache_dir: str | os.PathLike[str] | None,
-    checksum: str | None,
-    base_url: str,
-    progress: bool,
     backed: bool,
+    checksum: str | None = None,
+    base_url: str = CELLXGENE_URL,
+    progress: bool = True,
 ) -> AnnData:
-    """Open a dataset version, from the cache or else from the network, and check that it has the two columns."""
+    """Open a dataset version, from the cache if it is there, else from the network. It must have the two columns.
+
+    Parameters
+    ----------
+    version_id
+        Dataset version at CELLxGENE.
+    sample_key, label_key
+        Columns of `.obs` that must exist.
+    cache_dir, backed
+        As in :func:`scggml.datasets.kidney_cohort`.
+    checksum
+        "sha256:" and the 64 hexadecimal digits that the file must have. None does not check it.
+    base_url
+        Address of the server.
+    progress
+        Whether to show a progress bar of the download.
+    """
     _check_checksum(checksum)
     if not isinstance(base_url, str) or not base_url.startswith(("http://", "https://")):
         msg = f"base_url must begin with 'http://' or 'https://', found {base_url!r}. The default is {CELLXGENE_URL!r}."
@@ -88,7 +104,7 @@ def _cache_folder(cache_dir: Any) -> Path:
 
 
 def _check_cached(path: Path, checksum: str) -> None:
-    """Refuse a file that is there already but not the one asked for; it may be one that was put there by hand."""
+    """Refuse another file than the one asked for, which someone may have put into the cache."""
     found = _pooch().file_hash(str(path), alg="sha256")
     if found != checksum.lower().removeprefix("sha256:"):
         msg = (
@@ -99,7 +115,7 @@ def _check_cached(path: Path, checksum: str) -> None:
 
 
 def _download(path: Path, checksum: str | None, base_url: str, *, progress: bool) -> None:
-    """Download to a temporary file beside `path`, which takes its name only if it is whole and fits the checksum."""
+    """Download to a temporary file, which is renamed to `path` only if it is complete and has the checksum."""
     pooch = _pooch()
     from requests.exceptions import RequestException
 
@@ -109,8 +125,8 @@ def _download(path: Path, checksum: str | None, base_url: str, *, progress: bool
         fetcher.fetch(path.name, downloader=_downloader(progress=progress))
     except RequestException as error:
         msg = (
-            f"{url} could not be downloaded: {error}. Check the network and base_url and try again, or download the "
-            f"file by hand and put it at {path}"
+            f"{url} could not be downloaded: {error}. Check the network and try again, or download the file by hand "
+            f"and put it at {path}"
         )
         raise ConnectionError(msg) from error
     except OSError as error:
@@ -124,11 +140,11 @@ def _download(path: Path, checksum: str | None, base_url: str, *, progress: bool
         raise ValueError(msg) from error
     if checksum is None:
         found = pooch.file_hash(str(path), alg="sha256")
-        logger.info("%s was not checked. Pass checksum='sha256:%s' to accept no other file.", path, found)
+        logger.info("downloaded %s (sha256:%s)", path, found)
 
 
 def _downloader(*, progress: bool) -> Callable[[str, str, Any], None]:
-    """Let pooch download, and refuse the web pages that some networks send in place of a file."""
+    """Let pooch download, and refuse the web pages that some networks send instead of a file."""
     from requests.exceptions import ContentDecodingError
 
     responses: list[Any] = []
@@ -147,7 +163,7 @@ def _downloader(*, progress: bool) -> Callable[[str, str, Any], None]:
         with Path(output_file).open("rb") as file:
             start = file.read(len(_HDF5_SIGNATURE))
         if start != _HDF5_SIGNATURE:
-            msg = f"what came begins with {start!r}, which is no HDF5 file"
+            msg = f"the download begins with {start!r}, which is no HDF5 file"
             raise ContentDecodingError(msg)
 
     return checked

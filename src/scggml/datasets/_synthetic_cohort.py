@@ -9,6 +9,9 @@ import pandas as pd
 from anndata import AnnData
 
 from scggml._check import check_integer, check_number
+from scggml._docs import shared_doc
+
+from ._simulation import categorical
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +29,8 @@ class _Noise(NamedTuple):
 _PRESETS: Final[dict[str, _Noise]] = {"synth_2d": _Noise(1, 1000.0), "synth_200d": _Noise(199, 1.0)}
 _NO_PRESET: Final = _Noise(1, 1.0)
 
+_CLASS_MEANS: Final = (5.0, 10.0, 15.0)
+_OFFSETS: Final = (1.5, 4.5, 7.5, 10.5, 13.5, 16.5, 19.5, 22.5, 25.5, 28.5)
 _MODES: Final = ("own", "shared_0", "shared_1")
 _SD: Final = 1.5
 _OWN_SIGNAL: Final = 10.0
@@ -35,20 +40,20 @@ _SHARED_NOISE: Final = (0.0, 50.0)
 _SIGNAL_SCALE: Final = 5 / 4
 
 
+@shared_doc
 def synthetic_cohort(
     preset: Preset | None = None,
     *,
-    class_means: Sequence[float] = (5.0, 10.0, 15.0),
-    offsets: Sequence[float] = (1.5, 4.5, 7.5, 10.5, 13.5, 16.5, 19.5, 22.5, 25.5, 28.5),
+    offsets: Sequence[float] = _OFFSETS,
     n_points_per_mode: int = 100,
     n_noise_dims: int | None = None,
     noise_scale: float | None = None,
     rng: int | np.random.Generator | None = None,
 ) -> AnnData:
-    r"""Draw the paper's synthetic cohort, whose classes differ in one feature only :cite:p:`kuehn2025`.
+    r"""Draw the paper's synthetic cohort, whose three classes differ in one feature only :cite:p:`kuehn2025`.
 
-    There is one sample for each class :math:`c` with mean :math:`m_c` and each offset :math:`o`. A sample has three
-    modes of equally many points. Feature 0 carries the class, the others are noise:
+    There is one sample for each class :math:`c`, with mean :math:`m_c` of 5, 10 or 15, and each offset :math:`o`. The
+    points of a sample are in three modes of equal size. Feature 0 depends on the class. All other features are noise:
 
     ============ ========================================= ======================================
     mode         feature 0                                 each noise feature
@@ -58,63 +63,84 @@ def synthetic_cohort(
     ``shared_1`` :math:`\mathcal{N}(40,\, 1.5^2)`          :math:`\mathcal{N}(50,\, 1.5^2)`
     ============ ========================================= ======================================
 
-    Then feature 0 is multiplied by 5/4 and the noise features by ``noise_scale``. Within a class the samples differ in
-    their offset by more than the classes differ in their mean, so that the Euclidean distance groups them by offset.
+    Then feature 0 is multiplied by 5/4 and the noise features by `noise_scale`. Samples of a class differ in their
+    offset by more than the classes differ in their mean. So samples that are close in Euclidean distance have similar
+    offsets, not the same class.
 
     Parameters
     ----------
     preset
-        A cohort of the paper: ``"synth_2d"`` has 1 noise feature scaled by 1000, ``"synth_200d"`` has 199 unscaled.
-        It only sets the defaults of ``n_noise_dims`` and ``noise_scale``.
-    class_means
-        Shift of feature 0 in the ``own`` mode, one per class.
+        A cohort of the paper: "synth_2d" has one noise feature, multiplied by 1,000; "synth_200d" has 199, which are
+        not multiplied. It sets the defaults of `n_noise_dims` and `noise_scale`, nothing else.
     offsets
         Shift of the noise features in the ``own`` mode, one per sample of a class.
     n_points_per_mode
-        Points in each of the three modes of a sample.
+        Number of points in each of the three modes of a sample.
     n_noise_dims
-        Noise features. ``None`` is the preset's number, 1 without a preset.
+        Number of noise features. None takes that of the preset, or 1 without a preset.
     noise_scale
-        Factor of the noise features. ``None`` is the preset's factor, 1 without a preset.
-    rng
-        Seed or generator. Another one gives a second, independent draw of the same cohort. The signal does not depend
-        on the number of noise features.
+        Factor of the noise features. None takes that of the preset, or 1 without a preset.
+    %(rng)s
+        Another seed gives an independent draw of the same cohort. Feature 0 does not depend on the number of noise
+        features.
 
     Returns
     -------
-    An :class:`~anndata.AnnData` with the following fields, the points ordered by class, offset and mode:
+    An :class:`~anndata.AnnData` with the following fields. The points are ordered by class, offset and mode.
 
-    ``.X`` : ``float32`` array (n_obs, 1 + n_noise_dims)
+    `.X` : :class:`numpy.ndarray` (n_obs, 1 + n_noise_dims), float32
         The points.
-    ``.obs["sample"]`` : categorical (n_obs,)
-        ``"class0_00"``, ``"class0_01"``, ...: the class and the position in ``offsets``.
-    ``.obs["label"]`` : categorical (n_obs,)
-        ``"class_0"``, ``"class_1"``, ..., in the order of ``class_means``.
-    ``.obs["mode"]`` : categorical (n_obs,)
-        ``"own"``, ``"shared_0"`` or ``"shared_1"``.
-    ``.var_names``
-        ``"signal"``, ``"noise_0"``, ``"noise_1"``, ...
-    ``.uns["synthetic_cohort"]`` : dict
-        The settings: ``preset`` (``"custom"`` without one), ``class_means`` and ``offsets`` (``float64`` arrays),
-        ``n_points_per_mode``, ``n_noise_dims``, ``noise_scale``.
+    `.obs["sample"]` : categorical (n_obs,)
+        "class0_00", "class0_01", ...: the class, and the position in `offsets`.
+    `.obs["label"]` : categorical (n_obs,)
+        "class_0", "class_1" or "class_2".
+    `.obs["mode"]` : categorical (n_obs,)
+        "own", "shared_0" or "shared_1".
+    `.var_names`
+        "signal", "noise_0", "noise_1", ...
+    `.uns["synthetic_cohort"]` : `dict`
+        The settings: `preset` ("custom" without one), `class_means` and `offsets` (arrays, float64),
+        `n_points_per_mode`, `n_noise_dims`, `noise_scale`.
 
     Raises
     ------
     ValueError
-        If ``preset`` is unknown, ``class_means`` or ``offsets`` is not a non-empty row of finite numbers, or a number
-        is out of its range.
+        If `preset` is unknown, `offsets` is not a sequence of finite numbers or is empty, or a number is out of its
+        range.
     TypeError
         If a number has the wrong type.
 
     Examples
     --------
-    >>> import scggml.datasets
-    >>> adata = scggml.datasets.synthetic_cohort("synth_2d", rng=0)
+    >>> import scggml as sg
+    >>> adata = sg.datasets.synthetic_cohort("synth_2d", rng=0)
     >>> adata.shape
     (9000, 2)
     >>> adata.obs["sample"].nunique(), list(adata.obs["label"].cat.categories)
     (30, ['class_0', 'class_1', 'class_2'])
     """
+    return draw_cohort(
+        preset,
+        class_means=_CLASS_MEANS,
+        offsets=offsets,
+        n_points_per_mode=n_points_per_mode,
+        n_noise_dims=n_noise_dims,
+        noise_scale=noise_scale,
+        rng=rng,
+    )
+
+
+def draw_cohort(
+    preset: Preset | None,
+    *,
+    class_means: Sequence[float],
+    offsets: Sequence[float],
+    n_points_per_mode: int,
+    n_noise_dims: int | None,
+    noise_scale: float | None,
+    rng: int | np.random.Generator | None,
+) -> AnnData:
+    """Draw a cohort with one class per mean of feature 0 in the ``own`` mode."""
     if preset is not None and preset not in _PRESETS:
         msg = f"preset={preset!r} is unknown. Use one of {list(get_args(Preset))}, or None for your own settings."
         raise ValueError(msg)
@@ -184,8 +210,3 @@ def _finite_row(name: str, values: Sequence[float]) -> NDArray[np.float64]:
         msg = f"{name}={values!r} must be a non-empty, one-dimensional sequence of finite numbers."
         raise ValueError(msg)
     return row
-
-
-def categorical(codes: NDArray[np.intp], names: Sequence[str]) -> pd.Categorical:
-    """`names[codes]`, with the categories in the order of `names`."""
-    return pd.Categorical(np.array(names, dtype=object)[codes], categories=list(names))

@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.model_selection import StratifiedKFold
 from sklearn.utils.validation import check_is_fitted
 
 from scggml import _check as check
-from scggml.core._neighbors import RULES, class_scores
+from scggml.core._neighbors import RULES, class_scores, neighbor_shares
+from scggml.core._probabilities import class_probabilities, fit_inverse_temperature, relative_class_scores
 from scggml.core.transport._distances import pairwise_distances
+from scggml.core.transport._solvers import Exact
 
 from ._checks import as_labels, as_measures
 from ._ground_metric import MIN_CELLS, GroundMetricLearner
@@ -24,6 +27,9 @@ if TYPE_CHECKING:
 
     from ._ground_metric import Samples
 
+_N_FOLDS = 5  # of the samples that probabilities are calibrated on
+_MIN_CALIBRATION = 3  # samples of a class: two are left to learn from without one fold
+
 
 class OTNeighborsClassifier(ClassifierMixin, BaseEstimator):
     """Classify samples by their nearest neighbours in optimal-transport distance.
@@ -31,14 +37,13 @@ class OTNeighborsClassifier(ClassifierMixin, BaseEstimator):
     Parameters
     ----------
     learner
-        The metric: None learns one with the defaults of :class:`GroundMetricLearner` (for principal components pass
-        `GroundMetricLearner(scale="global")`), an unfitted learner is cloned and
-        fitted to the training samples, and "euclidean" compares cells by Euclidean distance on raw features.
+        The metric. None learns one with the defaults of :class:`GroundMetricLearner` (for principal components pass
+        `GroundMetricLearner(scale="global")`). An unfitted learner is cloned and fitted to the training samples; its solver also
+        computes the distances to new samples. "euclidean" compares cells by Euclidean distance on raw features.
     rule
-        "class_mean" picks the class with the smallest mean distance to its nearest samples: `n_neighbors` of the largest class
-        and the same fraction of the others, so that large classes are not favoured for their size; but at least one, so that
-        classes with less than a quarter of the samples of the largest still are at a disadvantage with 3. "knn" picks the most frequent class among the `n_neighbors` nearest samples; a tie
-        goes to the class of the nearest.
+        "class_mean" predicts the class with the smallest mean distance to its nearest samples: to `n_neighbors` of the largest
+        class and the same fraction of the others, at least one, so that large classes are not favoured for their size. "knn"
+        predicts the most frequent class among the `n_neighbors` nearest samples; ties go to the class of the nearest sample.
     n_neighbors
         Number of neighbours.
     n_jobs
@@ -49,6 +54,8 @@ class OTNeighborsClassifier(ClassifierMixin, BaseEstimator):
     classes_ : ndarray of shape (n_classes,)
     learner_ : GroundMetricLearner or None
         The fitted metric; None for "euclidean".
+    inverse_temperature_ : float
+        Of the softmax that gives the probabilities of rule "class_mean"; set by the first call of `predict_proba`.
     n_features_in_ : int
 
     Examples
@@ -105,7 +112,8 @@ class OTNeighborsClassifier(ClassifierMixin, BaseEstimator):
             raise TypeError(msg)
         self.n_features_in_ = measures.n_features
         self.classes_, self._codes = np.unique(labels, return_inverse=True)
-        self._samples = self._project(measures)
+        self._measures, self._samples = measures, _projected(measures, self.learner_)
+        self.__dict__.pop("inverse_temperature_", None)  # of an earlier fit
         return self
 
     def decision_function(self, X: Samples) -> NDArray[np.float64]:
@@ -134,13 +142,68 @@ class OTNeighborsClassifier(ClassifierMixin, BaseEstimator):
         scores = self._scores(X)
         return self.classes_[scores.argmax(axis=1)]
 
-    def _scores(self, X: Samples) -> NDArray[np.float64]:
-        check_is_fitted(self)
-        measures = self._project(as_measures(X, n_features=self.n_features_in_))
-        distances = pairwise_distances(measures, self._samples, n_jobs=self.n_jobs)[0]
-        return class_scores(distances, self._codes, rule=self.rule, n_neighbors=self.n_neighbors)
+    def predict_proba(self, X: Samples) -> NDArray[np.float64]:
+        """Return the probability of each class, (n_samples, n_classes), in the order of `classes_`.
 
-    def _project(self, measures: Measures) -> Measures:
-        return (
-            measures if self.learner_ is None else measures.with_points(self.learner_.metric_.project(measures.points))
-        )
+        Rule "knn": the share of the class among the nearest training samples. Rule "class_mean": the softmax of the mean
+        distances to the classes, relative to their mean over classes. Its inverse temperature is fitted to held-out training
+        samples: the first call splits them into at most five stratified folds, and refits the metric without each fold. All
+        classes are equally likely if distances do not predict the classes of held-out samples.
+
+        Parameters
+        ----------
+        X
+            One (n_cells_i, n_features) array per sample.
+
+        Raises
+        ------
+        ValueError
+            If the rule is "class_mean" and a class has fewer than three training samples.
+        """
+        distances = self._distances(X)
+        if self.rule == "knn":
+            return neighbor_shares(distances, self._codes, n_neighbors=self.n_neighbors)
+        if not hasattr(self, "inverse_temperature_"):
+            self.inverse_temperature_ = fit_inverse_temperature(self._held_out_scores(), self._codes)
+        scores = relative_class_scores(distances, self._codes, n_neighbors=self.n_neighbors)
+        return class_probabilities(scores, self.inverse_temperature_)
+
+    def _scores(self, X: Samples) -> NDArray[np.float64]:
+        return class_scores(self._distances(X), self._codes, rule=self.rule, n_neighbors=self.n_neighbors)
+
+    def _distances(self, X: Samples) -> NDArray[np.float64]:
+        check_is_fitted(self)
+        measures = _projected(as_measures(X, n_features=self.n_features_in_), self.learner_)
+        return _transport(measures, self._samples, self.learner_, self.n_jobs)
+
+    def _held_out_scores(self) -> NDArray[np.float64]:
+        """Return the scores of each training sample under metrics and neighbours without its fold, (n_samples, n_classes)."""
+        counts = np.bincount(self._codes)
+        if counts.min() < _MIN_CALIBRATION:
+            few = check.listed(self.classes_[counts < _MIN_CALIBRATION])
+            msg = (
+                f"predict_proba with rule='class_mean' needs at least {_MIN_CALIBRATION} training samples of each class to calibrate "
+                f"probabilities on held-out samples, found fewer in {few}. Add samples, merge classes, or pass rule='knn'."
+            )
+            raise ValueError(msg)
+        scores = np.empty((len(self._codes), len(counts)))
+        folds = StratifiedKFold(min(_N_FOLDS, int(counts.min())))
+        for train, test in folds.split(self._codes, self._codes):
+            learner = None
+            if self.learner_ is not None:
+                learner = clone(self.learner_).fit(self._measures.take(train), self.classes_[self._codes[train]])
+            known, new = (_projected(self._measures.take(rows), learner) for rows in (train, test))
+            distances = _transport(new, known, learner, self.n_jobs)
+            scores[test] = relative_class_scores(distances, self._codes[train], n_neighbors=self.n_neighbors)
+        return scores
+
+
+def _projected(measures: Measures, learner: GroundMetricLearner | None) -> Measures:
+    return measures if learner is None else measures.with_points(learner.metric_.project(measures.points))
+
+
+def _transport(
+    measures: Measures, known: Measures, learner: GroundMetricLearner | None, n_jobs: int | None
+) -> NDArray[np.float64]:
+    solver = Exact() if learner is None else learner.solver_
+    return pairwise_distances(measures, known, solver=solver, n_jobs=n_jobs)[0]

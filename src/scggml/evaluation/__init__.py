@@ -1,1 +1,1 @@
-"""Does it hold on samples that were held out? Splits, methods side by side, scores, permutations, tuning. Knows no AnnData and no plot."""
+"""Does it hold on held-out samples? Splits, methods, scores, intervals, permutations, tuning. Knows no AnnData."""

@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from ._samples import Samples
     from ._splits import Split
 
-CLASSIFIERS = {"class_mean": 3, "knn": 5}  # and the neighbours they look at
+CLASSIFIERS = {"class_mean": 3, "knn": 5}  # and their numbers of neighbours
 REGRESSION = "neighbors"
-BATCHES = "batch"  # stands in the place of a classifier for predictions of the batch
+BATCHES = "batch"  # takes the column of the classifier for predictions of the batch
 CLUSTERS = "clusters"  # and for scores of clusterings
+MAIN = ("class_mean", "balanced_accuracy")  # the classifier and the score of classes by which methods are judged
+MAIN_ORDERED = (REGRESSION, "spearman")  # and those of ordinal and continuous labels
 _CLASS = "score_"
 _ROUNDING = 1e-9
 
@@ -43,16 +45,48 @@ def cross_validate(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Evaluate each method on each split.
 
+    Parameters
+    ----------
+    samples
+        The samples.
+    methods
+        Methods by name, as from `named_methods`.
+    splits
+        Training and held-out samples.
+    rng
+        Source of the seed of each split.
+    n_jobs
+        Threads; the result does not depend on it.
+    progress
+        Whether long work shows a progress bar.
+
     Returns
     -------
-    Predictions: one row per method, classifier, split and held-out sample. Scores: one row per method, classifier, split and
-    score that is defined there.
+    Predictions: one row per method, classifier, split and held-out sample. Scores: one row per method, classifier,
+    split and score that is defined there.
     """
-    seeds = [int(child.integers(2**31)) for child in rng.spawn(len(splits))]
+    return evaluate(samples, methods, splits, split_seeds(rng, len(splits)), n_jobs=n_jobs, progress=progress)
+
+
+def split_seeds(rng: np.random.Generator, n_splits: int) -> list[int]:
+    """Return the seed of each split."""
+    return [int(child.integers(2**31)) for child in rng.spawn(n_splits)]
+
+
+def evaluate(
+    samples: Samples,
+    methods: Mapping[str, Method],
+    splits: Sequence[Split],
+    seeds: Sequence[int],
+    *,
+    n_jobs: int | None,
+    progress: bool,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return predictions and scores as `cross_validate`, from the seed of each split."""
     for method in methods.values():
         if isinstance(method, Learned):
             method.check(samples, splits)
-    # what users bring comes first, so that its faults show before the long work
+    # functions and estimators of the user come first, so that their errors show before the long work
     order = sorted(methods, key=lambda name: not isinstance(methods[name], Called | Learned))
     predictions, scores = [], []
     with tqdm(
@@ -82,6 +116,32 @@ def cross_validate(
     return by_method(pd.concat(predictions, ignore_index=True)), by_method(pd.DataFrame(scores, columns=columns))
 
 
+def main_score(predictions: pd.DataFrame, samples: Samples) -> float:
+    """Return the score by which methods are judged.
+
+    This is the balanced accuracy of "class_mean" for classes, and Spearman's rank correlation of "neighbors" for
+    ordinal and continuous labels. All held-out samples of a repeat count together, and repeats are averaged. The score
+    is the accuracy if all samples are of one class, and NaN if no rank correlation is defined.
+
+    Parameters
+    ----------
+    predictions
+        Predictions of one method, as from `cross_validate`.
+    samples
+        The samples.
+    """
+    classifier, score = MAIN if samples.kind == "class" else MAIN_ORDERED
+    by_repeat = []
+    for _, part in predictions[predictions["classifier"] == classifier].groupby("repeat"):
+        if samples.kind == "class":
+            found = label_scores(*decoded(part, list(samples.classes)))
+            by_repeat.append(found.get(score, found["accuracy"]))
+        else:
+            found = value_scores(part["value"].to_numpy(), part["predicted_value"].to_numpy())
+            by_repeat.append(found.get(score, float("nan")))
+    return float(np.mean(by_repeat))
+
+
 def summary(
     predictions: pd.DataFrame,
     scores: pd.DataFrame,
@@ -101,7 +161,9 @@ def summary(
     classes
         Names of the classes.
     baseline
-        Method against which gained and lost samples are counted; None for none.
+        Method that the others are compared with; None for none. `only_method` and `only_baseline` are the discordant
+        pairs of predictions: the number of samples (or donors) that only the method, or only the baseline, predicts
+        correctly.
     """
     if "value" in predictions:
         right = -(predictions["value"] - predictions["predicted_value"]).abs()
@@ -121,21 +183,32 @@ def summary(
         clusters = scores[(scores["method"] == method) & (scores["classifier"] == CLUSTERS)]
         for name, values in clusters.groupby("score", sort=False)["value"]:
             rows.append([method, CLUSTERS, name, values.mean(), *[np.nan] * 2, len(values), *[np.nan] * 3])
-    columns = ["method", "classifier", "score", "value", "ci_low", "ci_high", "n", "gained", "lost", "p_value"]
+    columns = [
+        "method",
+        "classifier",
+        "score",
+        "value",
+        "ci_low",
+        "ci_high",
+        "n",
+        "only_method",
+        "only_baseline",
+        "p_value",
+    ]
     return pd.DataFrame(rows, columns=columns)
 
 
 def _pooled_values(part: pd.DataFrame) -> Iterator[tuple[str, float, float, float]]:
-    """Yield scores of predicted numbers, and their intervals, with groups as the independent units."""
+    """Yield scores of ordinal or continuous labels, and their intervals, with donors as independent units."""
     by_repeat = [
         value_scores(repeat["value"].to_numpy(), repeat["predicted_value"].to_numpy())
         for _, repeat in part.groupby("repeat")
     ]
-    by_group = (part["value"] - part["predicted_value"]).abs().groupby(part["group"])
-    share = by_group.size().to_numpy() * by_group.ngroups / len(part)
+    by_donor = (part["value"] - part["predicted_value"]).abs().groupby(part["donor"])
+    share = by_donor.size().to_numpy() * by_donor.ngroups / len(part)
     for name in by_repeat[0]:
         value = float(np.mean([scores[name] for scores in by_repeat]))
-        errors = value + share * (by_group.mean().to_numpy() - value)  # larger groups count more, as in the value
+        errors = value + share * (by_donor.mean().to_numpy() - value)  # weighted by samples, as in the value
         low, high = mean_interval(errors) if name == "mae" else rank_interval(name, value, len(errors))
         yield name, value, low, high
 
@@ -143,7 +216,7 @@ def _pooled_values(part: pd.DataFrame) -> Iterator[tuple[str, float, float, floa
 def decoded(
     part: pd.DataFrame, classes: Sequence[str]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64] | None]:
-    """Return true and predicted class, as positions in `classes`, and how well each class fits, where that is known."""
+    """Return true and predicted class, as positions in `classes`, and the score of each class where there is one."""
     code = {name: i for i, name in enumerate(classes)}
     truth, predicted = (np.array(part[name].map(code), dtype=np.int64) for name in ("label", "predicted"))
     columns = [f"{_CLASS}{c}" for c in range(len(classes))]
@@ -152,8 +225,8 @@ def decoded(
 
 
 def _pooled(part: pd.DataFrame, classes: Sequence[str]) -> Iterator[tuple[str, float, float, float]]:
-    groups = part.drop_duplicates(["label", "group"]).groupby("label").size()
-    units = np.array([groups.get(name, 0) for name in classes], dtype=np.float64)
+    donors = part.drop_duplicates(["label", "donor"]).groupby("label").size()
+    units = np.array([donors.get(name, 0) for name in classes], dtype=np.float64)
     by_repeat = []
     confusion = np.zeros((len(classes), len(classes)))
     areas = []
@@ -170,7 +243,7 @@ def _pooled(part: pd.DataFrame, classes: Sequence[str]) -> Iterator[tuple[str, f
             auc_interval(area, n, units[present].sum() - n)
             for area, n in zip(np.mean(areas, axis=0), units[present], strict=True)
         ]
-        # the mean of the classes' bounds: as wide as if the classes went wrong together
+        # the mean of the classes' bounds: as wide as if the errors of all classes were correlated
         intervals["roc_auc"] = tuple(np.mean(bounds, axis=0))
     for name in LABEL_SCORES:
         if name in by_repeat[0]:
@@ -181,19 +254,20 @@ def _pooled(part: pd.DataFrame, classes: Sequence[str]) -> Iterator[tuple[str, f
 def _comparison(
     table: pd.DataFrame, part: pd.DataFrame, method: str, classifier: str, baseline: str | None
 ) -> tuple[float, float, float]:
-    """Return how many samples, or groups of them, are right more often than with the baseline, and less often; and the sign test's p.
+    """Return the discordant pairs of method and baseline, and the p-value of the sign test.
 
-    Of numbers: how many are predicted more closely, and less.
+    A sample (or donor) counts for the method that predicts it correctly more often; for ordinal and continuous labels,
+    for the one whose prediction is closer.
     """
     if baseline is None or method == baseline:
         return np.nan, np.nan, np.nan
     other = table[(table["method"] == baseline) & (table["classifier"] == classifier)]
-    if other.empty:  # a classifier that the baseline has not: compare with its best-behaved one
-        other = table[(table["method"] == baseline) & table["classifier"].isin(["class_mean", REGRESSION])]
-    difference = part.groupby("group")["right"].mean() - other.groupby("group")["right"].mean()
+    if other.empty:  # the baseline lacks this classifier
+        other = table[(table["method"] == baseline) & table["classifier"].isin([MAIN[0], REGRESSION])]
+    difference = part.groupby("donor")["right"].mean() - other.groupby("donor")["right"].mean()
     least = _ROUNDING * max(float(part["right"].abs().max()), 1.0)  # means of the same numbers in another order
-    gained, lost = int((difference > least).sum()), int((difference < -least).sum())
-    return gained, lost, sign_test(gained, lost)
+    only_method, only_baseline = int((difference > least).sum()), int((difference < -least).sum())
+    return only_method, only_baseline, sign_test(only_method, only_baseline)
 
 
 def _classified(held: Held, codes: NDArray[np.int64]) -> Iterator[tuple[str, NDArray[np.float64]]]:
@@ -201,10 +275,10 @@ def _classified(held: Held, codes: NDArray[np.int64]) -> Iterator[tuple[str, NDA
         yield "logistic", held.class_scores
     if held.to_train is not None:
         for rule, n_neighbors in CLASSIFIERS.items():
-            if rule == "class_mean":  # free of the unit of distance, which differs between splits
+            if rule == "class_mean":  # relative, because the unit of distance differs between splits
                 yield rule, relative_class_scores(held.to_train, codes, n_neighbors=n_neighbors)
             else:
-                yield rule, class_scores(held.to_train, codes, rule=rule, n_neighbors=n_neighbors)  # type: ignore[arg-type]
+                yield rule, class_scores(held.to_train, codes, rule="knn", n_neighbors=n_neighbors)
 
 
 def _evaluated(held: Held, samples: Samples, split: Split) -> Iterator[tuple[pd.DataFrame, dict[str, float]]]:
@@ -213,16 +287,15 @@ def _evaluated(held: Held, samples: Samples, split: Split) -> Iterator[tuple[pd.
         "repeat": split.repeat,
         "fold": split.fold,
         "sample": samples.names[split.test],
-        "group": (samples.names if samples.groups is None else samples.groups)[split.test],
+        "donor": samples.units[split.test],
     }
     classes, labels = samples.classes, samples.labels[split.test]
     if samples.kind == "class":
         codes = samples.codes
         for classifier, fits in _classified(held, codes[split.train]):
             predicted = fits.argmax(axis=1)
-            by_class = {
-                f"{_CLASS}{c}": fits[:, c] for c in range(len(classes))
-            }  # names of classes need not do for files
+            # not by name: a name of a class may not be allowed as a key in a file
+            by_class = {f"{_CLASS}{c}": fits[:, c] for c in range(len(classes))}
             table = {"classifier": classifier, **about, "label": labels, "predicted": classes[predicted], **by_class}
             yield pd.DataFrame(table), label_scores(codes[split.test], predicted, fits)
     else:
@@ -233,13 +306,13 @@ def _evaluated(held: Held, samples: Samples, split: Split) -> Iterator[tuple[pd.
             yield pd.DataFrame({**table, "value": truth, "predicted_value": values}), value_scores(truth, values)
     if samples.batches is not None and held.to_train is not None:
         names, batches = np.unique(samples.batches[split.train], return_inverse=True)
-        can_be_told = np.isin(samples.batches[split.test], names)
-        if can_be_told.any():
-            fits = class_scores(held.to_train, batches, rule="knn", n_neighbors=CLASSIFIERS["knn"])[can_be_told]
+        is_known = np.isin(samples.batches[split.test], names)
+        if is_known.any():
+            fits = class_scores(held.to_train, batches, rule="knn", n_neighbors=CLASSIFIERS["knn"])[is_known]
             found, predicted = samples.batches[split.test], fits.argmax(axis=1)
-            told = pd.DataFrame({"classifier": BATCHES, **about, "label": found})[can_be_told]
-            in_training = np.searchsorted(names, found[can_be_told])
-            yield told.assign(predicted=names[predicted]), label_scores(in_training, predicted, None)
+            known = pd.DataFrame({"classifier": BATCHES, **about, "label": found})[is_known]
+            in_training = np.searchsorted(names, found[is_known])
+            yield known.assign(predicted=names[predicted]), label_scores(in_training, predicted, None)
 
 
 def _regressed(held: Held, values: NDArray[np.float64]) -> Iterator[tuple[str, NDArray[np.float64]]]:

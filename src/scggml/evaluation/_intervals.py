@@ -1,4 +1,4 @@
-"""Intervals that stay honest with a dozen samples, and paired tests."""
+"""Confidence intervals for cohorts of a dozen samples, and the sign test."""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ def label_intervals(
 ) -> dict[str, tuple[float, float]]:
     """Return intervals of accuracy, balanced accuracy and macro F1.
 
-    The share of each class that is right has the interval of Jeffreys' prior, so that that of a class with eight samples, all of
-    them right, still reaches down to 0.75. Those of accuracy and balanced accuracy, weighted means of these shares, put them
-    together by the variance estimates that each end implies (MOVER, :cite:p:`zou2008`). That of macro F1 comes from draws of the
-    confusion matrix :cite:p:`brodersen2010`. The proportions of the classes are taken as they are.
+    The recall of each class has the interval of Jeffreys' prior. Thus the interval of a class with eight samples, all
+    of them predicted correctly, still reaches down to 0.75. Accuracy and balanced accuracy are weighted means of
+    recalls. Their intervals combine those of the recalls by the variance estimates that each bound implies (MOVER,
+    :cite:p:`zou2008`). The interval of macro F1 comes from random confusion matrices :cite:p:`brodersen2010`. The
+    proportions of the classes are held fixed.
 
     Parameters
     ----------
     confusion
-        How often a sample of each class (rows) was predicted as each class (columns), (n_classes, n_classes); with several
-        repeats, their mean.
+        Number of samples of each class (rows) that were predicted as each class (columns), (n_classes, n_classes); with
+        several repeats, the mean.
     n_units
-        Number of independent units in each class, (n_classes,): samples, or groups of them such as donors.
+        Number of independent units in each class, (n_classes,): samples or donors.
     level
         Coverage.
     """
@@ -61,7 +62,7 @@ def _f1_interval(
     drawn = np.stack([rng.dirichlet(row + 0.5 / n_classes, size=_N_DRAWS) for row in counts], axis=1)
     draws = _macro_f1(drawn * share[:, None], present)
     value = float(_macro_f1(counts / counts.sum(axis=1, keepdims=True) * share[:, None], present))
-    # around the value found: of many small classes the prior pulls all draws the same way
+    # around the value found: with many small classes the prior shifts all draws in the same direction
     low, high = value + np.quantile(draws, tails) - draws.mean()
     return float(max(min(low, value), 0.0)), float(min(max(high, value), 1.0))
 
@@ -74,9 +75,10 @@ def _macro_f1(table: NDArray[np.float64], present: NDArray[np.int64]) -> NDArray
 
 
 def auc_interval(auc: float, n_positive: float, n_negative: float, level: float = 0.95) -> tuple[float, float]:
-    """Return the score interval of one area under the curve, which is not empty where the area is one.
+    """Return the score interval of one area under the curve, which has a positive length even if the area is one.
 
-    It holds every area from which the one found is within the normal quantile of its standard error :cite:p:`newcombe2006`.
+    It holds every area whose distance from the one found is below the normal quantile times its standard error
+    :cite:p:`newcombe2006`.
     """
     z = norm.ppf((1 + level) / 2)
     n_star = (n_positive + n_negative) / 2 - 1
@@ -110,6 +112,7 @@ def mean_interval(values: NDArray[np.float64], level: float = 0.95) -> tuple[flo
     return float(values.mean() - half), float(values.mean() + half)
 
 
-def sign_test(gained: int, lost: int) -> float:
-    """Return the two-sided p-value of as many gains and losses, of samples that differ between two methods."""
-    return float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
+def sign_test(only_method: int, only_baseline: int) -> float:
+    """Return the two-sided p-value of these numbers of discordant pairs."""
+    n = only_method + only_baseline
+    return float(binomtest(only_method, n).pvalue) if n else 1.0

@@ -1,4 +1,4 @@
-"""Ways to compare samples that are evaluated side by side: each is fitted to training samples only."""
+"""Methods that are evaluated side by side. Each is fitted to training samples only."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+import pandas as pd
 from scipy.spatial.distance import cdist
 from sklearn.base import BaseEstimator, clone
 from sklearn.decomposition import PCA
@@ -23,6 +24,8 @@ from scggml.core.transport._costs import COSTS
 from scggml.core.transport._distances import pairwise_distances
 from scggml.estimators import GroundMetricLearner, check_labels, check_parameters
 
+from ._frames import check_distances, frame_values
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -35,13 +38,12 @@ if TYPE_CHECKING:
 
 _MAX_NCA_CELLS = 1000  # its cost grows with their square
 _N_COMPS = 10  # of PCA and NCA
-_SYMMETRIC = 1e-6
 _RIDGES = np.logspace(-1, 4, 12)
 
 
 @dataclass(frozen=True, eq=False)
 class Held:
-    """What a method says about the held-out samples of one split.
+    """Results of a method for the held-out samples of one split.
 
     Parameters
     ----------
@@ -50,9 +52,9 @@ class Held:
     within
         Distances between the held-out samples, (n_test, n_test), or None.
     class_scores
-        How well each class fits, by a classifier of the method's own, (n_test, n_classes), or None.
+        Score of each class by a classifier of the method's own, (n_test, n_classes), or None.
     values
-        Grades or numbers that a regression of the method's own predicts, (n_test,), or None.
+        Ordinal or continuous labels predicted by a regression of the method's own, (n_test,), or None.
     """
 
     to_train: NDArray[np.float64] | None = None
@@ -65,7 +67,7 @@ class Method(Protocol):
     """A way to compare samples."""
 
     def held_out(self, samples: Samples, split: Split, seed: int, n_jobs: int | None) -> Held:
-        """Fit to the training samples of a split, and say something about the others."""
+        """Fit to the training samples of a split, and compare the held-out samples with them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +86,7 @@ class FixedTransport:
 
 @dataclass(frozen=True, eq=False)
 class Precomputed:
-    """Distances that were computed elsewhere, without labels."""
+    """Distances between all samples that were computed elsewhere, without labels."""
 
     distances: NDArray[np.float64]
 
@@ -94,7 +96,7 @@ class Precomputed:
 
 @dataclass(frozen=True, eq=False)
 class Learned:
-    """An estimator with `fit` and `pairwise_distances` on one array per sample, cloned for each split."""
+    """An estimator with `fit` and `pairwise_distances` on one array per sample. It is refitted within each fold."""
 
     name: str
     estimator: Any
@@ -104,9 +106,9 @@ class Learned:
         if not isinstance(self.estimator, GroundMetricLearner):
             return
         for split in splits:
-            blocks = None if samples.blocks is None else samples.blocks[split.train]
+            strata = None if samples.strata is None else samples.strata[split.train]
             try:
-                check_labels(samples.y[split.train], self.estimator.label_kind, blocks)
+                check_labels(samples.y[split.train], self.estimator.label_kind, strata)
             except ValueError as error:
                 held = check.listed(samples.names[split.test])
                 msg = (
@@ -118,25 +120,26 @@ class Learned:
     def held_out(self, samples: Samples, split: Split, seed: int, n_jobs: int | None) -> Held:
         train, test = samples.take(split.train), samples.take(split.test)
         model = clone(self.estimator)
-        settings = model.get_params(deep=False)
         if isinstance(model, GroundMetricLearner):
+            settings = model.get_params(deep=False)
             model.set_params(
                 **({"scale": samples.scale} if settings["scale"] == "auto" else {}),
                 **({"rng": seed} if settings["rng"] is None else {}),
                 **({"n_jobs": n_jobs} if settings["n_jobs"] is None else {}),
             )
             parts: tuple[Any, Any] = train.measures, test.measures
-            model.fit(parts[0], train.y, train.blocks)
+            model.fit(parts[0], train.y, train.strata)
         else:
             parts = train.measures.split(), test.measures.split()
-            model.fit(parts[0], train.y)
+            takes_strata = "strata" in inspect.signature(model.fit).parameters
+            model.fit(parts[0], train.y, **({"strata": train.strata} if takes_strata else {}))
         to_train = np.asarray(model.pairwise_distances(parts[1], parts[0]), dtype=np.float64)
         within = None if len(test) == 1 else model.pairwise_distances(parts[1])
-        text = f"what methods[{self.name!r}] returned"
+        text = f"the result of methods[{self.name!r}]"
         if to_train.shape != (len(test), len(train)) or not (to_train >= 0).all() or not np.isfinite(to_train).all():
             msg = (
-                f"{text} must be distances, finite and not negative, of {len(test)} held-out samples (rows) to {len(train)} "
-                f"training samples, found shape {to_train.shape}"
+                f"{text} must be distances, finite and not negative, of {len(test)} held-out samples (rows) to "
+                f"{len(train)} training samples, found shape {to_train.shape}"
             )
             raise ValueError(msg)
         return Held(to_train, None if within is None else check_distances(text, within, len(test)))
@@ -144,7 +147,7 @@ class Learned:
 
 @dataclass(frozen=True, eq=False)
 class CellMetric:
-    """Optimal transport after a linear map that was learned on single cells, each with the class of its sample."""
+    """Optimal transport after a linear map that was learned on single cells. A cell has the class of its sample."""
 
     kind: str
 
@@ -186,7 +189,10 @@ class CellMetric:
 
 @dataclass(frozen=True, eq=False)
 class Profile:
-    """One vector per sample, (n_samples, n): Euclidean distances between standardised vectors, and a linear model."""
+    """One vector per sample, (n_samples, n).
+
+    Vectors are standardised by those of the training samples. They give Euclidean distances and a linear model.
+    """
 
     vectors: NDArray[np.float64]
 
@@ -205,7 +211,7 @@ class Profile:
 
 @dataclass(frozen=True, eq=False)
 class Called:
-    """A function of the user's own: `f(train, labels, test)` returns the distances of all, (n_train + n_test,) squared."""
+    """A user's function `f(train, labels, test)` of all distances, (n_train + n_test, n_train + n_test)."""
 
     name: str
     function: Any
@@ -214,34 +220,30 @@ class Called:
         train, test = samples.take(split.train), samples.take(split.test)
         found = self.function(train.measures.split(), train.y, test.measures.split())
         n = len(train)
-        matrix = check_distances(f"what methods[{self.name!r}] returned", found, n + len(test))
+        matrix = check_distances(f"the result of methods[{self.name!r}]", found, n + len(test))
         return Held(matrix[n:, :n], matrix[n:, n:])
 
 
-def named_methods(
-    methods: Any, *, samples: Samples, stored: Mapping[str, NDArray[np.float64]], has_cell_types: bool
-) -> dict[str, Method]:
+def named_methods(methods: Any, *, samples: Samples) -> dict[str, Method]:
     """Return the methods by name, checked before any of them runs.
 
     Parameters
     ----------
     methods
-        Names of known methods or of stored distances; or a mapping from names of one's own to these, estimators and
-        functions.
+        Names of known methods; or a mapping from names of one's own to names of known methods, estimators, functions or
+        data frames. A data frame has the sample names as index. If its columns are the sample names too, it holds
+        distances, else one profile per sample.
     samples
         The samples that will be compared.
-    stored
-        Distance matrices of the user's, in the order of the samples.
-    has_cell_types
-        Whether the composition of the samples is known.
     """
     if isinstance(methods, str):
         methods = [methods]
     if not isinstance(methods, Mapping):
         if not isinstance(methods, Sequence) or not all(isinstance(method, str) for method in methods):
+            found = f"{methods!r}" if not isinstance(methods, pd.DataFrame) else "a DataFrame"
             msg = (
-                f"methods must be a list of names or a mapping from names to methods, found {methods!r}. An estimator or a "
-                "function needs a name: methods={'mine': ..., 'euclidean': 'euclidean'}."
+                f"methods must be a list of names or a mapping from names to methods, found {found}. An estimator, "
+                "a function or a data frame needs a name: methods={'mine': ..., 'euclidean': 'euclidean'}."
             )
             raise TypeError(msg)
         if len(set(methods)) < len(methods):
@@ -251,41 +253,35 @@ def named_methods(
     if not methods:
         msg = f"methods is empty. Pass some of {check.listed(METHODS, limit=None)}."
         raise ValueError(msg)
-    return {str(name): _method(str(name), what, samples, stored, has_cell_types) for name, what in methods.items()}
+    return {str(name): _method(str(name), what, samples) for name, what in methods.items()}
 
 
-def _method(
-    name: str, what: Any, samples: Samples, stored: Mapping[str, NDArray[np.float64]], has_cell_types: bool
-) -> Method:
+def _method(name: str, what: Any, samples: Samples) -> Method:
     if isinstance(what, str):
-        if what in stored and what in METHODS:
-            msg = f"methods holds {what!r}, which is both a method and a key of pdata.obsp. Rename the key."
-            raise ValueError(msg)
-        if what in stored:
-            if stored[what] is None:
-                msg = (
-                    f"methods holds {what!r}: these distances were learned with the labels of all samples, held-out ones "
-                    "included. Pass 'ggml', which is learned anew in each fold."
-                )
-                raise ValueError(msg)
-            return Precomputed(check_distances(f"obsp[{what!r}]", stored[what], len(samples)))
         if what not in METHODS:
-            known = check.listed([*METHODS, *stored], limit=None)
-            msg = f"methods holds {what!r}, which is not known. Found: {known}. Distances of your own are keys of pdata.obsp."
-            raise ValueError(msg)
-        if what == "composition" and not has_cell_types:
-            msg = "methods holds 'composition', which needs the types of the cells: pass cell_type_key"
+            msg = (
+                f"methods holds {what!r}, which is not known. Found: {check.listed(METHODS, limit=None)}. "
+                "Pass your own distances or profiles as data frames with a name: methods={'mine': frame}."
+            )
             raise ValueError(msg)
         if what == "cosine" and not np.asarray((samples.measures.points != 0).sum(axis=1)).all():
-            msg = "methods holds 'cosine', which is not defined for cells without any signal. Remove these, or leave it out."
+            msg = (
+                "methods holds 'cosine', which is not defined for cells without any signal. "
+                "Remove these cells, or leave it out."
+            )
             raise ValueError(msg)
         if samples.kind == "continuous" and what in ("lda", "nca"):
-            msg = f"methods holds {what!r}, which needs classes or grades, not numbers. Leave it out."
+            msg = f"methods holds {what!r}, which needs classes or ordinal labels, not continuous ones. Leave it out."
             raise ValueError(msg)
         return METHODS[what](samples)
+    if isinstance(what, pd.DataFrame):
+        are_distances, values = frame_values(f"methods[{name!r}]", what, samples.names)
+        return Precomputed(values) if are_distances else Profile(values)
     if isinstance(what, BaseEstimator) or (hasattr(what, "fit") and hasattr(what, "pairwise_distances")):
         if isinstance(what, type) or not hasattr(what, "pairwise_distances"):
-            msg = f"methods[{name!r}] must be an estimator, made, with fit and pairwise_distances, found {what!r}"
+            msg = (
+                f"methods[{name!r}] must be an instance of an estimator with fit and pairwise_distances, found {what!r}"
+            )
             raise TypeError(msg)
         if isinstance(what, GroundMetricLearner):
             check_parameters(what.get_params(deep=False), samples.measures.n_features)
@@ -301,7 +297,7 @@ def _method(
             inspect.signature(what.pairwise_distances).bind([], [])
         except TypeError as error:
             msg = (
-                f"methods[{name!r}] must be an estimator of scikit-learn's kind, with get_params and "
+                f"methods[{name!r}] must be an estimator with scikit-learn's interface, with get_params and "
                 f"pairwise_distances(X, Y), found {what!r}: {error}"
             )
             raise TypeError(msg) from error
@@ -315,45 +311,16 @@ def _method(
             msg = f"methods[{name!r}] must take (train, labels, test), found {what!r}: {error}"
             raise TypeError(msg) from error
         return Called(name, what)
-    msg = f"methods[{name!r}] must be a name, an estimator or a function, found {what!r} of type {type(what).__name__}"
+    msg = (
+        f"methods[{name!r}] must be a name, an estimator, a function or a data frame, found {what!r} of type "
+        f"{type(what).__name__}"
+    )
     raise TypeError(msg)
-
-
-def check_distances(text: str, found: Any, n: int) -> NDArray[np.float64]:
-    """Return a distance matrix, or say what is wrong with it."""
-    n_missing = n * (n - 1) - found.nnz if hasattr(found, "nnz") and found.shape == (n, n) else 0
-    if n_missing > 0:
-        msg = f"{text} is sparse and lacks {n_missing} distances, such as a graph of neighbours does. Pass all distances, dense."
-        raise ValueError(msg)
-    matrix = found.toarray() if hasattr(found, "toarray") else np.asarray(found)
-    if matrix.shape != (n, n):
-        msg = f"{text} must be distances between {n} samples, found shape {matrix.shape}"
-        raise ValueError(msg)
-    if matrix.dtype.kind not in "biuf":
-        msg = f"{text} must hold numbers, found dtype {matrix.dtype}"
-        raise TypeError(msg)
-    matrix = matrix.astype(np.float64)
-    if not np.isfinite(matrix).all():
-        msg = f"{text} holds {int((~np.isfinite(matrix)).sum())} values that are NaN or infinite"
-        raise ValueError(msg)
-    if matrix.min() < 0:
-        msg = f"{text} must not be negative, found {matrix.min():.4g}. Pass distances, not similarities."
-        raise ValueError(msg)
-    unit = max(float(matrix.max()), np.finfo(float).tiny)
-    difference = float(np.abs(matrix - matrix.T).max())
-    if difference > _SYMMETRIC * unit:
-        i, j = np.unravel_index(np.abs(matrix - matrix.T).argmax(), matrix.shape)
-        msg = f"{text} must be symmetric, found {matrix[i, j]:.4g} and {matrix[j, i]:.4g} for samples {i} and {j}"
-        raise ValueError(msg)
-    if np.abs(np.diag(matrix)).max() > _SYMMETRIC * unit:
-        msg = f"{text} must be zero on its diagonal, found {np.abs(np.diag(matrix)).max():.4g}. Pass distances, not similarities."
-        raise ValueError(msg)
-    return (matrix + matrix.T) / 2
 
 
 def _check_unweighted(name: str, samples: Samples) -> None:
     if not samples.measures.are_uniform:
-        msg = f"sketch_key gives weighted points, which methods[{name!r}] would not see. Leave one of them out."
+        msg = f"sketch_key gives weighted points, which methods[{name!r}] cannot take. Leave one of them out."
         raise ValueError(msg)
 
 
@@ -383,5 +350,4 @@ METHODS: dict[str, Callable[[Samples], Method]] = {
     **{cost: _fixed_transport(cost) for cost in COSTS},
     **{kind: _cell_metric(kind) for kind in ("pca", "lda", "nca")},
     "pseudobulk": lambda samples: Profile(_means(samples.measures)),
-    "composition": lambda samples: Profile(samples.known_composition),
 }

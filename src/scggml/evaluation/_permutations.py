@@ -1,4 +1,4 @@
-"""Which labels of samples can be exchanged, and how often."""
+"""Exchange of labels between samples, for permutation tests."""
 
 from __future__ import annotations
 
@@ -9,67 +9,79 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scggml import _check as check
+from scggml._strata import mixed_donors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
+    from scggml.core.metric._targets import LabelKind
+
+_MANY = 7  # classes; 8! renamings are not tried
+
 
 @dataclass(frozen=True, eq=False)
 class Exchange:
-    """Blocks within which labels can be exchanged if classes do not differ.
+    """Units whose labels are exchangeable under the null hypothesis.
 
     Parameters
     ----------
     codes
-        Class of each sample, (n_samples,).
+        Label of each sample, 0..n_labels-1 in their order, (n_samples,).
     units
-        Samples that keep the same label as one another, such as those of one donor: the unit of each, (n_samples,).
-    blocks
-        Block of each unit, (n_units,).
+        Unit of each sample, (n_samples,). Samples of one unit, such as those of one donor, keep the same label.
+    sets
+        Set of each unit, (n_units,). Labels are exchanged within sets.
+    kind
+        Kind of label, as in `Targets`.
     """
 
     codes: NDArray[np.int64]
     units: NDArray[np.int64]
-    blocks: NDArray[np.int64]
+    sets: NDArray[np.int64]
+    kind: LabelKind = "class"
 
     @classmethod
     def of(
         cls,
         codes: NDArray[np.int64],
-        groups: NDArray[np.object_] | None = None,
+        donors: NDArray[np.object_] | None = None,
         batches: NDArray[np.object_] | None = None,
+        *,
+        kind: LabelKind = "class",
     ) -> Exchange:
-        """Exchange labels within batches; and within groups that hold several classes, else between whole groups.
+        """Return the exchange that respects donors and batches.
 
-        Groups with one class each, such as donors with several samples of one state, exchange their labels as wholes, with
-        groups of as many samples.
+        Samples of a donor with several labels exchange their labels with one another, within each batch. A donor with
+        one label is a unit. It exchanges its label with other such donors that have as many samples in each batch.
+
+        Parameters
+        ----------
+        codes
+            Label of each sample, 0..n_labels-1 in their order, (n_samples,).
+        donors
+            Donor of each sample, (n_samples,); None if each sample has a donor of its own.
+        batches
+            Batch of each sample, (n_samples,); None for one batch.
+        kind
+            Kind of label, as in `Targets`.
         """
         n = len(codes)
         batch = np.zeros(n, dtype=np.int64) if batches is None else np.unique(batches, return_inverse=True)[1]
-        if groups is None:
-            return cls(codes, np.arange(n), batch)
-        names, group = np.unique(groups, return_inverse=True)
-        members = [np.flatnonzero(group == g) for g in range(len(names))]
-        mixed = np.array([len(np.unique(codes[m])) > 1 for m in members])
-        alone = np.array([len(m) == 1 for m in members])
-        if mixed.any():
-            constant = ~mixed & ~alone
-            if constant.any():
-                msg = (
-                    f"group_key holds groups with several classes ({check.listed(names[mixed])}) beside groups of several samples "
-                    f"with one class ({check.listed(names[constant])}): labels cannot be exchanged in both ways. Test these apart."
-                )
-                raise ValueError(msg)
-            return cls(codes, np.arange(n), np.unique(np.stack([group, batch]), axis=1, return_inverse=True)[1].ravel())
-        torn = np.array([len(np.unique(batch[m])) > 1 for m in members])
-        if torn.any():
-            msg = f"group_key has groups whose samples lie in several batches of batch_key: {check.listed(names[torn])}"
-            raise ValueError(msg)
-        kind = np.array([[batch[m[0]], len(m)] for m in members])
-        return cls(codes, group, np.unique(kind, axis=0, return_inverse=True)[1].ravel())
+        if donors is None:
+            return cls(codes, np.arange(n), batch, kind)
+        donor, mixed = mixed_donors(donors, codes)
+        in_batch = np.zeros((len(mixed), int(batch.max()) + 1), dtype=np.int64)
+        np.add.at(in_batch, (donor, batch), 1)
+        # samples of donors with several labels have a set by donor and batch; whole donors, by their samples per batch
+        alone = mixed[donor]
+        units = np.unique(np.where(alone, np.arange(n), n + donor), return_inverse=True)[1]
+        of_set = [(1, d, b) if a else (0, *in_batch[d]) for d, b, a in zip(donor, batch, alone, strict=True)]
+        number = {found: i for i, found in enumerate(sorted(set(of_set)))}
+        sets = np.empty(int(units.max()) + 1, dtype=np.int64)
+        sets[units] = [number[found] for found in of_set]
+        return cls(codes, units, sets, kind)
 
     @property
     def _unit_codes(self) -> NDArray[np.int64]:
@@ -78,38 +90,44 @@ class Exchange:
 
     @property
     def _counts(self) -> NDArray[np.int64]:
-        table = np.zeros((int(self.blocks.max()) + 1, int(self.codes.max()) + 1), dtype=np.int64)
-        np.add.at(table, (self.blocks, self._unit_codes), 1)
+        table = np.zeros((int(self.sets.max()) + 1, int(self.codes.max()) + 1), dtype=np.int64)
+        np.add.at(table, (self.sets, self._unit_codes), 1)
         return table
 
     @property
     def n_possible(self) -> int:
-        """Number of ways to give out the labels."""
+        """Number of relabelings."""
         return prod(factorial(int(row.sum())) // prod(factorial(int(c)) for c in row) for row in self._counts)
 
     @property
     def smallest_p(self) -> float:
-        """The smallest p-value that is possible: renaming classes changes no statistic."""
+        """The smallest possible p-value.
+
+        It counts the relabelings that all statistics have in common with the given labels: any renaming of classes, and
+        the reversed order of ordinal labels.
+        """
         counts = self._counts
-        n_classes = counts.shape[1]
-        if n_classes > 7:  # 8! names; they hardly ever all fit
-            return 1 / self.n_possible
-        same = sum(np.array_equal(counts[:, list(order)], counts) for order in itertools.permutations(range(n_classes)))
-        return same / self.n_possible
+        n_labels = counts.shape[1]
+        names = [tuple(range(n_labels))]
+        if self.kind == "class" and n_labels <= _MANY:
+            names = list(itertools.permutations(range(n_labels)))
+        elif self.kind == "ordinal":
+            names.append(tuple(reversed(range(n_labels))))
+        return sum(np.array_equal(counts[:, list(order)], counts) for order in set(names)) / self.n_possible
 
     def draw(self, n: int, rng: np.random.Generator) -> NDArray[np.int64]:
         """Return n random relabelings, (n, n_samples)."""
         labels = self._unit_codes
         drawn = np.tile(labels, (n, 1))
-        for block in range(int(self.blocks.max()) + 1):
-            place = np.flatnonzero(self.blocks == block)
+        for number in range(int(self.sets.max()) + 1):
+            place = np.flatnonzero(self.sets == number)
             drawn[:, place] = rng.permuted(np.tile(labels[place], (n, 1)), axis=1)
         return drawn[:, self.units]
 
     def everything(self) -> NDArray[np.int64]:
         """Return all relabelings, (n_possible, n_samples)."""
         labels = self._unit_codes
-        places = [np.flatnonzero(self.blocks == block) for block in range(int(self.blocks.max()) + 1)]
+        places = [np.flatnonzero(self.sets == number) for number in range(int(self.sets.max()) + 1)]
         choices = [list(_arrangements(np.bincount(labels[place]).tolist())) for place in places]
         found = np.empty((self.n_possible, len(labels)), dtype=np.int64)
         for row, chosen in zip(found, itertools.product(*choices), strict=True):
@@ -119,7 +137,7 @@ class Exchange:
 
 
 def _arrangements(counts: list[int]) -> Iterator[tuple[int, ...]]:
-    """Yield all orders of labels that come so many times each."""
+    """Yield all orders of labels, each of which occurs so many times."""
     if not any(counts):
         yield ()
         return

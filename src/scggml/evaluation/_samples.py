@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from scggml.core.measures._measures import Measures
     from scggml.core.metric._targets import LabelKind
 
-_MIN_STRATUM = 5  # samples of a grade without which folds are not stratified
+_MIN_STRATIFIED = 5  # samples of the rarest ordinal label that make stratified folds possible
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,32 +29,31 @@ class Samples:
     names
         Name of each sample, (n_samples,).
     labels
-        Class of each sample as text, or its grade or number, (n_samples,).
+        Label of each sample as text, (n_samples,).
     scale
-        How features are scaled where a method scales them: "feature" or "global", as in `GroundMetricLearner`.
-    composition
-        Fraction of each cell type in each sample, (n_samples, n_cell_types), or None.
-    groups
-        Samples that are held out together, such as those of one donor, (n_samples,); None for each on its own.
+        Unit of the features for methods that scale them: "feature" or "global", as in `GroundMetricLearner`.
+    donors
+        Donor of each sample, (n_samples,). Samples of one donor are held out together. None if each sample has its own
+        donor.
     kind
-        What labels are, as in `Targets`.
+        Kind of label, as in `Targets`.
     values
-        Grade or number of each sample, (n_samples,); None for classes.
-    blocks
-        Blocks within which learned metrics compare labels, (n_samples,), as in `Targets`; None for one block.
+        Ordinal or continuous label of each sample as a number, (n_samples,); None for classes.
+    strata
+        Groups of samples within which learned metrics compare different labels, (n_samples,), as in `Targets`; None for
+        one stratum.
     batches
-        Batch of each sample, (n_samples,), which should not show in the distances; None where there are none.
+        Technical batch of each sample, (n_samples,), which the distances should not show; None if there are none.
     """
 
     measures: Measures
     names: NDArray[np.object_]
     labels: NDArray[np.object_]
     scale: Literal["feature", "global"] = "feature"
-    composition: NDArray[np.float64] | None = None
-    groups: NDArray[np.object_] | None = None
+    donors: NDArray[np.object_] | None = None
     kind: LabelKind = "class"
     values: NDArray[np.float64] | None = None
-    blocks: NDArray[np.object_] | None = None
+    strata: NDArray[Any] | None = None
     batches: NDArray[np.object_] | None = None
     _computed: dict[str, NDArray[np.float64]] = field(default_factory=dict, init=False, repr=False)
 
@@ -63,7 +62,7 @@ class Samples:
 
     @property
     def classes(self) -> NDArray[np.object_]:
-        """Classes in order, (n_classes,)."""
+        """Classes in alphabetical order, (n_classes,)."""
         return np.unique(self.labels)
 
     @property
@@ -73,30 +72,32 @@ class Samples:
 
     @property
     def known_values(self) -> NDArray[np.float64]:
-        """The values of samples with ordered labels, (n_samples,)."""
+        """The values of ordinal or continuous labels, (n_samples,)."""
         assert self.values is not None
         return self.values
 
     @property
     def y(self) -> NDArray[Any]:
-        """What estimators are fitted to, (n_samples,): classes, or grades or numbers."""
+        """Labels as estimators take them, (n_samples,): classes as text, other labels as numbers."""
         return self.labels if self.kind == "class" else self.known_values
 
     @property
-    def known_composition(self) -> NDArray[np.float64]:
-        """The composition of samples whose cell types are known, (n_samples, n_cell_types)."""
-        assert self.composition is not None
-        return self.composition
+    def units(self) -> NDArray[np.object_]:
+        """Independent unit of each sample, (n_samples,): its donor, or the sample itself."""
+        return self.names if self.donors is None else self.donors
 
     def once(self, name: str, compute: Callable[[], NDArray[np.float64]]) -> NDArray[np.float64]:
-        """Return what `compute` returns, which is the same each time."""
+        """Return the result of `compute`, which is called the first time only."""
         if name not in self._computed:
             self._computed[name] = compute()
         return self._computed[name]
 
-    def strata(self) -> NDArray[np.object_]:
-        """Return what folds are stratified by, (n_samples,): classes, or grades that have enough samples for it."""
-        enough = min(np.unique(self.labels, return_counts=True)[1]) >= _MIN_STRATUM
+    def stratify_by(self) -> NDArray[np.object_]:
+        """Return the labels by which folds are stratified, (n_samples,).
+
+        These are the classes, or the ordinal labels if each has enough samples. Else all samples get the same label.
+        """
+        enough = min(np.unique(self.labels, return_counts=True)[1]) >= _MIN_STRATIFIED
         if self.kind == "class" or (self.kind == "ordinal" and enough):
             return self.labels
         return np.full(len(self), "all", dtype=object)
@@ -112,9 +113,8 @@ class Samples:
             measures=self.measures.take(indices),
             names=self.names[indices],
             labels=self.labels[indices],
-            composition=taken(self.composition),
-            groups=taken(self.groups),
+            donors=taken(self.donors),
             values=taken(self.values),
-            blocks=taken(self.blocks),
+            strata=taken(self.strata),
             batches=taken(self.batches),
         )

@@ -1,8 +1,8 @@
-"""Whether classes of samples are further apart than chance would have it."""
+"""Permutation tests of the distances between samples with different labels."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -10,12 +10,15 @@ import joblib
 import numpy as np
 from tqdm.auto import tqdm
 
-from scggml.core._neighbors import class_neighbors, mean_of_nearest
+from scggml import _check as check
+from scggml.core._neighbors import class_neighbors, mean_of_nearest, neighbor_means
 from scggml.core.measures._threads import n_threads, single_threaded_blas
 from scggml.core.metric._discriminant import default_ridge
-from scggml.core.metric._pair_moments import PairMoments
+from scggml.core.metric._pair_moments import PairMoments, without
 from scggml.core.transport._exact import solve_pairs, square_pairs
 from scggml.estimators import GroundMetricLearner
+
+from ._scores import spearman
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,20 +31,21 @@ if TYPE_CHECKING:
     from ._permutations import Exchange
 
 _PER_TASK = 8
+_MIN_SAMPLES = 3  # of a class: two are left to learn from when one is held out
 
 
 @dataclass(frozen=True, eq=False)
 class PermutationTest:
-    """A statistic, and what it is under relabelings.
+    """A statistic and its null distribution.
 
     Parameters
     ----------
     statistic
-        Its value for the labels as they are.
+        Its value for the given labels.
     null
         Its values under relabelings, (n_permutations,).
     exact
-        Whether these are all relabelings that there are, the labels as they are among them.
+        Whether these are all possible relabelings, the given labels among them.
     """
 
     statistic: float
@@ -50,10 +54,47 @@ class PermutationTest:
 
     @property
     def p_value(self) -> float:
-        """The share of relabelings that do as well, ties included; random ones count the labels as they are besides."""
-        # equal labelings give equal statistics but for rounding
+        """The share of relabelings with at least this statistic; the given labels are added to random ones."""
+        # equal labelings give equal statistics up to rounding
         as_good = int((self.null >= self.statistic - 1e-9 * max(abs(self.statistic), 1e-300)).sum())
         return as_good / len(self.null) if self.exact else (as_good + 1) / (len(self.null) + 1)
+
+
+def check_left_out(targets: Targets, names: NDArray[np.object_]) -> None:
+    """Refuse labels from which no metric can be learned without one of the samples.
+
+    Parameters
+    ----------
+    targets
+        Labels of the samples.
+    names
+        Names of the samples, (n_samples,).
+    """
+    if targets.kind == "class":
+        counts = np.bincount(targets.codes)
+        if counts.min() < _MIN_SAMPLES:
+            example = names[targets.codes == counts.argmin()]
+            msg = (
+                f"each class needs at least {_MIN_SAMPLES} samples, because two must be left when one is held out. "
+                f"Found {counts.min()} in the class of {check.listed(example)}. "
+                "Merge the class with another, or drop its samples."
+            )
+            raise ValueError(msg)
+    i, j = np.triu_indices(len(targets) - 1, k=1)
+    for left_out, name in enumerate(names):
+        others = without(targets, left_out)
+        apart = others.differences(i, j)
+        lacks = []
+        if not (apart == 0).any() and targets.kind == "ordinal":
+            lacks.append("no two samples with the same label")
+        if not (others.comparable(i, j) & (apart > 0)).any():
+            lacks.append("no two comparable samples with different labels")
+        if lacks:
+            msg = (
+                f"when sample {name} is held out, there are {' and '.join(lacks)}, so that no metric can be learned. "
+                "Add samples, or leave batch_key or donor_key out if these keep samples from being compared."
+            )
+            raise ValueError(msg)
 
 
 def separation_tests(
@@ -65,42 +106,51 @@ def separation_tests(
     rng: np.random.Generator,
     n_jobs: int | None = None,
 ) -> dict[str, PermutationTest]:
-    """Test how far apart classes are: "learned", "euclidean" and "permanova".
+    """Test whether distances between samples depend on their labels: "learned", "euclidean" and "permanova".
 
-    Plans between samples under the Euclidean metric, which do not depend on labels, are solved once.
+    "learned" and "euclidean" are `mean_margin` for classes and `neighbor_correlation` for ordinal and continuous
+    labels, the first under metrics that are refitted without each sample and for each relabeling. "permanova" is the
+    pseudo-F ratio of Euclidean transport distances, `pseudo_f` for classes and `regression_f` for the others.
+
+    Plans between samples under the Euclidean metric do not depend on labels. They are solved once.
 
     Parameters
     ----------
     measures
         The samples, scaled.
     targets
-        Their classes, and the blocks within which metrics are learned.
-    exchange, n_permutations, rng, n_jobs
+        Their labels, and the strata within which metrics are learned. Labels must suffice without any one sample, see
+        `check_left_out`.
+    exchange
+        Exchange of `targets.codes`.
+    n_permutations, rng, n_jobs
         As in `permutation_tests`.
     """
     pairs = square_pairs(len(measures))
     solved = solve_pairs(measures, pairs, keep_plans=True, n_jobs=n_jobs, progress="transport")
     if not solved.distances.any():
-        msg = "all samples hold the same cells: there is no difference between classes to test"
+        msg = "all samples hold the same cells, so that there is no difference between them to test"
         raise ValueError(msg)
     distances = np.zeros((len(measures),) * 2)
     distances[pairs[:, 0], pairs[:, 1]] = distances[pairs[:, 1], pairs[:, 0]] = solved.distances
     defaults = GroundMetricLearner().get_params()
+    moments = PairMoments.from_plans(measures, solved.known_plans, pairs)
     learned = partial(
-        learned_margin,
-        PairMoments.from_plans(measures, solved.known_plans, pairs),
-        blocks=targets.blocks,
-        ridge=default_ridge(measures),
-        power=defaults["power"],
-        whitening=defaults["whitening"],
-    )
-    return permutation_tests(
-        {"learned": learned, "euclidean": partial(mean_margin, distances), "permanova": partial(pseudo_f, distances)},
-        exchange,
-        n_permutations=n_permutations,
-        rng=rng,
-        n_jobs=n_jobs,
-    )
+        learned_statistic, moments, targets,
+        ridge=default_ridge(measures), power=defaults["power"], whitening=defaults["whitening"],
+    )  # fmt: skip
+    statistics: dict[str, Callable[[NDArray[np.int64]], float]]
+    if targets.kind == "class":
+        euclidean, permanova = partial(mean_margin, distances), partial(pseudo_f, distances)
+        statistics = {"learned": learned, "euclidean": euclidean, "permanova": permanova}
+    else:
+        values = np.unique(targets.values)
+        statistics = {
+            "learned": learned,
+            "euclidean": lambda codes: neighbor_correlation(distances, values[codes]),
+            "permanova": lambda codes: regression_f(distances, values[codes]),
+        }
+    return permutation_tests(statistics, exchange, n_permutations=n_permutations, rng=rng, n_jobs=n_jobs)
 
 
 def permutation_tests(
@@ -111,16 +161,16 @@ def permutation_tests(
     rng: np.random.Generator,
     n_jobs: int | None = None,
 ) -> dict[str, PermutationTest]:
-    """Compare statistics of labels with those of relabelings, the same ones for each.
+    """Compare each statistic of the labels with its values for the same relabelings.
 
     Parameters
     ----------
     statistics
-        Functions of the class of each sample, (n_samples,); larger is further apart.
+        Functions of the codes of labels, (n_samples,). Larger values are evidence against the null hypothesis.
     exchange
-        Which labels can be exchanged.
+        Exchange of the labels.
     n_permutations
-        Number of random relabelings. Where there are no more than that, each is taken once.
+        Number of random relabelings. If there are no more possible ones, each is taken once.
     rng
         Source of random relabelings.
     n_jobs
@@ -144,22 +194,41 @@ def permutation_tests(
     return {name: PermutationTest(float(observed[s]), null[:, s], exact) for s, name in enumerate(statistics)}
 
 
-def learned_margin(
+def learned_statistic(
     moments: PairMoments,
+    targets: Targets,
     codes: NDArray[np.int64],
     *,
-    blocks: NDArray[np.integer] | None = None,
     ridge: float,
     power: float,
     whitening: float,
 ) -> float:
-    """Return the mean lead of the true class under metrics that were learned without the sample."""
-    distances = moments.held_out_distances(codes, blocks=blocks, ridge=ridge, power=power, whitening=whitening)
-    return mean_margin(distances, codes)
+    """Return `mean_margin` or `neighbor_correlation` under metrics that are refitted without each sample.
+
+    Parameters
+    ----------
+    moments
+        Moments of the samples.
+    targets
+        Kind, values and strata of the labels as given.
+    codes
+        Position of the label of each sample in the sorted values of `targets`, (n_samples,).
+    ridge, power, whitening
+        As in `transport_discriminant`.
+    """
+    relabelled = replace(targets, values=np.unique(targets.values)[codes])
+    distances = moments.held_out_distances(relabelled, ridge=ridge, power=power, whitening=whitening)
+    return (
+        mean_margin(distances, codes) if targets.kind == "class" else neighbor_correlation(distances, relabelled.values)
+    )
 
 
 def mean_margin(distances: NDArray[np.float64], codes: NDArray[np.int64], n_neighbors: int = 3) -> float:
-    """Return by how much a sample is nearer to its own class than to the best other, relative to both; mean of class means.
+    """Return the mean margin of the true class.
+
+    The margin of a sample is `(other - own) / (other + own)`. Here `own` is its mean distance to the nearest samples of
+    its class, and `other` that to the nearest samples of the closest other class. Margins are averaged over each class,
+    then over classes.
 
     Parameters
     ----------
@@ -168,7 +237,7 @@ def mean_margin(distances: NDArray[np.float64], codes: NDArray[np.int64], n_neig
     codes
         Class of each sample, (n,).
     n_neighbors
-        Nearest samples of the largest class whose mean distance counts, as in `class_scores`.
+        Number of nearest samples of the largest class, as in `class_scores`.
     """
     n, n_classes = len(codes), int(codes.max()) + 1
     to_others = np.where(np.eye(n, dtype=bool), np.inf, distances)
@@ -177,7 +246,7 @@ def mean_margin(distances: NDArray[np.float64], codes: NDArray[np.int64], n_neig
     for c in range(n_classes):
         nearest = np.sort(to_others[:, codes == c], axis=1)
         for own_class in range(n_classes):
-            left = counts - (np.arange(n_classes) == own_class)  # the sample itself is not there
+            left = counts - (np.arange(n_classes) == own_class)  # without the sample itself
             rows = codes == own_class
             near[rows, c] = mean_of_nearest(nearest[rows], class_neighbors(left, n_neighbors)[c])
     is_own = codes[:, None] == np.arange(n_classes)
@@ -187,10 +256,54 @@ def mean_margin(distances: NDArray[np.float64], codes: NDArray[np.int64], n_neig
 
 
 def pseudo_f(distances: NDArray[np.float64], codes: NDArray[np.int64]) -> float:
-    """Return the pseudo-F ratio of PERMANOVA :cite:p:`anderson2001`."""
+    """Return the pseudo-F ratio of PERMANOVA :cite:p:`anderson2001`.
+
+    Parameters
+    ----------
+    distances
+        Distances between samples, (n, n).
+    codes
+        Class of each sample, (n,).
+    """
     squared = distances**2
     n, n_classes = len(codes), int(codes.max()) + 1
     total = squared.sum() / (2 * n)
     within = sum(squared[np.ix_(codes == c, codes == c)].sum() / (2 * (codes == c).sum()) for c in range(n_classes))
     between = total - within
     return float(between / (n_classes - 1) / max(within / (n - n_classes), np.finfo(float).tiny))
+
+
+def neighbor_correlation(distances: NDArray[np.float64], values: NDArray[np.float64]) -> float:
+    """Return Spearman's correlation between labels and the mean label of the round(sqrt(n)) nearest other samples.
+
+    Parameters
+    ----------
+    distances
+        Distances of each sample (rows) to the others, (n, n); need not be symmetric.
+    values
+        Label of each sample, (n,).
+    """
+    n = len(values)
+    to_others = np.where(np.eye(n, dtype=bool), np.inf, distances)
+    return spearman(values, neighbor_means(to_others, values, n_neighbors=round(np.sqrt(n))))
+
+
+def regression_f(distances: NDArray[np.float64], values: NDArray[np.float64]) -> float:
+    """Return the pseudo-F ratio of distance-based regression on the labels :cite:p:`mcardle2001`.
+
+    For two classes with the values 0 and 1 it equals that of PERMANOVA.
+
+    Parameters
+    ----------
+    distances
+        Distances between samples, (n, n).
+    values
+        Label of each sample, (n,); not all equal.
+    """
+    n = len(values)
+    half = -0.5 * distances**2
+    inner = half - half.mean(axis=0) - half.mean(axis=1)[:, None] + half.mean()  # Gower's centred matrix
+    direction = values - values.mean()
+    explained = direction @ inner @ direction / (direction @ direction)
+    residual = np.trace(inner) - explained
+    return float(explained / max(residual / (n - 2), np.finfo(float).tiny))

@@ -1,4 +1,4 @@
-"""Nested search of settings: what is reported was never selected on."""
+"""Nested cross-validation of settings: scores are those of samples that had no part in the choice."""
 
 from __future__ import annotations
 
@@ -8,23 +8,30 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import ParameterGrid, ParameterSampler
+from sklearn.model_selection import ParameterGrid
 from tqdm.auto import tqdm
 
 from scggml import _check as check
-from scggml.estimators import GroundMetricLearner
+from scggml.estimators import GroundMetricLearner, check_parameters
 
-from ._cross_validation import cross_validate, decoded
+from ._cross_validation import MAIN, MAIN_ORDERED, cross_validate, evaluate, main_score, split_seeds
 from ._methods import Learned
-from ._scores import label_scores
-from ._splits import Split, make_splits
+from ._splits import Split, make_splits, units_of_classes
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
+    from ._methods import Held
     from ._samples import Samples
 
-CLASSIFIER = "class_mean"
+METHOD = "ggml"  # name of the metric in the tables of predictions
+_INNER_FOLDS = 3
+_FIXED = {"label_kind", "rng", "n_jobs"}
+# parameters of the parts that a learner is made of: parameter of the learner, class of the part
+_PARTS = {
+    ("refine", "Refinement"): (
+        "start", "margin", "reg", "regularizer", "relative", "triplets", "minibatch", "lr", "max_iter", "tol",
+    ),
+    ("solver", "Sinkhorn"): ("reg", "debiased", "device"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,51 +41,97 @@ class Tuned:
     Parameters
     ----------
     outer
-        One row per outer split: `repeat`, `fold`, `score` of its held-out samples, `inner_score` and number of the setting that
-        was chosen without them.
+        One row per outer split: `repeat`, `fold`, `score` of its held-out samples (NaN where it is not defined),
+        `inner_score` and number of the setting that was chosen without them.
     inner
-        One row per outer split and setting: `repeat`, `fold`, `setting`, `inner_score`; -1 for all samples.
+        One row per outer split and setting: `repeat`, `fold`, `setting`, `inner_score`; `repeat` and `fold` are -1 for
+        all samples.
+    score_name
+        "balanced_accuracy" for classes, else "spearman".
     score
-        Of all held-out samples of a repeat together, mean over repeats.
+        Score of all held-out samples of a repeat together, averaged over repeats.
+    predictions
+        Predictions of held-out samples under the chosen settings, as from `cross_validate`.
     settings
-        The settings, by number.
+        The settings by number. All have values for the same parameters.
     best
         Number of the setting that is chosen on all samples.
     """
 
     outer: pd.DataFrame
     inner: pd.DataFrame
+    score_name: str
     score: float
+    predictions: pd.DataFrame
     settings: list[dict[str, Any]]
     best: int
 
 
-def candidate_settings(grid: Any, n_iter: int | None, rng: np.random.Generator) -> list[dict[str, Any]]:
-    """Return the settings of a grid, or `n_iter` drawn from it, each checked to be parameters of the learner."""
-    if not isinstance(grid, Mapping) or not grid:
-        msg = f"grid must be a mapping from parameters of GroundMetricLearner to lists of values, found {grid!r}"
-        raise TypeError(msg)
-    known = set(GroundMetricLearner().get_params()) - {"label_kind", "rng", "n_jobs"}
-    unknown = [str(name) for name in grid if name not in known]
-    if unknown:
-        msg = f"grid has {check.listed(unknown)}, which GroundMetricLearner does not know. Found: {check.listed(sorted(known), limit=None)}"
-        raise ValueError(msg)
-    drawable = {name for name, values in grid.items() if hasattr(values, "rvs")}
-    if n_iter is None and drawable:
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """The learner with the setting that was chosen for each split."""
+
+    learners: dict[tuple[int, int], Learned]
+
+    def held_out(self, samples: Samples, split: Split, seed: int, n_jobs: int | None) -> Held:
+        return self.learners[split.repeat, split.fold].held_out(samples, split, seed, n_jobs)
+
+
+def candidate_settings(grid: Any) -> list[dict[str, Any]]:
+    """Return the settings of a grid. Their names are checked here, their values in `tune`.
+
+    Parameters
+    ----------
+    grid
+        A mapping from parameters of `GroundMetricLearner` to lists of values, of which all combinations are taken; or a
+        list of dicts with one value per parameter. Parameters that a dict lacks have their defaults.
+    """
+    if isinstance(grid, Mapping) and grid:
+        _check_names(grid, "grid")
+        for name, values in grid.items():
+            if isinstance(values, str) or not isinstance(values, Sequence | np.ndarray) or not len(values):
+                msg = f"grid[{name!r}] must be a list of values, found {values!r}."
+                if hasattr(values, "rvs"):
+                    msg += " Draw from distributions with grid=list(sklearn.model_selection.ParameterSampler(...))."
+                raise ValueError(msg)
+        settings = [dict(setting) for setting in ParameterGrid(grid)]
+    elif isinstance(grid, list | tuple) and grid and all(isinstance(setting, Mapping) for setting in grid):
+        for i, setting in enumerate(grid):
+            _check_names(setting, f"grid[{i}]")
+        settings = [dict(setting) for setting in grid]
+    else:
         msg = (
-            f"grid has a distribution for {check.listed(sorted(drawable))}: pass n_iter, the number of settings to draw"
+            "grid must be a mapping from parameters of GroundMetricLearner to lists of values, or a list of dicts with "
+            f"one value per parameter, found {grid!r}"
         )
-        raise ValueError(msg)
-    for name, values in grid.items():
-        if name not in drawable and (
-            isinstance(values, str) or not isinstance(values, Sequence | np.ndarray) or not len(values)
-        ):
-            msg = f"grid[{name!r}] must be a list of values or a distribution, found {values!r}"
+        raise TypeError(msg)
+    defaults = GroundMetricLearner().get_params(deep=False)
+    names = list(dict.fromkeys(name for setting in settings for name in setting))
+    settings = [{name: setting.get(name, defaults[name]) for name in names} for setting in settings]
+    for i, setting in enumerate(settings):
+        if setting in settings[:i]:
+            msg = (
+                f"grid holds the same setting twice, at positions {settings.index(setting)} and {i}: {setting}. "
+                "Leave one of them out."
+            )
             raise ValueError(msg)
-    if n_iter is None:
-        return list(ParameterGrid(grid))
-    check.check_integer("n_iter", n_iter, minimum=1)
-    return list(ParameterSampler(grid, n_iter, random_state=int(rng.integers(2**31))))
+    return settings
+
+
+def _check_names(setting: Mapping[Any, Any], text: str) -> None:
+    """Refuse names that are no parameters of the learner."""
+    known = set(GroundMetricLearner().get_params(deep=False)) - _FIXED
+    unknown = [str(name) for name in setting if name not in known]
+    if not unknown:
+        return
+    msg = f"{text} has {check.listed(unknown)}, which cannot be tuned as such."
+    for (parameter, part), names in _PARTS.items():
+        inside = [name for name in unknown if name in names]
+        if inside and parameter in known:
+            values = ", ".join(f"{name}=..." for name in inside)
+            msg += f' {check.listed(inside)} of {part} is written {{"{parameter}": [{part}({values}), ...]}}.'
+    msg += f" Parameters of GroundMetricLearner to tune: {check.listed(sorted(known), limit=None)}."
+    raise ValueError(msg)
 
 
 def tune(
@@ -86,85 +139,86 @@ def tune(
     settings: list[dict[str, Any]],
     splits: Sequence[Split],
     *,
-    inner_cv: Any,
-    score: str,
     rng: np.random.Generator,
     n_jobs: int | None = None,
 ) -> Tuned:
-    """Choose a setting inside the training samples of each split, and score it on its held-out samples.
+    """Choose a setting with the training samples of each split, and score it on the held-out samples.
+
+    Settings are scored by three stratified inner folds of the training samples, or fewer if a class has fewer samples
+    or donors. The best score wins, and the first of equal ones. With one setting, predictions are those of
+    `cross_validate` with the same splits and generator.
 
     Parameters
     ----------
     samples
-        The samples; those of one group are held out together, in inner splits too.
+        The samples. Those of one donor are held out together, in inner splits too.
     settings
-        What to choose from: parameters of `GroundMetricLearner`.
+        Parameters of `GroundMetricLearner` to choose from, as from `candidate_settings`.
     splits
         Outer splits.
-    inner_cv
-        Inner splits, as in `make_splits`.
-    score
-        What the setting is chosen by: the largest wins, the first of equals.
     rng
-        Source of inner folds and random settings.
+        Source of the seeds of the splits, and of inner folds.
     n_jobs
         Threads; the result does not depend on it.
     """
+    defaults = GroundMetricLearner().get_params(deep=False)
+    for setting in settings:
+        check_parameters({**defaults, **setting, "label_kind": samples.kind}, samples.measures.n_features)
+    learners = [Learned(METHOD, GroundMetricLearner(label_kind=samples.kind, **setting)) for setting in settings]
     everything = Split(-1, -1, np.arange(len(samples)), np.arange(0))
     all_splits = [*splits, everything]
+    seeds = split_seeds(rng, len(splits))  # first, as in cross_validate
     rngs = rng.spawn(2 * len(all_splits))
-    # inner folds are made before any work, so that those that cannot be made stop it
-    inner_splits = [
-        make_splits(
-            samples.labels[s.train], None if samples.groups is None else samples.groups[s.train], cv=inner_cv, rng=child
-        )
-        for s, child in zip(all_splits, rngs[::2], strict=True)
-    ]
-    learned = Learned("tuned", GroundMetricLearner())
-    learned.check(samples, splits)
+    # inner folds are made before any work, so that problems show at once
+    inner_splits = [_inner_splits(samples, split, child) for split, child in zip(all_splits, rngs[::2], strict=True)]
+    learners[0].check(samples, splits)
     for split, within in zip(all_splits, inner_splits, strict=True):
-        learned.check(samples.take(split.train), within)
-    seeds = [int(child.integers(2**31)) for child in rngs[1::2]]
+        learners[0].check(samples.take(split.train), within)
     inner: list[list[Any]] = []
     best: list[int] = []
     total = sum(len(found) for found in inner_splits) * len(settings)
     with tqdm(total=total, desc="tuning", unit="fit", delay=2, disable=None) as bar:
-        for split, seed, within in zip(all_splits, seeds, inner_splits, strict=True):
-            train = samples.take(split.train)
+        for split, child, within in zip(all_splits, rngs[1::2], inner_splits, strict=True):
+            train, seed = samples.take(split.train), int(child.integers(2**31))
             scores = []
-            for setting in settings:
-                table = _predictions(train, setting, within, seed, n_jobs)
-                scores.append(_score(table, samples.classes, score))
+            for learner in learners:
+                table, _ = cross_validate(
+                    train, {METHOD: learner}, within, rng=np.random.default_rng(seed), n_jobs=n_jobs, progress=False
+                )
+                scores.append(main_score(table, train))
                 bar.update(len(within))
             inner.extend([split.repeat, split.fold, i, value] for i, value in enumerate(scores))
             best.append(int(np.argmax(scores)))
-    outer: list[list[Any]] = []
-    held_out: list[pd.DataFrame] = []
-    for split, seed, chosen in zip(splits, seeds, best, strict=False):
-        table = _predictions(samples, settings[chosen], [split], seed, n_jobs)
-        held_out.append(table)
-        found = next(row[3] for row in inner if row[:3] == [split.repeat, split.fold, chosen])
-        outer.append([split.repeat, split.fold, _score(table, samples.classes, score), found, chosen])
-    repeats = pd.concat(held_out).groupby("repeat")
+    chosen = {(split.repeat, split.fold): learners[i] for split, i in zip(splits, best, strict=False)}
+    predictions, _ = evaluate(samples, {METHOD: Chosen(chosen)}, splits, seeds, n_jobs=n_jobs, progress=False)
+    of_inner = {(repeat, fold, i): value for repeat, fold, i, value in inner}
+    outer = []
+    for split, i in zip(splits, best, strict=False):
+        held = predictions[(predictions["repeat"] == split.repeat) & (predictions["fold"] == split.fold)]
+        score = main_score(held, samples)
+        outer.append([split.repeat, split.fold, score, of_inner[split.repeat, split.fold, i], i])
     return Tuned(
-        pd.DataFrame(outer, columns=["repeat", "fold", "score", "inner_score", "setting"]),
-        pd.DataFrame(inner, columns=["repeat", "fold", "setting", "inner_score"]),
-        float(np.mean([_score(table, samples.classes, score) for _, table in repeats])),
-        settings,
-        best[-1],
+        outer=pd.DataFrame(outer, columns=["repeat", "fold", "score", "inner_score", "setting"]),
+        inner=pd.DataFrame(inner, columns=["repeat", "fold", "setting", "inner_score"]),
+        score_name=(MAIN if samples.kind == "class" else MAIN_ORDERED)[1],
+        score=main_score(predictions, samples),
+        predictions=predictions,
+        settings=settings,
+        best=best[-1],
     )
 
 
-def _predictions(
-    samples: Samples, setting: dict[str, Any], splits: Sequence[Split], seed: int, n_jobs: int | None
-) -> pd.DataFrame:
-    """Return what a setting predicts of the held-out samples of splits."""
-    methods = {"tuned": Learned("tuned", GroundMetricLearner(**setting))}
-    table, _ = cross_validate(samples, methods, splits, rng=np.random.default_rng(seed), n_jobs=n_jobs, progress=False)
-    return table[table["classifier"] == CLASSIFIER]
-
-
-def _score(table: pd.DataFrame, classes: NDArray[np.object_], score: str) -> float:
-    """Return the score of predictions, all taken together; the accuracy where they are of one class."""
-    found = label_scores(*decoded(table, list(classes)))
-    return found.get(score, found["accuracy"])
+def _inner_splits(samples: Samples, split: Split, rng: np.random.Generator) -> list[Split]:
+    """Return splits of the training samples."""
+    train = samples.take(split.train)
+    labels = train.stratify_by()
+    n_folds = min(_INNER_FOLDS, *units_of_classes(labels, train.units).values())
+    try:
+        return make_splits(labels, train.donors, cv=n_folds, rng=rng)
+    except ValueError as error:
+        where = "all samples" if split.fold < 0 else f"the training samples of repeat {split.repeat}, fold {split.fold}"
+        what = "samples" if samples.donors is None else "donors"
+        msg = (
+            f"{where} do not suffice for inner folds: {error} Tuning needs more {what} of each class, or fewer classes."
+        )
+        raise ValueError(msg) from error

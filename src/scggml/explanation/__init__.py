@@ -1,1 +1,1 @@
-"""What carries a distance or a metric: cell types, genes, classes. Knows no AnnData and no plot."""
+"""What carries it? Parts of distances and metrics by cell types, genes and classes. Knows no AnnData and no plot."""

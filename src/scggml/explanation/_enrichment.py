@@ -24,7 +24,7 @@ def enrichment(
     signed: bool,
     seed: int,
 ) -> pd.DataFrame:
-    """Return one row per gene set: `score`, `p_value`, `p_adjusted`, `n_genes`, `leading_genes`; smallest p-value first.
+    """Return one row per set, smallest p-value first: `score`, `p_value`, `p_adjusted`, `n_genes`, `leading_genes`.
 
     Parameters
     ----------
@@ -65,7 +65,8 @@ def check_members(members: pd.DataFrame, method: str, *, signed: bool) -> None:
         raise ValueError(msg)
     if not signed and (members["weight"] < 0).any():
         msg = (
-            "gene_sets has negative weights, but gene weights say how much a gene counts and not whether it rises or falls. "
+            "gene_sets has negative weights, but gene weights say how much a gene counts and not whether it rises or "
+            "falls. "
             "Pass signed=True with two classes, or absolute weights."
         )
         raise ValueError(msg)

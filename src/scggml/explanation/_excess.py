@@ -1,4 +1,4 @@
-"""How much more there is between two classes than within them, and how sure that is: the jackknife over samples."""
+"""The excess of distances between two classes over those within them, with jackknife errors over samples."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ if TYPE_CHECKING:
 
 
 class ClassMeans(NamedTuple):
-    """Means over the pairs of samples of two classes: between them, and within the first and within the second.
+    """Means over pairs of samples: between two classes, within the first class, and within the second.
 
-    Each (...) or, without one sample at a time, (n_a + n_b, ...). NaN where there are no pairs.
+    Each has the shape (...). With one sample left out at a time, it has the shape (n_a + n_b, ...). A mean over no
+    pairs is NaN.
     """
 
     between: NDArray[np.float64]
@@ -22,26 +23,27 @@ class ClassMeans(NamedTuple):
 
     @property
     def within(self) -> NDArray[np.float64]:
-        """Mean of the means within both classes."""
+        """The mean of `first` and `second`."""
         return (self.first + self.second) / 2
 
     @property
     def excess(self) -> NDArray[np.float64]:
-        """What is more between classes than within them."""
+        """The mean between the classes minus the mean within them."""
         return self.between - self.within
 
 
 def class_means(
     between: NDArray[np.float64], first: NDArray[np.float64], second: NDArray[np.float64]
 ) -> tuple[ClassMeans, ClassMeans]:
-    """Return means over pairs, and the same without each sample in turn.
+    """Return means over pairs, and the same means with each sample left out in turn.
 
     Parameters
     ----------
     between
-        Sum over the pairs of a sample with all samples of the other class, (n_a + n_b, ...), the samples of the first class first.
+        Sum over the pairs of each sample with all samples of the other class, (n_a + n_b, ...). Samples of the first
+        class come first.
     first, second
-        Sum over the pairs of a sample with all others of its class, (n_a, ...) and (n_b, ...).
+        Sum over the pairs of each sample with all others of its class, (n_a, ...) and (n_b, ...).
     """
     n_a, n_b = len(first), len(second)
     total = between[:n_a].sum(axis=0)
@@ -55,12 +57,12 @@ def class_means(
 
 
 def jackknife_error(without: NDArray[np.float64], n_first: int) -> NDArray[np.float64]:
-    """Return the standard error of a statistic of two classes of samples :cite:p:`arvesen1969`.
+    """Return the jackknife standard error of a statistic of two independent classes of samples :cite:p:`arvesen1969`.
 
     Parameters
     ----------
     without
-        The statistic without each sample in turn, (n_samples, ...), the samples of the first class first.
+        The statistic with each sample left out in turn, (n_samples, ...). Samples of the first class come first.
     n_first
         Number of samples of the first class.
     """

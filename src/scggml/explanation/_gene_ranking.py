@@ -29,7 +29,8 @@ class GeneMeans:
     Parameters
     ----------
     of_samples, of_classes
-        Mean over the cells of each sample, (n_samples, n_genes), and over the samples of each class, (n_classes, n_genes).
+        Mean over the cells of each sample, (n_samples, n_genes), and over the samples of each class, (n_classes,
+        n_genes).
     spread
         Standard deviation of each gene across cells, (n_genes,).
     targets
@@ -100,6 +101,6 @@ class GeneMeans:
 
 
 def stability_columns(stability: Stability) -> dict[str, NDArray[np.float64]]:
-    """Return columns of a table of genes: the interval of their weights over bootstraps, and how often they are selected."""
+    """Return columns of a table of genes: the interval of weights over bootstraps, and the frequency of selection."""
     low, high = np.quantile(stability.weights, _INTERVAL, axis=0)
     return {"low": low, "high": high, "selected": stability.selected(N_TOP)}

@@ -24,7 +24,8 @@ def read_gene_sets(gene_sets: Any) -> pd.DataFrame:
         table = _from_frame(gene_sets)
     else:
         msg = (
-            "gene_sets must be the path of a GMT file, a dict of names and genes, or a data frame with the columns 'source' and "
+            "gene_sets must be the path of a GMT file, a dict of names and genes, or a data frame with the columns "
+            "'source' and "
             f"'target', found {type(gene_sets).__name__}"
         )
         raise TypeError(msg)
@@ -34,7 +35,10 @@ def read_gene_sets(gene_sets: Any) -> pd.DataFrame:
     table = table.drop_duplicates()
     twice = table.duplicated(["source", "target"])
     if twice.any():
-        msg = f"gene_sets has genes with several weights in the same set: {check.listed(_pairs(table[twice]))}. Keep one of them."
+        msg = (
+            f"gene_sets has genes with several weights in the same set: {check.listed(_pairs(table[twice]))}. Keep "
+            "one of them."
+        )
         raise ValueError(msg)
     return table.reset_index(drop=True)
 
@@ -55,12 +59,16 @@ def _read_gmt(path: Path) -> pd.DataFrame:
         genes = [gene for gene in rest[1:] if gene]
         if not name or not genes:
             msg = (
-                f"gene_sets={str(path)!r} is not a GMT file: line {i} has no name, description and genes with tabs in between, found "
+                f"gene_sets={str(path)!r} is not a GMT file: line {i} has no name, description and genes with tabs in "
+                "between, found "
                 f"{line[:60]!r}"
             )
             raise ValueError(msg)
         if name in found:
-            msg = f"gene_sets={str(path)!r} has the set {name!r} twice, the second time in line {i}. Rename or remove one."
+            msg = (
+                f"gene_sets={str(path)!r} has the set {name!r} twice, the second time in line {i}. Rename or remove "
+                "one."
+            )
             raise ValueError(msg)
         found[name] = genes
     return _long(found)
@@ -95,7 +103,10 @@ def _from_frame(gene_sets: pd.DataFrame) -> pd.DataFrame:
     table = gene_sets[columns].copy()
     unknown = table.isna().any(axis=1)
     if unknown.any():
-        msg = f"gene_sets has missing values in {int(unknown.sum())} of {len(table)} rows. Drop them with gene_sets.dropna()."
+        msg = (
+            f"gene_sets has missing values in {int(unknown.sum())} of {len(table)} rows. Drop them with "
+            "gene_sets.dropna()."
+        )
         raise ValueError(msg)
     if "weight" not in table:
         table["weight"] = 1.0
@@ -119,7 +130,8 @@ def match_genes(table: pd.DataFrame, genes: pd.Index, min_genes: int) -> pd.Data
     found = table[table["target"].isin(genes)]
     if not len(found):
         msg = (
-            f"none of the {table['target'].nunique()} genes of gene_sets ({check.listed(table['target'].unique()[:3], limit=3)}) is "
+            f"none of the {table['target'].nunique()} genes of gene_sets "
+            f"({check.listed(table['target'].unique()[:3], limit=3)}) is "
             f"among those of adata ({check.listed(genes[:3], limit=3)})."
         )
         if pd.Index(table["target"].str.casefold()).isin(genes.str.casefold()).any():
@@ -133,13 +145,14 @@ def match_genes(table: pd.DataFrame, genes: pd.Index, min_genes: int) -> pd.Data
     small = n_found[n_found < min_genes]
     text = check.listed([f"{name} ({n})" for name, n in small.items()])
     if len(small) == len(n_found):
-        msg = (
-            f"no gene set has min_genes={min_genes} genes in adata, found {text}. Lower min_genes, or keep more genes."
-        )
+        msg = f"no gene set has at least {min_genes} genes in adata, found {text}. Keep more genes in adata."
         raise ValueError(msg)
     if len(small):
         warnings.warn(
-            f"{len(small)} of {len(n_found)} gene sets have fewer than min_genes={min_genes} genes in adata and are left out: {text}",
+            (
+                f"{len(small)} of {len(n_found)} gene sets have fewer than {min_genes} genes in adata and are "
+                f"left out: {text}"
+            ),
             UserWarning,
             stacklevel=3,
         )

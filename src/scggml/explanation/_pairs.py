@@ -1,4 +1,4 @@
-"""Transport distances taken apart along their plans: by types of points and by features."""
+"""Decompose transport distances along their plans: by types of points and by features."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
 
     Contributions: TypeAlias = "_MappedFeatures | _OwnFeatures"
 
-CARRIED, STATE, COMPOSITION, MASS, SHARED = range(5)  # what is summed for each sample and type
-_BLOCK_ENTRIES = 1_000_000  # entries of plans that are held at a time: some 50 MB
-_BLOCK_NUMBERS = 4_000_000  # features that are held at a time
+CARRIED, STATE, COMPOSITION, MASS, SHARED = range(5)  # quantities that are summed for each sample and type
+_BLOCK_ENTRIES = 1_000_000  # entries of plans in memory at a time: about 50 MB
+_BLOCK_VALUES = 4_000_000  # feature values in memory at a time
 
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """The features that distances are shared among.
+    """Features, such as genes, whose contributions to distances are computed.
 
     Parameters
     ----------
     points
-        Their values, (n_rows, n_features), dense, CSR or stored.
+        Values of the features, (n_rows, n_features), dense, CSR or on disk.
     rows
-        The row of each point of the measures, (n_points,).
+        Row in `points` of each point of the measures, (n_points,).
     linear_map
-        Map to the space in which points were compared, (n_components, n_features).
+        Map from features to the space of the measures, (n_components, n_features).
     """
 
     points: Points
@@ -52,24 +52,26 @@ class Features:
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """Distances of many pairs, grouped into comparisons, and what they consist of.
+    """Distances of many pairs, grouped into comparisons, and the parts of these distances.
 
     Parameters
     ----------
     distances, state, composition
-        Wasserstein-1 distance of each pair, and two parts of it, (n_pairs,): what is moved between points of one type, and what
-        is moved between types because they have different mass. The rest is exchange between types.
+        Wasserstein-1 distance of each pair and two parts of it, (n_pairs,). State is the cost of moving mass within a
+        type. Composition is the cost of moving mass between types because their proportions differ. The remainder is
+        exchange between types.
     cost, mass, composition_cost
-        Mean over the pairs of a comparison of what moving from one type to another costs, of how much mass is moved, and of the
-        part of the cost that is composition, (n_comparisons, n_types, n_types). Where a comparison has no direction, between
-        samples of one class, they are symmetric.
+        Means over the pairs of a comparison, (n_comparisons, n_types, n_types), from one type (row) to another
+        (column): the cost, the mass, and the part of the cost due to composition. They are symmetric for comparisons
+        without a direction, between samples of one class.
     sums
-        For each measure the sum over its pairs, (n_comparisons, n_measures, 5, n_types), of quantities of a type: cost carried,
-        state, composition, mass that stays within the type, and mass that the type has in both measures. A type carries its state
-        and half of what is moved from it to other types and from others to it, so that types sum to the distance.
+        Sums over the pairs of each measure, (n_comparisons, n_measures, 5, n_types), of five quantities of a type: its
+        cost, state, composition, the mass that stays within the type, and the mass that the type has in both measures.
+        The cost of a type is its state plus half of the cost of mass that it exchanges with other types. Costs of types
+        therefore sum to the distance.
     features
-        Mean contribution of each feature to the state of each type and, last, to exchange and to composition,
-        (n_comparisons, n_types + 2, n_features); None where no features were given.
+        Mean contribution of each feature, (n_comparisons, n_types + 2, n_features), to the state of each type, then to
+        exchange and to composition. None if no features were given.
     """
 
     distances: NDArray[np.float64]
@@ -96,44 +98,49 @@ def explain_pairs(
     n_jobs: int | None = None,
     progress: str | None = None,
 ) -> Explanation:
-    r"""Take the distances of pairs of measures apart.
+    r"""Decompose the distances of pairs of measures by types of points and by features.
 
-    The distance is a sum over the entries of the optimal plan, :math:`D = \sum_e P_e c_e` with :math:`c_e = \|z_a - z_b\|`.
-    Each entry leads from one type of points to another, which shares the distance among types. Of the mass that leaves a type,
-    the surplus of the first measure over the second is composition, and so is, of the mass that arrives at a type, its deficit; all
-    entries that leave or arrive alike, and each end with half of the cost. So composition moves as much mass as proportions differ
-    in (their total variation), and none if they are the same. The rest of what is moved between types is exchange.
+    **Types.** The distance is a sum over the entries of the optimal plan, :math:`D = \sum_e P_e c_e` with
+    :math:`c_e = \|z_a - z_b\|`. Each entry moves mass from one type of points to another. Mass that moves between types
+    is due to *composition* as far as the proportions of types differ: of the mass that leaves a type, the surplus of
+    the first measure over the second, and of the mass that arrives at a type, its deficit. All entries that leave a
+    type, or arrive at it, have the same fraction of it, and each end of an entry accounts for half of its cost.
+    Composition hence moves as much mass as the total variation between the proportions, and none if they are equal. The
+    remaining mass that moves between types is *exchange*.
 
-    For features, :math:`z = A x`. As :math:`c^2 = \sum_g \delta_g (A^\top A \delta)_g` with :math:`\delta = x_a - x_b`, feature `g`
-    has the part :math:`\delta_g (A^\top A \delta)_g / c` of `c`: its square and one half of each product with another feature. By
-    Euler's theorem that is :math:`\delta_g \partial c / \partial \delta_g`, and it is the Aumann-Shapley value of the way from no
-    difference to `delta`. Parts may be negative. Summed over entries they are :math:`\sum_k A_{kg} (X^\top L Z)_{gk}` with the
-    Laplacian `L` of edges of weight :math:`P_e / c_e`, so that entries by features are never formed.
+    **Features.** Let :math:`z = A x` and :math:`\delta = x_a - x_b`. Since
+    :math:`c^2 = \sum_g \delta_g (A^\top A \delta)_g`, feature `g` contributes
+    :math:`\delta_g (A^\top A \delta)_g / c` to `c`: its own square and half of each product with another feature. By
+    Euler's theorem this equals :math:`\delta_g \partial c / \partial \delta_g`. It is the Aumann-Shapley value of the
+    straight path from no difference to `delta`. Contributions may be negative. Their sum over entries is
+    :math:`\sum_k A_{kg} (X^\top L Z)_{gk}` with the Laplacian `L` of edges of weight :math:`P_e / c_e`. A matrix of
+    entries by features is therefore never formed.
 
     Parameters
     ----------
     measures
-        Point clouds, in the space in which distances are Euclidean; CSR where they are features themselves.
+        Point clouds in the space in which the ground distance is Euclidean. They may be CSR if they are the features
+        themselves.
     pairs
         Indices of the measures to compare, (n_pairs, 2).
     comparisons
-        Comparison that a pair belongs to, from 0, (n_pairs,).
+        Comparison of each pair, from 0, (n_pairs,).
     types
         Type of each point, from 0, (n_points,).
     undirected
-        Comparisons whose pairs have no first and second, (n_comparisons,).
+        Comparisons without a direction, whose pairs have no first and second measure, (n_comparisons,).
     n_types
         Number of types.
     features
-        Features to share distances among, which points are a linear map of.
+        Features that are mapped linearly to the points.
     own_features
-        Whether to share distances among the features of the measures instead.
+        Compute contributions of the coordinates of the measures themselves.
     block_entries
-        Entries of plans held at a time.
+        Entries of plans in memory at a time.
     n_jobs
-        As in `solve_pairs`.
+        Threads, as in `solve_pairs`.
     progress
-        Text of the progress bar, which appears after a few seconds; None for no bar.
+        Text of a progress bar, which appears after two seconds. None for no bar.
     """
     n_comparisons, n_measures = len(undirected), len(measures)
     n_pairs = np.bincount(comparisons, minlength=n_comparisons)
@@ -174,7 +181,7 @@ def explain_pairs(
 class _ByType:
     quantities: NDArray[np.float64]  # (n_pairs, 5, n_types)
     flows: NDArray[np.float64]  # (3, n_types, n_types), sums over pairs
-    composition: NDArray[np.float64]  # (n_entries,), the part of each entry between types
+    composition: NDArray[np.float64]  # (n_entries,), the fraction of each entry that is due to composition
 
 
 def _by_type(plans: Plans, lengths: NDArray[np.float64], types: NDArray[np.int64], n_types: int) -> _ByType:
@@ -220,7 +227,7 @@ def _contributions(
 
 
 class _MappedFeatures:
-    """Contributions of features that points are a linear map of."""
+    """Contributions of features that are mapped linearly to the points."""
 
     def __init__(self, points: NDArray[np.float64], types: NDArray[np.int64], n_types: int, features: Features) -> None:
         self._points, self._types, self._n_types, self._features = points, types, n_types, features
@@ -232,20 +239,20 @@ class _MappedFeatures:
         for products, share in zip(self._products, shares, strict=True):
             chosen = np.flatnonzero(share)
             ends = np.concatenate([plans.rows[chosen], plans.cols[chosen]])
-            nodes, places = np.unique(ends, return_inverse=True)
-            rows, cols = np.split(places, 2)
+            nodes, positions = np.unique(ends, return_inverse=True)
+            rows, cols = np.split(positions, 2)
             part = Plans(np.array([0, len(rows)]), rows, cols, plans.mass[chosen])
             products[nodes] += part.laplacian((share * edge_weights)[chosen], len(nodes)) @ self._points[nodes]
 
     def total(self) -> NDArray[np.float64]:
-        """Return the sum for each part and feature, (n_types + 2, n_features)."""
+        """Return the sum over entries for each part and feature, (n_types + 2, n_features)."""
         x, rows, linear_map = self._features.points, self._features.rows, self._features.linear_map
         total = np.zeros((self._n_types + 2, linear_map.shape[1]))
-        order = np.argsort(rows, kind="stable")  # as they are stored
-        step = max(1, _BLOCK_NUMBERS * x.shape[0] // max(1, x.size))
+        order = np.argsort(rows, kind="stable")  # rows on disk are read in their order
+        step = max(1, _BLOCK_VALUES * x.shape[0] // max(1, x.size))
         for start in range(0, len(order), step):
             own = order[start : start + step]
-            if not self._products[:, own].any():  # samples of other classes
+            if not self._products[:, own].any():  # points of samples in other comparisons
                 continue
             state, *between = (products[own] for products in self._products)
             block = as_points(x[rows[own]])
@@ -258,7 +265,7 @@ class _MappedFeatures:
 
 
 class _OwnFeatures:
-    """Contributions of the features in which distances are Euclidean: squares of differences over lengths."""
+    """Contributions of the coordinates of the points: squared differences over lengths."""
 
     def __init__(self, points: Points, types: NDArray[np.int64], n_types: int) -> None:
         self._points, self._types = points, types
@@ -279,7 +286,7 @@ class _OwnFeatures:
             self._total += total.toarray() if sp.issparse(total) else total
 
     def total(self) -> NDArray[np.float64]:
-        """Return the sum for each part and feature, (n_types + 2, n_features)."""
+        """Return the sum over entries for each part and feature, (n_types + 2, n_features)."""
         return self._total
 
 
@@ -290,9 +297,9 @@ def _lengths(points: Points, plans: Plans) -> NDArray[np.float64]:
 
 
 def _squared_differences(points: Points, plans: Plans) -> Iterator[tuple[slice, Points]]:
-    """Yield squared differences of each feature, (n_entries, n_features), of some entries at a time; CSR stays CSR."""
+    """Yield blocks of entries and their squared differences, (n_entries, n_features). CSR stays CSR."""
     row_size = max(1, points.size // max(1, points.shape[0]))
-    step = max(1, _BLOCK_NUMBERS // (2 * row_size))
+    step = max(1, _BLOCK_VALUES // (2 * row_size))
     for start in range(0, len(plans.mass), step):
         entries = slice(start, start + step)
         x, y = (points[ends[entries]].astype(np.float64) for ends in (plans.rows, plans.cols))
@@ -303,7 +310,10 @@ def _squared_differences(points: Points, plans: Plans) -> Iterator[tuple[slice, 
 def _blocks(
     sizes: NDArray[np.int64], pairs: NDArray[np.int64], members: NDArray[np.int64], block_entries: int
 ) -> list[NDArray[np.int64]]:
-    """Cut the pairs `members` where plans, of at most as many entries as both measures have points, reach `block_entries`."""
+    """Split the pairs `members` into blocks whose plans have about `block_entries` entries.
+
+    A plan has at most as many entries as both measures have points.
+    """
     if not len(members):
         return []
     filled = np.cumsum(sizes[pairs[members]].sum(axis=1)) // block_entries

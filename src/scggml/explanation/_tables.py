@@ -1,4 +1,4 @@
-"""What distances between classes consist of, as tables."""
+"""The parts of distances between classes, as tables."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _PARTS = ("state", "exchange", "composition")
 _PER_CELL = ("state_per_cell", "distance_per_cell")
-BETWEEN_TYPES = ("exchange", "composition")  # parts of a distance that lie between types
+BETWEEN_TYPES = ("exchange", "composition")  # parts of a distance for moving mass between cell types
 
 
 def explanation_tables(
@@ -32,9 +32,9 @@ def explanation_tables(
     Parameters
     ----------
     explanation
-        Of the pairs of `comparisons`.
+        Parts of the distances of `comparisons.pairs`.
     comparisons
-        What was compared.
+        Classes that were compared.
     samples
         Names of the samples, (n_samples,).
     types
@@ -47,7 +47,7 @@ def explanation_tables(
     pairs = {
         "sample_a": samples[comparisons.pairs[:, 0]],
         "sample_b": samples[comparisons.pairs[:, 1]],
-        **{name: values[comparisons.comparisons] for name, values in comparisons.groups.items()},
+        **{name: values[comparisons.comparisons] for name, values in comparisons.columns.items()},
         "distance": explanation.distances,
         "state": explanation.state,
         "exchange": explanation.distances - explanation.state - explanation.composition,
@@ -59,17 +59,17 @@ def explanation_tables(
         "cost": cost,
         "composition": composition_cost,
         "share": _ratio(cost, cost.sum(axis=(1, 2), keepdims=True)),
-        "excess": comparisons.less_within(cost),
+        "excess": comparisons.excess(cost),
     }
     return {
-        "summary": pd.DataFrame(comparisons.groups | of_comparisons | excess_of_comparisons),
+        "summary": pd.DataFrame(comparisons.columns | of_comparisons | excess_of_comparisons),
         "cell_types": pd.DataFrame(
-            {**comparisons.repeated(n_types), "cell_type": np.tile(types, n)}
+            {**comparisons.repeated_columns(n_types), "cell_type": np.tile(types, n)}
             | {name: values.ravel() for name, values in cell_types.items()}
         ),
         "flows": pd.DataFrame(
             {
-                **comparisons.repeated(n_types**2),
+                **comparisons.repeated_columns(n_types**2),
                 "source": np.tile(np.repeat(types, n_types), n),
                 "target": np.tile(types, n * n_types),
             }
@@ -82,12 +82,12 @@ def explanation_tables(
 def gene_contributions(
     explanation: Explanation, names: NDArray[np.object_], types: NDArray[np.object_]
 ) -> dict[str, NDArray[Any]]:
-    """Return what genes contribute to each part of a distance, and what they leave over of it.
+    """Return the contribution of each gene to each part of the distances, and the remainder that genes do not explain.
 
     Parameters
     ----------
     explanation
-        With contributions of features.
+        Parts of distances, with contributions of features.
     names
         Names of the features, (n_features,).
     types
@@ -109,9 +109,9 @@ def gene_contributions(
 def _means(
     comparisons: Comparisons, explanation: Explanation
 ) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.float64]]]:
-    """Return columns of mean distances: of types, (n_comparisons, n_types), and of comparisons, (n_comparisons,)."""
+    """Return columns of mean distances, for types, (n_comparisons, n_types), and for comparisons, (n_comparisons,)."""
     n_pairs = np.bincount(comparisons.comparisons, minlength=len(comparisons.classes))
-    # every pair was counted for both of its samples
+    # each pair is counted for both of its samples
     parts = _parts(explanation.sums.sum(axis=1) / (2 * n_pairs[:, None, None]))
     mass, distance = explanation.mass, parts["distance"]
     total = {name: parts[name].sum(axis=1) for name in ("distance", *_PARTS)}
@@ -131,7 +131,7 @@ def _means(
 def _excess(
     comparisons: Comparisons, sums: NDArray[np.float64]
 ) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.float64]]]:
-    """Return columns of the excess, with standard errors: of comparisons, (n_comparisons,), and of types, (n_comparisons, n_types)."""
+    """Return the excess and its standard errors, for comparisons, (n_comparisons,), and (n_comparisons, n_types)."""
     values: dict[str, list[NDArray[np.float64]]] = {}
     for found, without, n_first in comparisons.means(sums):
         statistics, repeats = _statistics(found), _statistics(without)
@@ -157,10 +157,10 @@ def _excess(
 
 
 def _statistics(means: ClassMeans) -> dict[str, NDArray[np.float64]]:
-    """Return the statistics of means (..., n_quantities, n_types): of each type, (..., n_types), and of all, (...)."""
+    """Return statistics of means (..., n_quantities, n_types): of types, (..., n_types), and of their sum, (...)."""
     between, first, second = (_parts(part) for part in means)
     excess = {name: between[name] - (first[name] + second[name]) / 2 for name in between}
-    # of a class with itself, which is without an excess, nothing is told
+    # NaN wherever there is no excess, such as for a class with itself
     within = (first["distance"] + second["distance"]) / 2 + 0 * excess["distance"]
     found = {"within_classes": within, "excess": excess["distance"]}
     found |= {f"{name}_excess": excess[name] for name in (*_PARTS, *_PER_CELL)}
@@ -170,7 +170,7 @@ def _statistics(means: ClassMeans) -> dict[str, NDArray[np.float64]]:
 
 
 def _parts(quantities: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-    """Return the distance and its parts from what was summed, (..., n_quantities, n_types), each (..., n_types)."""
+    """Return the distance and its parts, (..., n_types) each, from sums or means (..., n_quantities, n_types)."""
     carried, state, composition = (quantities[..., i, :] for i in (CARRIED, STATE, COMPOSITION))
     return {
         "distance": carried,
@@ -183,5 +183,5 @@ def _parts(quantities: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
 
 
 def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return `part / whole`, NaN where there is nothing."""
+    """Return `part / whole`, NaN where `whole` is zero."""
     return np.divide(part, whole, out=np.full(part.shape, np.nan), where=np.broadcast_to(whole != 0, part.shape))

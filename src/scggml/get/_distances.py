@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from scggml import _check as check
+from scggml._anndata._distances import read_distances
 from scggml._keys import SKETCH_ERROR, Keys
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from numpy.typing import NDArray
 
 
 def distances(pdata: AnnData, *, key: str = "ggml", bounds: bool = False) -> pd.DataFrame:
@@ -23,57 +22,48 @@ def distances(pdata: AnnData, *, key: str = "ggml", bounds: bool = False) -> pd.
     pdata
         Samples, from :func:`scggml.tl.sample_distances`.
     key
-        Whose distances: `.obsp[key + "_distances"]`.
+        Key of the distances: `.obsp[key + "_distances"]`.
     bounds
-        Return, in the place of each distance, a bound on its error: no distance between sketches (:func:`scggml.pp.sketch`)
-        is further from that of all cells. It is the sum of both samples' `.obs["sketch_error"]`, and zero where no sketch
-        was used.
+        Return a bound on the error of each distance instead. The distance between two sketches
+        (:func:`scggml.pp.sketch`) differs from that of all cells by at most this bound. It is the sum of
+        `.obs["sketch_error"]` of both samples, and zero if no sketch was used.
 
     Returns
     -------
-    A data frame (n_samples, n_samples) with sample names on both axes.
+    A data frame (n_samples, n_samples) with sample names on both axes. `attrs["metric"]` holds the metric of the
+    distances, such as "learned" or "euclidean", if `pdata.uns[key]` holds it.
 
     Raises
     ------
     KeyError
-        If there are no such distances, or for bounds their `.uns[key]` or the errors of their sketches are missing.
+        If the distances do not exist, or, for bounds, `.uns[key]` or the errors of the sketches.
 
     Examples
     --------
     >>> import scggml as sg
     >>> adata = sg.datasets.synthetic_cohort(n_points_per_mode=10, rng=0)
     >>> pdata = sg.tl.sample_distances(adata, "sample", metric="euclidean")
-    >>> sg.get.distances(pdata).shape
-    (30, 30)
+    >>> table = sg.get.distances(pdata)
+    >>> table.shape, table.attrs["metric"]
+    ((30, 30), 'euclidean')
 
-    Where distances are those of sketches:
+    For distances between sketches:
 
     >>> sg.pp.sketch(adata, "sample", n_points=10, rng=0)
     >>> sketched = sg.tl.sample_distances(adata, "sample", metric="euclidean", sketch_key="sketch")
-    >>> error = (sg.get.distances(sketched) - sg.get.distances(pdata)).abs()
+    >>> error = (sg.get.distances(sketched) - table).abs()
     >>> bool((error <= sg.get.distances(sketched, bounds=True)).all(axis=None))
     True
     """
-    check.check_anndata("pdata", pdata)
-    name = Keys(key).distances
-    if name not in pdata.obsp:
-        msg = (
-            f"obsp[{name!r}] does not exist. Found: {check.listed(pdata.obsp.keys(), limit=20)}. "
-            f"Pass the sample-level AnnData that sg.tl.sample_distances(..., key_added={key!r}) returns."
-        )
-        raise KeyError(msg)
-    if bounds:
-        return _bounds(pdata, key)
-    matrix = pdata.obsp[name]
-    dense = matrix.toarray() if hasattr(matrix, "toarray") else np.asarray(matrix)
-    return _by_name(pdata, dense)
+    table = read_distances(pdata, key)
+    return _bounds(pdata, key) if bounds else table
 
 
 def _bounds(pdata: AnnData, key: str) -> pd.DataFrame:
     name = Keys(key).metric
     if name not in pdata.uns:
         msg = (
-            f"uns[{name!r}], which says where the distances of key={key!r} come from, does not exist. "
+            f"uns[{name!r}], which says how the distances of key={key!r} were computed, does not exist. "
             "Compute them again with sg.tl.sample_distances."
         )
         raise KeyError(msg)
@@ -82,15 +72,11 @@ def _bounds(pdata: AnnData, key: str) -> pd.DataFrame:
     if sketch_key is not None:
         if SKETCH_ERROR not in pdata.obs:
             msg = (
-                f"obs[{SKETCH_ERROR!r}] does not exist, but the distances of key={key!r} are those of sketch {sketch_key!r}. "
-                "Compute them again with sg.tl.sample_distances."
+                f"obs[{SKETCH_ERROR!r}] does not exist, but the distances of key={key!r} are those of sketch "
+                f"{sketch_key!r}. Compute them again with sg.tl.sample_distances."
             )
             raise KeyError(msg)
         errors = pdata.obs[SKETCH_ERROR].to_numpy(dtype=np.float64)
     matrix = errors[:, None] + errors
-    np.fill_diagonal(matrix, 0.0)  # a sample's distance to itself is zero either way
-    return _by_name(pdata, matrix)
-
-
-def _by_name(pdata: AnnData, matrix: NDArray[np.float64]) -> pd.DataFrame:
+    np.fill_diagonal(matrix, 0.0)  # the distance of a sample to itself is exact
     return pd.DataFrame(matrix, index=pdata.obs_names.copy(), columns=pdata.obs_names.copy())

@@ -1,4 +1,4 @@
-"""What distances between samples consist of, as a data frame."""
+"""The parts of distances between samples as a data frame."""
 
 from __future__ import annotations
 
@@ -25,38 +25,49 @@ def explanation(
     table: Literal["summary", "cell_types", "flows", "genes", "pairs"] = "summary",
     *,
     key: str = "ggml",
-    groups: Sequence[str] | None = None,
+    classes: Sequence[str] | None = None,
     cell_type: str | None = None,
     n_genes: int | None = None,
 ) -> pd.DataFrame:
-    """Return what distances between samples consist of.
+    """Return the parts of distances between samples, by cell types and genes.
 
     Parameters
     ----------
     pdata
         Samples, after :func:`scggml.tl.explain_distances`.
     table
-        "summary", "cell_types", "flows" and "pairs" have the columns that are told there. "genes" has, for each two classes and
-        each `gene`, its part of the mean `distance`, the `share` of it, and of the `excess`, what is more between classes than
-        within them; largest excess first (largest distance where there is no excess). Parts may be negative.
+        "summary", "cell_types", "flows" or "pairs" for the tables that :func:`scggml.tl.explain_distances` describes.
+        "genes" for the contributions of genes.
     key
         Key of the explanation: `.uns[key + "_explanation"]`.
-    groups
-        Two classes, or two samples where these were compared, in either order; or a class twice. None returns all.
+    classes
+        Two classes in either order, the same class twice, or two samples if these were compared. None for all
+        comparisons.
     cell_type
-        For "cell_types", the type. For "genes", the type whose state to look into, or "exchange" or "composition" for what is moved
-        between types; None takes genes of the whole distance. For "flows", the type that is moved from or to.
+        For "cell_types", return this type only. For "flows", return the flows from and to this type only. For "genes",
+        return the contributions to the state of this type, or to "exchange" or "composition". None for all types, and
+        for the contributions of genes to the whole distance.
     n_genes
-        For "genes", how many of each two classes; None for all.
+        For "genes", the number of genes per comparison. None for all.
 
     Returns
     -------
-    A data frame.
+    A data frame. For "genes", it has one row per gene of each comparison, with these columns:
+
+    `class_a`, `class_b`, `cell_type`, `gene`
+        The comparison, the part of the distance ("all" for the whole distance), and the gene.
+    `distance`
+        Contribution of the gene to the mean distance. It may be negative.
+    `share`
+        Its fraction of the whole mean distance.
+    `excess`
+        Its contribution between the classes minus the mean of those within both classes. Genes with the largest excess
+        come first. Without an excess (NaN), genes with the largest distance come first.
 
     Raises
     ------
     KeyError, ValueError, TypeError
-        If distances were not explained, or not in this way, or there is no such class or cell type.
+        If the distances were not explained, the explanation lacks the table, or there is no such class or cell type.
 
     Examples
     --------
@@ -64,12 +75,12 @@ def explanation(
     >>> adata = sg.datasets.simulated_cohort(n_samples=6, n_cells=30, n_genes=200, rng=0)
     >>> pdata = sg.tl.sample_distances(adata, "sample", metric="euclidean")
     >>> sg.tl.explain_distances(adata, pdata, cell_type_key="cell_type", label_key="label")
-    >>> sg.get.explanation(pdata)[["group_a", "group_b", "n_pairs"]]
-       group_a  group_b  n_pairs
+    >>> sg.get.explanation(pdata)[["class_a", "class_b", "n_pairs"]]
+       class_a  class_b  n_pairs
     0  healthy  disease        9
     1  healthy  healthy        3
     2  disease  disease        3
-    >>> sg.get.explanation(pdata, "genes", groups=["healthy", "disease"], cell_type="T", n_genes=5).shape
+    >>> sg.get.explanation(pdata, "genes", classes=["healthy", "disease"], cell_type="T", n_genes=5).shape
     (5, 7)
     """
     check.check_anndata("pdata", pdata)
@@ -81,13 +92,13 @@ def explanation(
         _check_use("cell_type", cell_type, table, ("cell_types", "flows", "genes"))
     entry = stored_explanation(pdata, key)
     summary = entry["summary"]
-    rows = np.arange(len(summary)) if groups is None else np.array([compared(entry, groups)])
+    rows = np.arange(len(summary)) if classes is None else np.array([compared(entry, classes)])
     if table == "genes":
         return _genes(entry, rows, cell_type, n_genes)
     found = entry[table]
-    if groups is not None:
-        a, b = summary[["group_a", "group_b"]].iloc[rows[0]]
-        found = found[(found["group_a"] == a) & (found["group_b"] == b)]
+    if classes is not None:
+        a, b = summary[["class_a", "class_b"]].iloc[rows[0]]
+        found = found[(found["class_a"] == a) & (found["class_b"] == b)]
     if cell_type is not None:
         check.check_choice("cell_type", cell_type, list(dict.fromkeys(entry["cell_types"]["cell_type"])))
         columns = found[["source", "target"] if table == "flows" else ["cell_type"]]
@@ -101,23 +112,23 @@ def stored_explanation(pdata: AnnData, key: str) -> dict[str, Any]:
     if name not in pdata.uns:
         msg = (
             f"there is no explanation in uns[{name!r}]. Run sg.tl.explain_distances(adata, pdata, cell_type_key=..., "
-            f"key_added={key!r}) first."
+            f"key={key!r}) first."
         )
         raise KeyError(msg)
     return dict(pdata.uns[name])
 
 
-def compared(entry: dict[str, Any], groups: Sequence[str]) -> int:
+def compared(entry: dict[str, Any], classes: Sequence[str]) -> int:
     """Return the row of the summary with these two classes, in either order."""
-    a, b = (entry["summary"][name].astype(str).to_numpy() for name in ("group_a", "group_b"))
+    a, b = (entry["summary"][name].astype(str).to_numpy() for name in ("class_a", "class_b"))
     known = [f"({first}, {second})" for first, second in zip(a, b, strict=True)]
-    if isinstance(groups, str) or len(groups) != 2:
-        msg = f"groups must be two of those that were compared, found {groups!r}. Compared: {check.listed(known, limit=20)}"
+    if isinstance(classes, str) or len(classes) != 2:
+        msg = f"classes must be two that were compared, found {classes!r}. Compared: {check.listed(known, limit=20)}"
         raise ValueError(msg)
-    first, second = (str(name) for name in groups)
+    first, second = (str(name) for name in classes)
     rows = np.flatnonzero(((a == first) & (b == second)) | ((a == second) & (b == first)))
     if not len(rows):
-        msg = f"groups={groups!r} were not compared. Compared: {check.listed(known, limit=20)}"
+        msg = f"classes={classes!r} were not compared. Compared: {check.listed(known, limit=20)}"
         raise KeyError(msg)
     return int(rows[0])
 
@@ -125,8 +136,9 @@ def compared(entry: dict[str, Any], groups: Sequence[str]) -> int:
 def _genes(entry: dict[str, Any], rows: NDArray[np.int64], cell_type: str | None, n_genes: int | None) -> pd.DataFrame:
     if "genes" not in entry:
         msg = (
-            "distances were not shared among genes: run sg.tl.explain_distances with genes=True, on distances whose features lead back "
-            "to genes"
+            "the explanation has no genes: the representation of the distances does not lead back to them. Compute "
+            "distances on 'X', or on 'X_pca' with the loadings in adata.varm['PCs'], and run sg.tl.explain_distances "
+            "again."
         )
         raise KeyError(msg)
     genes, summary = entry["genes"], entry["summary"]
@@ -135,7 +147,7 @@ def _genes(entry: dict[str, Any], rows: NDArray[np.int64], cell_type: str | None
         check.check_choice("cell_type", cell_type, parts)
     chosen = range(len(parts)) if cell_type is None else [parts.index(cell_type)]
     distance = np.asarray(genes["distance"])[:, chosen].sum(axis=1)
-    a, b = (summary[name].astype(str).to_numpy() for name in ("group_a", "group_b"))
+    a, b = (summary[name].astype(str).to_numpy() for name in ("class_a", "class_b"))
     own = {first: q for q, (first, second) in enumerate(zip(a, b, strict=True)) if first == second}
     tables = []
     for q in rows:
@@ -145,7 +157,7 @@ def _genes(entry: dict[str, Any], rows: NDArray[np.int64], cell_type: str | None
         order = np.argsort(-(distance[q] if np.isnan(excess).all() else excess), kind="stable")[:n_genes]
         total = summary["distance"].iloc[q]
         table = {
-            "group_a": a[q], "group_b": b[q], "cell_type": ALL_PARTS if cell_type is None else cell_type,
+            "class_a": a[q], "class_b": b[q], "cell_type": ALL_PARTS if cell_type is None else cell_type,
             "gene": np.asarray(genes["names"], dtype=object)[order],
             "distance": distance[q][order],
             "share": distance[q][order] / total if total > 0 else np.nan,
@@ -157,5 +169,5 @@ def _genes(entry: dict[str, Any], rows: NDArray[np.int64], cell_type: str | None
 
 def _check_use(name: str, value: Any, table: str, tables: tuple[str, ...]) -> None:
     if table not in tables:
-        msg = f"{name}={value!r} has no meaning for table={table!r}, only for {check.listed(tables)}. Leave it out."
+        msg = f"{name}={value!r} has no effect on table={table!r}, only on {check.listed(tables)}. Leave it out."
         raise ValueError(msg)

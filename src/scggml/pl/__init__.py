@@ -1,4 +1,4 @@
-"""Plots: each takes `ax`, returns it, and leaves showing and saving to the caller."""
+"""Plots. Each takes `ax`, returns it, and leaves showing and saving to the caller."""
 
 from ._cells import cells
 from ._cross_validation import cross_validation

@@ -1,7 +1,8 @@
-"""What all plots share: axes to draw on and colours of classes."""
+"""Parts that all plots share: axes to draw on, and colours of classes."""
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -10,21 +11,37 @@ from scggml import _check as check
 from scggml._keys import colors as colors_key
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from anndata import AnnData
     from matplotlib.axes import Axes
 
 MISSING = "#bdbdbd"
 PLAIN = "#4c72b0"
 HIGHLIGHT = "#d95f02"
+_MAX_SAFE = 10  # colours in the colour-blind safe palette
+_LETTER = 0.6  # average width of a letter, in letter sizes
 
 
-def new_axes(ax: Axes | None, width: float, height: float) -> Axes:
-    """Return `ax`, or the axes of a new figure of the given size in inches."""
+@contextmanager
+def drawing(ax: Axes | None, width: float, height: float) -> Iterator[Axes]:
+    """Yield `ax`, or the axes of a new figure of the given size in inches. A new figure is closed if drawing fails."""
     if ax is not None:
-        return ax
+        yield ax
+        return
     from matplotlib import pyplot as plt
 
-    return plt.subplots(figsize=(width, height), layout="constrained")[1]
+    figure, new = plt.subplots(figsize=(width, height), layout="constrained")
+    try:
+        yield new
+    except BaseException:
+        plt.close(figure)
+        raise
+
+
+def text_width(texts: Iterable[str], size: float = 10.0) -> float:
+    """Return about how wide the longest of several texts is in inches, for letters of a size in points."""
+    return max(map(len, texts), default=0) * _LETTER * size / 72
 
 
 def obs_column(adata: AnnData, name: str, key: str) -> pd.Series:
@@ -40,23 +57,41 @@ def is_continuous(column: pd.Series) -> bool:
     return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
 
 
-def class_colors(adata: AnnData, key: str, palette: Any = None) -> dict[str, Any]:
-    """Return a colour for each class: of `palette`, else those scanpy stored in `.uns`, else a colour-blind safe palette."""
+def class_colors(adata: AnnData, key: str) -> dict[str, Any]:
+    """Return a colour for each class of `obs[key]`.
+
+    The colours are those in `.uns[key + "_colors"]`, as scanpy stores them. Without these, they come from a palette
+    that is colour-blind safe for up to ten classes.
+    """
     import seaborn as sns
 
     column = adata.obs[key]
     categories = list(
         column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else sorted(column.dropna().unique())
     )
-    if isinstance(palette, dict):
-        missing = [name for name in categories if name not in palette]
-        if missing:
-            msg = f"palette has no colour for {check.listed(missing)} of obs[{key!r}]"
-            raise ValueError(msg)
-        return {str(name): palette[name] for name in categories}
     stored = adata.uns.get(colors_key(key))
-    if palette is None and stored is not None and len(stored) >= len(categories):
+    if stored is not None and len(stored) >= len(categories):
         chosen = list(stored)
     else:
-        chosen = sns.color_palette(palette or ("colorblind" if len(categories) <= 10 else "husl"), len(categories))
+        chosen = sns.color_palette("colorblind" if len(categories) <= _MAX_SAFE else "husl", len(categories))
     return {str(name): color for name, color in zip(categories, chosen, strict=False)}
+
+
+def two_axes(components: Any, n_axes: int, where: str) -> tuple[int, int]:
+    """Return the positions of the two axes of a map that `components` names, counted from 1 by the user.
+
+    Parameters
+    ----------
+    components
+        The argument of the user.
+    n_axes
+        Number of axes of the map.
+    where
+        What has these axes, for error messages.
+    """
+    if isinstance(components, str) or not hasattr(components, "__len__") or len(components) != 2:
+        msg = f"components must name two axes, such as (1, 2), found {components!r}"
+        raise ValueError(msg)
+    unit = f", the number of axes of {where}"
+    first, second = (check.check_integer("components", c, minimum=1, maximum=n_axes, unit=unit) - 1 for c in components)
+    return first, second

@@ -12,7 +12,7 @@ from scggml import _check as check
 from scggml._keys import Keys, embedding
 from scggml._keys import colors as colors_key
 
-from ._axes import class_colors, is_continuous, new_axes
+from ._axes import class_colors, drawing, is_continuous, text_width, two_axes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
+
+_NAMES = {"umap": "UMAP", "tsne": "t-SNE"}
 
 
 def cells(
@@ -30,38 +32,30 @@ def cells(
     basis: str | None = None,
     components: Sequence[int] = (1, 2),
     barycenters: AnnData | None = None,
-    size: float | None = None,
-    palette: Any = None,
-    title: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw cells in the learned space, where their distance is the ground metric.
+    """Plot cells in the learned space, where Euclidean distance is the ground metric.
 
     Parameters
     ----------
     adata
         Cells with a learned metric, from :func:`scggml.tl.fit_metric`. Nothing is written to it.
     key
-        Key of the metric: cells are taken from `.obsm["X_" + key]`.
+        Key of the metric. The cells' coordinates are in `.obsm["X_" + key]`.
     color
-        Column of `.obs`, or a gene, to colour by. Classes get the colours in `.uns[color + "_colors"]` where there are any.
+        Column of `.obs`, or a gene, to colour by. Classes have the colours in `.uns[color + "_colors"]` if there are
+        any, else colour-blind safe ones.
     basis
-        None draws the principal axes of the learned space, the view in which cells are furthest apart. "ggml", or the `key`
-        of another metric, draws its components, and any other name the map in `.obsm["X_" + basis]`, such as "umap" of
-        neighbours in the learned space.
+        None draws the principal axes of the learned space, along which the cells vary most. The `key` of the metric
+        draws its components. Any other name draws the map in `.obsm["X_" + basis]`, such as "umap".
     components
         Which two axes to draw, counted from 1.
     barycenters
-        Points of the typical samples, from :func:`scggml.tl.class_barycenters`, to draw on top: in the colours of the cells
-        where they have such a column too, else white. Not for maps such as "umap", which have no place for them.
-    size
-        Area of a cell, in square points; None lets scanpy choose by their number.
-    palette
-        Colours of the classes: a dict, or anything that :func:`seaborn.color_palette` takes.
-    title
-        Title; None for none.
+        Points of class barycenters to draw on top, from :func:`scggml.tl.class_barycenters`. They have the colour of
+        their class if `color` names the column of the classes, else they are white. They need the learned space, so
+        they cannot be drawn on maps such as "umap".
     ax
-        Axes to draw on; None makes a figure.
+        Axes to draw on. None makes a new figure.
 
     Returns
     -------
@@ -82,61 +76,67 @@ def cells(
     """
     check.check_anndata("adata", adata)
     check.check_name("key", key)
-    places, kind, points = _places(adata, key, basis, barycenters)
-    first, second = _axes_of(components, places, kind)
-    if size is not None:
-        check.check_number("size", size, above=0)
-    shown = _shown(adata, color, palette)
+    coordinates, kind, points = _coordinates(adata, key, basis, barycenters)
+    if coordinates.shape[1] < 2:
+        msg = f"a map needs two axes, but there is only one {kind}. Draw it with scanpy.pl.violin or as a histogram."
+        raise ValueError(msg)
+    first, second = two_axes(components, coordinates.shape[1], "the map")
+    shown = _shown(adata, color)
     shades = None if barycenters is None or points is None else _point_shades(shown, barycenters, color)
 
     import scanpy as sc
 
-    shown.obsm["X_cells"] = places[:, [first, second]]
-    ax = new_axes(ax, 5.2, 4.2)
-    with warnings.catch_warnings():
-        # scanpy calls what matplotlib is about to rename, which is not the caller's business
-        warnings.simplefilter("ignore", PendingDeprecationWarning)
-        sc.pl.embedding(shown, "cells", color=color, size=size, ax=ax, show=False, colorbar_loc=None)
-    legend = ax.get_legend()
-    if color is not None and legend is not None:
-        legend.set_title(color)
-    elif color is not None:
-        ax.figure.colorbar(ax.collections[0], ax=ax, label=color)
-    if points is not None and shades is not None:
-        x, y = points[:, first], points[:, second]
-        ax.scatter(x, y, c=shades, s=36, edgecolors="black", linewidths=0.8, zorder=3)
-    ax.set(xlabel=f"{kind} {first + 1}", ylabel=f"{kind} {second + 1}", title=title or "")
-    if basis is None or basis == key:
-        ax.set_aspect("equal", adjustable="datalim")  # distances on the page are those of the ground metric
-    ax.spines[["top", "right"]].set_visible(False)
+    shown.obsm["X_cells"] = coordinates[:, [first, second]]
+    is_class = color is not None and colors_key(color) in shown.uns
+    legend_width = text_width(shown.obs[color].cat.categories) + 0.4 if is_class else 0.0
+    with drawing(ax, 5.2 + legend_width, 4.2) as ax:
+        with warnings.catch_warnings():
+            # scanpy calls functions that matplotlib will rename
+            warnings.simplefilter("ignore", PendingDeprecationWarning)
+            sc.pl.embedding(shown, "cells", color=color, ax=ax, show=False, colorbar_loc=None)
+        legend = ax.get_legend()
+        if color is not None and legend is not None:
+            legend.set_title(color)
+        elif color is not None:
+            ax.figure.colorbar(ax.collections[0], ax=ax, label=color)
+        if points is not None and shades is not None:
+            x, y = points[:, first], points[:, second]
+            ax.scatter(x, y, c=shades, s=36, edgecolors="black", linewidths=0.8, zorder=3)
+        ax.set(xlabel=f"{kind} {first + 1}", ylabel=f"{kind} {second + 1}", title="")
+        if basis is None or basis == key:
+            ax.set_aspect("equal", adjustable="datalim")  # distances on the page are proportional to the ground metric
+        ax.spines[["top", "right"]].set_visible(False)
     return ax
 
 
-def _places(
+def _coordinates(
     adata: AnnData, key: str, basis: str | None, barycenters: AnnData | None
 ) -> tuple[NDArray[np.float64], str, NDArray[np.float64] | None]:
-    """Return the places of the cells, what to call the axes, and the places of the barycenters."""
+    """Return the coordinates of the cells, the name of their axes, and the coordinates of the barycenters."""
     name = Keys(key).cells
     if basis is not None and basis != key:
         if barycenters is not None:
-            msg = f"barycenters cannot be placed on basis={basis!r}. Leave basis out, or pass basis={key!r}."
+            msg = f"barycenters have no coordinates on basis={basis!r}. Leave basis out, or pass basis={key!r}."
             raise ValueError(msg)
-        return _obsm(adata, "basis", basis, embedding(basis)), {"umap": "UMAP", "tsne": "t-SNE"}.get(basis, basis), None
-    places = _obsm(adata, "key", key, name)
+        return _obsm(adata, "basis", basis, embedding(basis)), _NAMES.get(basis, basis), None
+    cells_in_space = _obsm(adata, "key", key, name)
     points = None
     if barycenters is not None:
         check.check_anndata("barycenters", barycenters)
-        if name not in barycenters.obsm or barycenters.obsm[name].shape[1] != places.shape[1]:
-            msg = f"barycenters must have obsm[{name!r}] of {places.shape[1]} components: pass sg.tl.class_barycenters(adata, key={key!r})"
+        if name not in barycenters.obsm or barycenters.obsm[name].shape[1] != cells_in_space.shape[1]:
+            msg = (
+                f"barycenters must have obsm[{name!r}] with {cells_in_space.shape[1]} components. Pass "
+                f"sg.tl.class_barycenters(adata, key={key!r})."
+            )
             raise ValueError(msg)
         points = np.asarray(barycenters.obsm[name], dtype=np.float64)
     if basis == key:
-        return places, "component", points
-    centre = places.mean(axis=0)
-    spread = (places - centre).T @ (places - centre)
-    axes = np.linalg.eigh(spread)[1][:, ::-1]
+        return cells_in_space, "component", points
+    centre = cells_in_space.mean(axis=0)
+    centred = cells_in_space - centre
+    axes = np.linalg.eigh(centred.T @ centred)[1][:, ::-1]
     axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])
-    return (places - centre) @ axes, "principal axis", None if points is None else (points - centre) @ axes
+    return centred @ axes, "principal axis", None if points is None else (points - centre) @ axes
 
 
 def _obsm(adata: AnnData, argument: str, value: str, name: str) -> NDArray[np.float64]:
@@ -152,22 +152,8 @@ def _obsm(adata: AnnData, argument: str, value: str, name: str) -> NDArray[np.fl
     return np.asarray(found.to_numpy() if isinstance(found, pd.DataFrame) else found, dtype=np.float64)
 
 
-def _axes_of(components: Sequence[int], places: NDArray[np.float64], kind: str) -> tuple[int, int]:
-    if not isinstance(components, list | tuple | np.ndarray) or len(components) != 2:
-        msg = f"components must name two axes, such as (1, 2), found {components!r}"
-        raise ValueError(msg)
-    n = places.shape[1]
-    if n < 2:
-        msg = f"a map needs two axes, but there is one {kind} only. Draw it with scanpy.pl.violin or a histogram."
-        raise ValueError(msg)
-    first, second = (
-        check.check_integer("components", c, minimum=1, maximum=n, unit=", the number of axes") - 1 for c in components
-    )
-    return first, second
-
-
-def _shown(adata: AnnData, color: str | None, palette: Any) -> AnnData:
-    """Return an AnnData with nothing but what cells are coloured by, for scanpy to write to."""
+def _shown(adata: AnnData, color: str | None) -> AnnData:
+    """Return an AnnData with only the column or gene to colour by, which scanpy may write to."""
     import scanpy as sc
     from anndata import AnnData
 
@@ -178,19 +164,22 @@ def _shown(adata: AnnData, color: str | None, palette: Any) -> AnnData:
     elif color in adata.var_names:
         column = sc.get.obs_df(adata, [color])[color]
     else:
-        msg = f"color={color!r} is neither a column of obs nor a gene. Found in obs: {check.listed(adata.obs.columns, limit=20)}"
+        msg = (
+            f"color={color!r} is neither a column of obs nor a gene. Found in obs: "
+            f"{check.listed(adata.obs.columns, limit=20)}"
+        )
         raise KeyError(msg)
     shown = AnnData(obs=pd.DataFrame({color: column.to_numpy()}, index=adata.obs_names.astype(str)))
     if not is_continuous(column):
         text = column.astype(str).where(column.notna())
-        shades = class_colors(adata, color, palette) if color in adata.obs.columns else {}
+        shades = class_colors(adata, color) if color in adata.obs.columns else {}
         shown.obs[color] = pd.Categorical(text, categories=list(shades))
         shown.uns[colors_key(color)] = _hex(shades.values())
     return shown
 
 
 def _point_shades(shown: AnnData, barycenters: AnnData, color: str | None) -> list[str]:
-    """Return a colour for each point of the barycenters: that of cells of its class, else white."""
+    """Return the colour of each point of the barycenters: that of the cells of its class, else white."""
     palette = shown.uns.get(colors_key(str(color)))
     if palette is None or color not in barycenters.obs.columns:
         return ["white"] * barycenters.n_obs

@@ -1,15 +1,16 @@
-"""The genes that set two classes, or two samples, apart."""
+"""The genes that contribute most to the difference between two classes, or two samples."""
 
 from __future__ import annotations
 
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 from scggml import _check as check
 from scggml.get import explanation as get_explanation
 from scggml.get._explanation import stored_explanation
 
-from ._axes import PLAIN, new_axes
-from ._transport import chosen_groups
+from ._axes import PLAIN, drawing, text_width
+from ._transport import chosen_classes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,40 +18,39 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
 
-NEGATIVE = "#b35806"
+_NEGATIVE = "#b35806"
+_LINE = 34  # characters of the title on one line
 
 
 def explained_genes(
     pdata: AnnData,
     *,
-    groups: Sequence[str] | None = None,
+    classes: Sequence[str] | None = None,
     cell_type: str | None = None,
     key: str = "ggml",
     n_genes: int = 20,
-    title: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw the genes that carry most of what sets two classes apart, as bars.
+    """Plot the genes that contribute most to the difference between two classes as bars.
 
-    Bars are excesses: what a gene adds to the distance between the classes beyond what it adds within them. For two samples,
-    which have no excess, and for a class with itself, bars are parts of the distance.
+    Bars are excesses: the contribution of a gene to the distance between the classes minus its contribution within
+    them. Two samples, and a class with itself, have no excess. Bars are then contributions to the distance.
 
     Parameters
     ----------
     pdata
         Samples, after :func:`scggml.tl.explain_distances`.
-    groups
-        As in :func:`scggml.pl.transport`.
+    classes
+        Two classes in either order, the same class twice, or two samples if these were compared. None if there is only
+        one comparison of two classes or samples.
     cell_type
-        The type whose state to look into, "exchange" or "composition"; None takes the whole distance.
+        Cell type whose state to look into, or "exchange" or "composition". None for the whole distance.
     key
         Key of the explanation.
     n_genes
-        Number of genes, by size whatever their sign.
-    title
-        Title; None says what is compared, "" leaves it out.
+        Number of genes. Those with the largest absolute values are drawn.
     ax
-        Axes to draw on; None makes a figure.
+        Axes to draw on. None makes a new figure.
 
     Returns
     -------
@@ -58,8 +58,8 @@ def explained_genes(
 
     Raises
     ------
-    KeyError, ValueError
-        If distances were not explained by genes, or there is no such comparison or cell type.
+    KeyError, ValueError, TypeError
+        If the distances were not explained by genes, or there is no such comparison or cell type.
 
     Examples
     --------
@@ -69,24 +69,24 @@ def explained_genes(
     >>> sg.tl.explain_distances(adata, pdata, cell_type_key="cell_type", label_key="label")
     >>> ax = sg.pl.explained_genes(pdata, cell_type="T")
     """
+    check.check_anndata("pdata", pdata)
     check.check_integer("n_genes", n_genes, minimum=1)
-    a, b = chosen_groups(stored_explanation(pdata, key), groups)
-    table = get_explanation(pdata, "genes", key=key, groups=(a, b), cell_type=cell_type)
+    a, b = chosen_classes(stored_explanation(pdata, key), classes)
+    table = get_explanation(pdata, "genes", key=key, classes=(a, b), cell_type=cell_type)
     column = "distance" if table["excess"].isna().all() else "excess"
     table = table.iloc[(-table[column].abs()).argsort(kind="stable")[:n_genes]].sort_values(
         column, ascending=False, kind="stable"
     )
-    ax = new_axes(ax, 4.5, 1.2 + 0.22 * len(table))
-    ax.locator_params(axis="x", nbins=5)  # small numbers are long
-    positions = range(len(table))
-    ax.barh(positions, table[column], color=[PLAIN if value >= 0 else NEGATIVE for value in table[column]], height=0.75)
-    ax.axvline(0, color="black", linewidth=0.8)
-    ax.set_yticks(positions, labels=[str(gene) for gene in table["gene"]])
-    ax.set_ylim(len(table) - 0.4, -0.6)
-    ax.set_xlabel("distance between classes less within" if column == "excess" else "part of the distance")
-    ax.spines[["top", "right"]].set_visible(False)
-    compared = f"{a} and {b}" if a != b else f"within {a}"
-    text = title if title is not None else compared + ("" if cell_type is None else f": {cell_type}")
-    if text:
-        ax.set_title(text)
+    with drawing(ax, 3.8 + text_width(table["gene"].astype(str)), 1.2 + 0.22 * len(table)) as ax:
+        ax.locator_params(axis="x", nbins=5)  # small numbers are long
+        positions = range(len(table))
+        shades = [PLAIN if value >= 0 else _NEGATIVE for value in table[column]]
+        ax.barh(positions, table[column], color=shades, height=0.75)
+        ax.axvline(0, color="black", linewidth=0.8)
+        ax.set_yticks(positions, labels=[str(gene) for gene in table["gene"]])
+        ax.set_ylim(len(table) - 0.4, -0.6)
+        ax.set_xlabel("excess of the distance" if column == "excess" else "contribution to the distance")
+        ax.spines[["top", "right"]].set_visible(False)
+        compared = f"{a} and {b}" if a != b else f"within {a}"
+        ax.set_title(fill(compared if cell_type is None else f"{compared}: {cell_type}", _LINE))
     return ax

@@ -5,22 +5,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.stats import rankdata
 
 from scggml import _check as check
 from scggml._keys import Keys, embedding
 
-from ._axes import MISSING, PLAIN, class_colors, is_continuous, new_axes, obs_column
+from ._axes import MISSING, PLAIN, class_colors, drawing, is_continuous, obs_column, text_width, two_axes
+from ._names import write_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pandas as pd
     from anndata import AnnData
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
 _N_STEPS = 100
-_WIDTH = 0.25  # of the neighbourhood that a path is fitted to, as a share of the samples
+_WIDTH = 0.25  # of the neighbourhood that the path is fitted to, as a fraction of the samples
 _HEAD = 5  # steps under the head of the arrow
+_STYLE: dict[str, Any] = {"s": 60.0, "linewidths": 0.5, "edgecolors": "white"}
 _TITLES = {"mds": "MDS", "umap": "UMAP", "diffmap": "DC", "tsne": "t-SNE"}
 
 
@@ -32,15 +36,12 @@ def sample_map(
     components: Sequence[int] = (1, 2),
     labels: bool = False,
     trajectory: bool | str = False,
-    size: float = 60.0,
-    palette: Any = None,
-    title: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw samples on a map, one point each.
+    """Plot samples on a map, one point each.
 
-    Samples that the metric was learned on lie further apart by class than new ones will: a map of the training samples shows
-    what was learned, not how well it predicts.
+    Classes of samples that the metric was learned from are further apart than those of new samples. A map of training
+    samples therefore shows what was learned, not how well it predicts.
 
     Parameters
     ----------
@@ -49,24 +50,18 @@ def sample_map(
     basis
         Which map: `.obsm["X_" + basis]`.
     color
-        Column of `.obs` to colour by: classes get the colours in `.uns[color + "_colors"]` where there are any, numbers a
-        colour scale. Missing values are grey.
+        Column of `.obs` to colour by. Classes have the colours in `.uns[color + "_colors"]` if there are any, else
+        colour-blind safe ones. Numbers are drawn on a colour scale. Missing values are grey.
     components
         Which two axes of the map to draw, counted from 1.
     labels
         Whether to write the sample names beside the points.
     trajectory
-        Whether to draw the path of the samples through the map along `.obs["ggml_pseudotime"]` from
-        :func:`scggml.tl.order_samples`, or another column of pseudotime: a smooth curve fitted to the places of samples that are
-        close in order, with an arrow at its end.
-    size
-        Area of a point, in square points.
-    palette
-        Colours of the classes: a dict, or anything that :func:`seaborn.color_palette` takes.
-    title
-        Title; None for none.
+        Whether to draw the path along `.obs["ggml_pseudotime"]` from :func:`scggml.tl.order_samples`. It is a smooth
+        curve through samples with similar pseudotime, with an arrow at its end. A text names another column of
+        pseudotime.
     ax
-        Axes to draw on; None makes a figure.
+        Axes to draw on. None makes a new figure.
 
     Returns
     -------
@@ -74,7 +69,7 @@ def sample_map(
 
     Raises
     ------
-    KeyError, ValueError
+    KeyError, ValueError, TypeError
         If there is no such map, column or pseudotime, or the map has fewer axes.
 
     Examples
@@ -94,49 +89,49 @@ def sample_map(
             f"Run sg.tl.embed_samples(pdata, {basis!r}) first."
         )
         raise KeyError(msg)
-    places = pdata.obsm[name]
-    if not isinstance(components, list | tuple | np.ndarray) or len(components) != 2:
-        msg = f"components must name two axes, such as (1, 2), found {components!r}"
-        raise ValueError(msg)
-    first, second = (
-        check.check_integer("components", c, minimum=1, maximum=places.shape[1], unit=f", the axes of obsm[{name!r}]")
-        - 1
-        for c in components
-    )
+    axes = two_axes(components, pdata.obsm[name].shape[1], f"obsm[{name!r}]")
+    points = np.asarray(pdata.obsm[name], dtype=np.float64)[:, list(axes)]
     column = None if color is None else obs_column(pdata, "color", color)
-    path = None if trajectory is False else _path(places[:, [first, second]], _pseudotime(pdata, trajectory))
-    ax = new_axes(ax, 5.2, 4.2)
-    x, y = places[:, first], places[:, second]
-    style: dict[str, Any] = {"s": size, "linewidths": 0.5, "edgecolors": "white"}
-    if column is None:
-        ax.scatter(x, y, color=PLAIN, **style)
-    elif is_continuous(column):
-        known = column.notna().to_numpy()
-        ax.scatter(x[~known], y[~known], color=MISSING, **style)
-        points = ax.scatter(x[known], y[known], c=column[known].to_numpy(dtype=float), cmap="viridis", **style)
-        ax.figure.colorbar(points, ax=ax, label=color)
-    else:
-        text = column.astype(str).where(column.notna())
-        for label, shade in class_colors(pdata, str(color), palette).items():
-            members = (text == label).to_numpy()
-            ax.scatter(x[members], y[members], color=[shade], label=f"{label} ({members.sum()})", **style)
-        unknown = column.isna().to_numpy()
-        if unknown.any():
-            ax.scatter(x[unknown], y[unknown], color=MISSING, label=f"missing ({unknown.sum()})", **style)
-        ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, title=color)
-    if labels:
-        for i, sample in enumerate(pdata.obs_names):
-            ax.annotate(sample, (x[i], y[i]), xytext=(4, 3), textcoords="offset points", fontsize="x-small")
-    if path is not None:
-        _draw_path(ax, path)
-    kind = _TITLES.get(basis, basis)
-    ax.set(xlabel=f"{kind} {first + 1}", ylabel=f"{kind} {second + 1}", xticks=[], yticks=[])
-    if basis == "mds":
-        ax.set_aspect("equal", adjustable="datalim")  # distances on the page are distances between samples
-    ax.spines[["top", "right"]].set_visible(False)
-    if title is not None:
-        ax.set_title(title)
+    path = None if trajectory is False else _path(points, _pseudotime(pdata, trajectory))
+    legend = 0.0
+    if column is not None and not is_continuous(column):
+        legend = text_width(column.dropna().astype(str).unique()) + 0.4
+    with drawing(ax, 5.2 + legend, 4.2) as ax:
+        if column is None:
+            ax.scatter(*points.T, color=PLAIN, **_STYLE)
+        elif is_continuous(column):
+            _draw_numbers(ax, points, column)
+        else:
+            _draw_classes(ax, points, pdata, str(color))
+        if path is not None:
+            _draw_path(ax, path)
+        kind = _TITLES.get(basis, basis)
+        ax.set(xlabel=f"{kind} {axes[0] + 1}", ylabel=f"{kind} {axes[1] + 1}", xticks=[], yticks=[])
+        if basis == "mds":
+            ax.set_aspect("equal", adjustable="datalim")  # distances on the page are proportional to those of the map
+        ax.spines[["top", "right"]].set_visible(False)
+        if labels:
+            write_names(ax, points, [str(sample) for sample in pdata.obs_names])
     return ax
+
+
+def _draw_numbers(ax: Axes, points: NDArray[np.float64], column: pd.Series) -> None:
+    known = column.notna().to_numpy()
+    ax.scatter(*points[~known].T, color=MISSING, **_STYLE)
+    values = column[known].to_numpy(dtype=float)
+    x, y = points[known].T
+    drawn = ax.scatter(x, y, c=values, cmap="viridis", **_STYLE)
+    ax.figure.colorbar(drawn, ax=ax, label=str(column.name))
+
+
+def _draw_classes(ax: Axes, points: NDArray[np.float64], pdata: AnnData, color: str) -> None:
+    column = pdata.obs[color]
+    text = column.astype(str).where(column.notna())
+    groups = [(label, shade, (text == label).to_numpy()) for label, shade in class_colors(pdata, color).items()]
+    for label, shade, members in [*groups, ("missing", MISSING, column.isna().to_numpy())]:
+        if members.any():
+            ax.scatter(*points[members].T, color=[shade], label=f"{label} ({members.sum()})", **_STYLE)
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, title=color)
 
 
 def _pseudotime(pdata: AnnData, trajectory: bool | str) -> NDArray[np.float64]:
@@ -149,15 +144,16 @@ def _pseudotime(pdata: AnnData, trajectory: bool | str) -> NDArray[np.float64]:
         raise KeyError(msg)
     column = pdata.obs[name]
     if not is_continuous(column) or not np.isfinite(column.to_numpy(dtype=float)).all() or column.nunique() < 2:
-        msg = f"trajectory={trajectory!r}: obs[{name!r}] must hold finite numbers that differ. Run sg.tl.order_samples again."
+        msg = (
+            f"trajectory={trajectory!r}: obs[{name!r}] must hold different finite numbers. Run sg.tl.order_samples "
+            "again."
+        )
         raise ValueError(msg)
     return column.to_numpy(dtype=float)
 
 
-def _path(places: NDArray[np.float64], time: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return places along the order in time, (_N_STEPS, 2): a parabola is fitted to the samples close in order to each step."""
-    from scipy.stats import rankdata
-
+def _path(points: NDArray[np.float64], time: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return points of a smooth path, (_N_STEPS, 2): parabolas that are fitted to samples with similar ranks."""
     rank = rankdata(time)  # not time itself, which has gaps
     order = (rank - rank.min()) / np.ptp(rank)
     path = []
@@ -165,7 +161,7 @@ def _path(places: NDArray[np.float64], time: NDArray[np.float64]) -> NDArray[np.
         apart = (order - step) / _WIDTH
         root = np.exp(-0.25 * apart**2)[:, None]  # of the weights
         powers = apart[:, None] ** np.arange(3)
-        path.append(np.linalg.lstsq(powers * root, places * root)[0][0])
+        path.append(np.linalg.lstsq(powers * root, points * root)[0][0])
     return np.array(path)
 
 

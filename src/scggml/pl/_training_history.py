@@ -1,4 +1,4 @@
-"""How the objective fell during training."""
+"""The objective over training."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scggml import _check as check
-from scggml._anndata._stored_metric import stored_entry
+from scggml._anndata._stored_metric import read_metric
 
-from ._axes import PLAIN, new_axes
+from ._axes import PLAIN, drawing
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
 
 
-def training_history(adata: AnnData, *, key: str = "ggml", title: str | None = None, ax: Axes | None = None) -> Axes:
-    """Draw the objective over training.
+def training_history(adata: AnnData, *, key: str = "ggml", ax: Axes | None = None) -> Axes:
+    """Plot the objective over the iterations of the training.
+
+    The closed form has one iteration. There are more with `refine` (:class:`scggml.Refinement`). The title says whether
+    the training converged.
 
     Parameters
     ----------
@@ -25,10 +28,8 @@ def training_history(adata: AnnData, *, key: str = "ggml", title: str | None = N
         Cells with a learned metric, from :func:`scggml.tl.fit_metric`.
     key
         Key of the metric.
-    title
-        Title; None says whether training converged.
     ax
-        Axes to draw on; None makes a figure.
+        Axes to draw on. None makes a new figure.
 
     Returns
     -------
@@ -36,27 +37,30 @@ def training_history(adata: AnnData, *, key: str = "ggml", title: str | None = N
 
     Raises
     ------
-    KeyError, ValueError
+    KeyError, ValueError, TypeError
         If there is no such metric.
 
     Examples
     --------
     >>> import scggml as sg
     >>> adata = sg.datasets.synthetic_cohort(n_points_per_mode=10, rng=0)
-    >>> sg.tl.fit_metric(adata, "sample", "label", rng=0)
+    >>> learner = sg.GroundMetricLearner(refine=sg.Refinement(max_iter=4))
+    >>> sg.tl.fit_metric(adata, "sample", "label", learner=learner, rng=0)
     >>> ax = sg.pl.training_history(adata)
     """
+    check.check_anndata("adata", adata)
+    entry = read_metric(adata, key).entry
+    history = np.asarray(entry["loss_history"], dtype=float)
+
     from matplotlib.ticker import MaxNLocator
 
-    check.check_anndata("adata", adata)
-    entry = stored_entry(adata, key)
-    history = np.asarray(entry["loss_history"], dtype=float)
-    ax = new_axes(ax, 4.5, 3.2)
-    ax.plot(np.arange(1, len(history) + 1), history, marker="o", markersize=4, color=PLAIN)
-    ax.set(xlabel="iteration", ylabel="objective on the training samples")
-    ax.set_ylim(bottom=0)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.spines[["top", "right"]].set_visible(False)
-    ending = "converged" if entry["converged"] else "stopped before it converged"
-    ax.set_title(f"{ending} after {len(history)} iteration(s)" if title is None else title)
+    with drawing(ax, 4.5, 3.2) as ax:
+        ax.plot(np.arange(1, len(history) + 1), history, marker="o", markersize=4, color=PLAIN)
+        ax.set(xlabel="iteration", ylabel="objective (training samples)")
+        ax.set_ylim(bottom=0)
+        ax.set_xlim(0.5, len(history) + 0.5)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        ax.spines[["top", "right"]].set_visible(False)
+        ending = "converged" if entry["converged"] else "stopped before convergence"
+        ax.set_title(f"{ending} after {len(history)} iteration{'s' if len(history) > 1 else ''}")
     return ax

@@ -1,7 +1,8 @@
-"""From which cell types to which mass is transported, and what it costs."""
+"""Mass and cost of transport from one cell type to another."""
 
 from __future__ import annotations
 
+from textwrap import fill
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -10,7 +11,7 @@ from scggml import _check as check
 from scggml.get import explanation as get_explanation
 from scggml.get._explanation import compared, stored_explanation
 
-from ._axes import new_axes
+from ._axes import drawing, text_width
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,42 +25,38 @@ _LABELS = {
     "mass": "mass",
     "excess": "excess of the cost",
 }
-_MAX_WRITTEN = 16  # types; more numbers cannot be read
-_LEAST_WRITTEN = 0.005  # what would read 0.00 is left out
+_LINE = 30  # characters of a label on one line
+_MAX_WRITTEN = 16  # types; with more, the numbers are too small to read
+_LEAST_WRITTEN = 0.005  # smaller numbers would read 0.00
 
 
 def transport(
     pdata: AnnData,
     *,
-    groups: Sequence[str] | None = None,
+    classes: Sequence[str] | None = None,
     key: str = "ggml",
     what: Literal["cost", "mass", "excess"] = "cost",
-    cmap: str | None = None,
-    title: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw from which cell types to which mass is transported between classes, as a heatmap.
+    """Plot the transport between the cell types of two classes as a heatmap.
 
-    What stays within a type, its state, is on the diagonal, framed; what goes from one type to another beside it.
+    Transport within a type, its state, is on the framed diagonal. Transport from one type to another is off the
+    diagonal.
 
     Parameters
     ----------
     pdata
         Samples, after :func:`scggml.tl.explain_distances` with cell types.
-    groups
-        Two classes, or two samples where these were compared, in either order, or a class twice. None will do where there is one
-        comparison of two.
+    classes
+        Two classes in either order, the same class twice, or two samples if these were compared. None if there is only
+        one comparison of two classes or samples.
     key
         Key of the explanation.
     what
-        "cost" for the share of the distance; "mass" for how much is moved; "excess" for what it costs more between classes than
-        within them, in units of distance, on a scale with white at zero.
-    cmap
-        Matplotlib colour map; None for one that all readers can tell apart, sequential or, for "excess", diverging.
-    title
-        Title; None says what is compared, "" leaves it out.
+        "cost" for the share of the distance. "mass" for the mass that is moved. "excess" for the cost between the
+        classes minus the cost within them, in units of distance, on a colour scale that is white at zero.
     ax
-        Axes to draw on; None makes a figure.
+        Axes to draw on. None makes a new figure.
 
     Returns
     -------
@@ -67,66 +64,65 @@ def transport(
 
     Raises
     ------
-    KeyError, ValueError
-        If distances were not explained by cell types, or there is no such comparison, or no excess of it.
+    KeyError, ValueError, TypeError
+        If the distances were not explained by cell types, there is no such comparison, or it has no excess.
 
     Examples
     --------
     >>> import scggml as sg
     >>> adata = sg.datasets.simulated_cohort(n_samples=6, n_cells=30, n_genes=200, rng=0)
     >>> pdata = sg.tl.sample_distances(adata, "sample", metric="euclidean")
-    >>> sg.tl.explain_distances(adata, pdata, cell_type_key="cell_type", label_key="label", genes=False)
+    >>> sg.tl.explain_distances(adata, pdata, cell_type_key="cell_type", label_key="label")
     >>> ax = sg.pl.transport(pdata, what="excess")
     """
+    check.check_anndata("pdata", pdata)
     check.check_choice("what", what, tuple(_LABELS))
     entry = stored_explanation(pdata, key)
-    a, b = chosen_groups(entry, groups)
-    flows = get_explanation(pdata, "flows", key=key, groups=(a, b))
+    a, b = chosen_classes(entry, classes)
     if "cell_type_key" not in entry["params"]:
-        msg = "distances were not explained by cell types: run sg.tl.explain_distances with cell_type_key"
+        msg = "the distances were not explained by cell types. Run sg.tl.explain_distances with cell_type_key."
         raise ValueError(msg)
-    types = list(dict.fromkeys(flows["source"]))
+    flows = get_explanation(pdata, "flows", key=key, classes=(a, b))
+    types = list(dict.fromkeys(flows["source"].astype(str)))
     values = flows["share" if what == "cost" else what].to_numpy().reshape(len(types), len(types))
     if what == "excess" and np.isnan(values).any():
-        msg = (
-            f"{a!r} and {b!r} have no excess, which is of two classes with at least two samples each. Pass what='cost'."
-        )
+        msg = f"{a!r} and {b!r} have no excess: it needs two classes with at least two samples each. Pass what='cost'."
         raise ValueError(msg)
-    n = len(types)
-    ax = new_axes(ax, 3.0 + 0.5 * n, 2.0 + 0.42 * n)
-    bound = float(abs(values).max()) or 1.0
-    low = -bound if what == "excess" else 0.0
-    image = ax.imshow(values, cmap=cmap or ("PuOr_r" if what == "excess" else "Blues"), vmin=low, vmax=bound)
-    ax.figure.colorbar(image, ax=ax, label=_LABELS[what], shrink=0.8)
-    ax.set_xticks(range(n), labels=types, rotation=90 if max(map(len, types)) > 4 else 0)
-    ax.set_yticks(range(n), labels=types)
-    whose = (f" in {a}", f" in {b}") if a != b else ("", "")
-    ax.set_ylabel(f"from type{whose[0]}")
-    ax.set_xlabel(f"to type{whose[1]}")
-    ax.tick_params(length=0)
-    ax.spines[:].set_visible(False)
-    _frame_diagonal(ax, n)
-    if n <= _MAX_WRITTEN:
-        _write_values(ax, image, values)
-    text = title if title is not None else (f"{a} to {b}" if a != b else f"within {a}")
-    if text:
-        ax.set_title(text)
+    n, names = len(types), text_width(types)
+    with drawing(ax, 2.8 + 0.5 * max(n, 3) + names, 1.6 + 0.42 * max(n, 3) + names) as ax:
+        bound = float(abs(values).max()) or 1.0
+        low = -bound if what == "excess" else 0.0
+        image = ax.imshow(values, cmap="PuOr_r" if what == "excess" else "Blues", vmin=low, vmax=bound)
+        ax.figure.colorbar(image, ax=ax, label=_LABELS[what], shrink=0.8)
+        ax.set_xticks(range(n), labels=types, rotation=90 if max(map(len, types)) > 4 else 0)
+        ax.set_yticks(range(n), labels=types)
+        whose = (f" in {a}", f" in {b}") if a != b else ("", "")
+        ax.set(xlabel=fill(f"to type{whose[1]}", _LINE), ylabel=fill(f"from type{whose[0]}", _LINE))
+        ax.set_title(fill(f"{a} to {b}" if a != b else f"within {a}", _LINE))
+        ax.tick_params(length=0)
+        ax.spines[:].set_visible(False)
+        _frame_diagonal(ax, n)
+        if n <= _MAX_WRITTEN:
+            _write_values(ax, image, values)
     return ax
 
 
-def chosen_groups(entry: dict[str, Any], groups: Sequence[str] | None) -> tuple[str, str]:
-    """Return the classes of a comparison as they were stored; None stands for the only one of two classes."""
+def chosen_classes(entry: dict[str, Any], classes: Sequence[str] | None) -> tuple[str, str]:
+    """Return the classes of a comparison as they are stored. None stands for the only one of two different classes."""
     summary = entry["summary"]
-    if groups is None:
-        rows = np.flatnonzero((summary["group_a"] != summary["group_b"]).to_numpy())
+    if classes is None:
+        rows = np.flatnonzero((summary["class_a"] != summary["class_b"]).to_numpy())
         if len(rows) != 1:
-            found = [f"({a}, {b})" for a, b in summary[["group_a", "group_b"]].astype(str).itertuples(index=False)]
-            msg = f"groups is needed where there is not one comparison of two classes. Compared: {check.listed(found, limit=20)}"
+            found = [f"({a}, {b})" for a, b in summary[["class_a", "class_b"]].astype(str).itertuples(index=False)]
+            msg = (
+                f"classes is needed, because {len(rows)} pairs of classes were compared. Pass two of: "
+                f"{check.listed(found, limit=20)}"
+            )
             raise ValueError(msg)
         row = int(rows[0])
     else:
-        row = compared(entry, groups)
-    return str(summary["group_a"].iloc[row]), str(summary["group_b"].iloc[row])
+        row = compared(entry, classes)
+    return str(summary["class_a"].iloc[row]), str(summary["class_b"].iloc[row])
 
 
 def _frame_diagonal(ax: Axes, n: int) -> None:

@@ -1,33 +1,38 @@
-"""Inner and outer scores of a search of settings."""
+"""Inner and outer scores of a search for settings."""
 
 from __future__ import annotations
 
+from textwrap import fill
 from typing import TYPE_CHECKING
 
-from scggml._anndata._modalities import check_cells
+from scggml import _check as check
 from scggml._keys import Keys
 
-from ._axes import HIGHLIGHT, PLAIN, new_axes
+from ._axes import HIGHLIGHT, PLAIN, drawing
 
 if TYPE_CHECKING:
+    import pandas as pd
     from anndata import AnnData
     from matplotlib.axes import Axes
-    from mudata import MuData
+
+_LINE = 48  # characters of a setting on one line
 
 
-def tuning(adata: AnnData | MuData, *, key: str = "ggml", title: str | None = None, ax: Axes | None = None) -> Axes:
-    """Draw how settings did inside, how often each was chosen, and what the choice was worth outside.
+def tuning(adata: AnnData, *, key: str = "ggml", ax: Axes | None = None) -> Axes:
+    """Plot the inner scores of settings, how often each was chosen, and the score of the choice on held-out samples.
+
+    A point is the mean inner score of a setting over the outer folds, and a line its range. "chosen 2 of 5" says in how
+    many outer folds the setting had the best inner score. The vertical line is the score of all held-out samples, each
+    predicted with the setting chosen without it.
 
     Parameters
     ----------
     adata
-        Cells, or a MuData, after :func:`scggml.tl.tune`.
+        Cells, after :func:`scggml.tl.tune`.
     key
-        Key of the results.
-    title
-        Title; None gives the score of all held-out samples.
+        Key of the results: `.uns[key + "_tuning"]`.
     ax
-        Axes to draw on; None makes a figure.
+        Axes to draw on. None makes a new figure.
 
     Returns
     -------
@@ -35,7 +40,7 @@ def tuning(adata: AnnData | MuData, *, key: str = "ggml", title: str | None = No
 
     Raises
     ------
-    KeyError
+    KeyError, TypeError
         If there was no search.
 
     Examples
@@ -45,37 +50,40 @@ def tuning(adata: AnnData | MuData, *, key: str = "ggml", title: str | None = No
     >>> _ = sg.tl.tune(adata, "sample", "label", grid={"ridge": [0.1, 1.0]}, cv=3, rng=0)
     >>> ax = sg.pl.tuning(adata)
     """
-    check_cells("adata", adata)
+    check.check_anndata("adata", adata)
     name = Keys(key).tuning
     if name not in adata.uns:
-        msg = f"there is no search of settings in uns[{name!r}]. Run sg.tl.tune(adata, sample_key, label_key, key_added={key!r}) first."
+        msg = (
+            f"there is no search for settings in uns[{name!r}]. Run sg.tl.tune(adata, sample_key, label_key, "
+            f"key_added={key!r}) first."
+        )
         raise KeyError(msg)
     entry = adata.uns[name]
     params, inner, outer = entry["params"], entry["inner"], entry["outer"]
-    names = [str(n) for n in params["names"]]
-    nested = inner[inner["fold"] >= 0]
-    table = nested.groupby("setting")["inner_score"].agg(["mean", "min", "max"])
-    texts = inner.drop_duplicates("setting").set_index("setting")[names]
-    texts = texts.apply(lambda row: ", ".join(f"{n}={row[n]}" for n in names), axis=1)
-    chosen = (
-        outer[names].astype(str).apply(lambda row: ", ".join(f"{n}={row[n]}" for n in names), axis=1).value_counts()
-    )
-    table = table.assign(text=texts).sort_values("mean", kind="stable").reset_index(drop=True)
+    score, parameters = str(params["score"]).replace("_", " "), [str(n) for n in params["names"]]
+    table = inner[inner["fold"] >= 0].groupby("setting")["inner_score"].agg(["mean", "min", "max"])
+    table["text"] = _texts(inner.drop_duplicates("setting").set_index("setting"), parameters)
+    table = table.sort_values("mean", kind="stable").reset_index(drop=True)
+    chosen = _texts(outer, parameters).value_counts()
 
-    ax = new_axes(ax, 6.0, 1.2 + 0.3 * len(table))
-    for y, (text, mean, low, high) in enumerate(table[["text", "mean", "min", "max"]].itertuples(index=False)):
-        ax.plot([low, high], [y, y], color=PLAIN, linewidth=2, alpha=0.5)
-        ax.plot(mean, y, marker="o", color=PLAIN, label="inner splits: mean and range" if y == 0 else None)
-        if chosen.get(text, 0):
-            ax.annotate(
-                f"chosen {chosen[text]}x", (1.02, y), xycoords=("axes fraction", "data"), va="center", fontsize="small"
-            )
-    ax.axvline(entry["score"], color=HIGHLIGHT, linewidth=1.5, label="held-out samples, chosen settings")
-    ax.set_yticks(range(len(table)), table["text"])
-    ax.set_xlabel(str(params["score"]).replace("_", " "))
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=1, frameon=False, fontsize="small")
-    if title is None:
-        title = f"{str(params['score']).replace('_', ' ')} of held-out samples: {entry['score']:.2f}"
-    ax.set_title(title, pad=36)
+    n_lines = sum(text.count("\n") + 1 for text in table["text"])
+    with drawing(ax, 6.4, 1.2 + 0.14 * n_lines + 0.16 * len(table)) as ax:
+        for y, (mean, low, high, text) in enumerate(table.itertuples(index=False)):
+            ax.plot([low, high], [y, y], color=PLAIN, linewidth=2, alpha=0.5)
+            ax.plot(mean, y, marker="o", color=PLAIN, label="inner folds: mean and range" if y == 0 else None)
+            if chosen.get(text, 0):
+                times = f"chosen {chosen[text]} of {len(outer)}"
+                ax.annotate(times, (1.02, y), xycoords=("axes fraction", "data"), va="center", fontsize="small")
+        ax.axvline(entry["score"], color=HIGHLIGHT, linewidth=1.5, label="held-out samples", zorder=0)
+        ax.set_yticks(range(len(table)), table["text"], fontsize="small")
+        ax.set_ylim(-0.6, len(table) - 0.4)
+        ax.set_xlabel(score)
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False, fontsize="small")
+        ax.set_title(f"{score} of held-out samples: {entry['score']:.2f}", pad=26)
     return ax
+
+
+def _texts(table: pd.DataFrame, parameters: list[str]) -> pd.Series:
+    """Return each setting as text, broken into lines."""
+    return table.apply(lambda row: fill(", ".join(f"{name}={row[name]}" for name in parameters), _LINE), axis=1)

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from scggml import _check as check
-from scggml._anndata._cohort import kept_colors, sample_codes, sample_labels
-from scggml._anndata._stored_metric import writable
+from scggml._anndata._columns import kept_colors, sample_codes, sample_values
+from scggml._anndata._writing import writable
+from scggml._docs import shared_doc
 from scggml._keys import colors
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+@shared_doc
 def filter_samples(
     adata: AnnData,
     sample_key: str,
@@ -29,32 +31,37 @@ def filter_samples(
     min_samples: int = 2,
     copy: bool = False,
 ) -> AnnData | None:
-    """Drop samples with too few cells, then classes with too few samples, and say which.
+    """Drop samples with too few cells, then classes with too few samples.
 
     Parameters
     ----------
-    adata
-        Cells.
-    sample_key
-        Column of `.obs` that says which sample a cell belongs to.
+    %(adata)s
+    %(sample_key)s
     label_key
-        Column of `.obs` with the class of each sample; None filters by cells only.
+        Column of `.obs` with the class of each sample. None only drops samples with too few cells.
     min_cells
-        Samples with fewer cells are dropped.
+        Minimum number of cells of a sample.
     min_samples
-        Classes with fewer samples, counted after that, are dropped.
+        Minimum number of samples of a class, counted after samples with too few cells are dropped.
     copy
-        Whether to return a copy instead of subsetting `adata` in place.
+        Whether to return a copy of the cells that are kept, instead of subsetting `adata` in place.
 
     Returns
     -------
-    None, or a copy with `copy=True`. Subsets the cells of `adata`; unused categories are removed. A warning names what was
-    dropped; without it, nothing was.
+    None, or a copy with `copy=True`. Cells of dropped samples are removed from `adata`, and so are categories of the
+    two columns that no cell has any more. A warning names the samples and classes that were dropped. There is no
+    warning if none were.
 
     Raises
     ------
     KeyError, ValueError, TypeError
-        If a column does not exist, has missing values, a sample has two labels, nothing would be left, or `adata` is backed.
+        If a column does not exist or has missing values, if cells of a sample differ in their label, if nothing would
+        be left, or if `adata` is backed.
+
+    Warns
+    -----
+    UserWarning
+        If samples or classes are dropped.
 
     Examples
     --------
@@ -78,7 +85,7 @@ def filter_samples(
         small = check.listed([f"{names[i]} ({sizes[i]})" for i in np.flatnonzero(~keep)])
         dropped.append(f"{int((~keep).sum())} sample(s) with fewer than {min_cells} cells: {small}")
     if label_key is not None:
-        labels = sample_labels(adata.obs, label_key, names, codes)
+        labels = sample_values(adata.obs, "label_key", label_key, names, codes)
         counts = pd.Series(labels[keep]).value_counts(sort=False)
         rare = counts.index[counts < min_samples]
         if len(rare):

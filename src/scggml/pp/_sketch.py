@@ -1,31 +1,36 @@
-"""Fewer, weighted points per sample, and what they cost."""
+"""Fewer, weighted points per sample, and the error that they make."""
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from scggml import _check as check
-from scggml._anndata._cohort import read_cohort, read_representation
-from scggml._anndata._stored_metric import check_writable, stored_params, writable
+from scggml._anndata._cohort import read_samples
+from scggml._anndata._columns import read_cell_types
+from scggml._anndata._sketches import is_sketch
+from scggml._anndata._writing import check_writable, stored_params, stored_result, writable
+from scggml._docs import shared_doc
 from scggml._keys import N_CELLS, N_POINTS, SketchKeys
+from scggml.core.transport._sketch import Sketch, coresets
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from numpy.typing import NDArray
 
 logger = logging.getLogger(__name__)
 
+_N_POINTS = 100  # of a coreset
 
+
+@shared_doc
 def sketch(
     adata: AnnData,
     sample_key: str,
     *,
-    n_points: int = 100,
-    method: Literal["coreset", "cell_type"] = "coreset",
+    n_points: int | None = None,
     cell_type_key: str | None = None,
     use_rep: str | None = None,
     layer: str | None = None,
@@ -34,62 +39,64 @@ def sketch(
     key_added: str = "sketch",
     copy: bool = False,
 ) -> AnnData | None:
-    """Put each sample's cells in groups that one weighted point each stands for, for large cohorts.
+    """Summarise the cells of each sample by fewer, weighted points, for large cohorts.
 
-    The time of optimal transport between two samples grows more than quadratically with their cells. A sketch stands in
-    for all cells where `sketch_key` is passed to :func:`scggml.tl.fit_metric` and :func:`scggml.tl.sample_distances`. It is
-    an assignment of cells, which are all kept; weights and means are taken from the cells that are there when it is used.
+    The time of optimal transport between two samples grows more than quadratically with their number of cells. A sketch
+    assigns the cells of each sample to groups. One point stands for each group, with the fraction of cells in the group
+    as its weight. :func:`scggml.tl.fit_metric` and :func:`scggml.tl.sample_distances` use these points instead of the
+    cells if you pass `sketch_key`. All cells are kept. Points and weights are computed from the cells that are there
+    when the sketch is used.
 
-    Moving every cell to the point of its group is one way of transport. So under any metric the mean length of these moves
-    is an upper bound on the Wasserstein-1 distance of a sample to its sketch, and the sum of two such bounds is one on the
-    error of the distance of two samples: see :func:`scggml.get.distances`. Where cells are spread in many dimensions the
-    bound is wide and the error far below it: with 100 points, one or two percent of a distance where the bound allowed for
-    all of it.
+    By default the points are a coreset: real cells, chosen by k-means++ and Lloyd steps so that every cell is close to
+    one of them. With `cell_type_key` there is one point for each sample and cell type, the mean of its cells. Means
+    make distances between samples shorter, the more so the more features there are. Real cells hardly do.
+
+    Moving each cell to the point of its group is a transport plan. The mean length of these moves is therefore an upper
+    bound on the Wasserstein-1 distance between a sample and its sketch, under any metric. The sum of the bounds of two
+    samples bounds the error of their distance: see :func:`scggml.get.distances`. In many dimensions the actual error is
+    far below the bound. With 100 points it was one or two percent of a distance where the bound was as large as the
+    distance.
 
     Parameters
     ----------
-    adata
-        Cells. A view is made an actual copy before anything is written to it. Features may stay in a backed or lazily read
-        file or a dask array: a few samples at a time are read, which is fast where the cells of a sample follow one another.
-    sample_key
-        Column of `.obs` that says which sample a cell belongs to; at least two cells per sample.
+    %(adata)s
+        A view is copied before anything is written to it. Features may stay in a backed or lazily read file or in a
+        dask array. They are read a few samples at a time, which is fast if the cells of a sample follow one another.
+    %(sample_key)s
+        Each sample needs at least two cells.
     n_points
-        Upper bound on the points of a sample for "coreset"; a sample with no more cells keeps them all.
-    method
-        "coreset": real cells, placed by k-means++ and Lloyd steps such that all others are close to one. "cell_type": one
-        point for each sample and cell type, the mean of its cells. Means shrink distances between samples, the more so
-        the more features there are; real cells hardly do.
+        Maximum number of points of a sample. A sample with fewer cells keeps them all. None is 100. Not with
+        `cell_type_key`.
     cell_type_key
-        Column of `.obs` with cell types, for "cell_type".
-    use_rep, layer
-        Features in which cells are close, as in :func:`scggml.tl.fit_metric`. The sketch serves other features too.
-    rng
-        Seed or generator for "coreset".
-    n_jobs
-        Threads; None takes an active :func:`joblib.parallel_config`, else all cores. Results do not depend on it.
-    key_added
-        Key under which the sketch is stored.
-    copy
-        Whether to return a copy instead of writing to `adata`.
+        Column of `.obs` with the type of each cell, for one point per cell type. None makes a coreset.
+    %(use_rep)s
+        Cells of a group are close in these features. The sketch can be used with other features as well.
+    %(layer)s
+    %(rng)s
+        It chooses the cells of a coreset.
+    %(n_jobs)s
+    %(key_added)s
+    %(copy)s
 
     Returns
     -------
     None, or a copy of `adata` with `copy=True`. Sets the following fields:
 
     `.obs[key_added]` : `pandas.Series` (n_obs,), int32
-        Group of each cell, to be told apart within samples; for "cell_type" the position in `cell_types`.
+        Group of each cell, numbered within each sample. With `cell_type_key`, the position of its type in `cell_types`.
     `.obs[key_added + "_support"]` : `pandas.Series` (n_obs,), bool
-        Whether the cell is the one that stands for its group; for "coreset" only.
+        Whether the cell stands for its group. Only of a coreset.
     `.uns[key_added]` : `dict`
-        `params`; `samples`, a data frame with one row per sample and the columns `n_cells`, `n_points` and `error`, the mean
-        Euclidean distance of cells to the points of their groups, for "coreset" the Wasserstein-1 distance of the sample to
-        its sketch; and `cell_types`, the names of groups for "cell_type".
+        `params`, the arguments, with a `method` of "coreset" or "cell_type". `samples`, a data frame with one row per
+        sample and the columns `n_cells`, `n_points` and `error`. `error` is the mean Euclidean distance between a cell
+        and the point of its group; for a coreset it is the Wasserstein-1 distance between the sample and its sketch.
+        With `cell_type_key` also `cell_types`, the names of the groups. And `version`, that of scggml.
 
     Raises
     ------
     KeyError, ValueError, TypeError
-        If a column or a representation does not exist or cannot be used, or `key_added` would replace something that is
-        not a sketch. Nothing has been written then.
+        If a column or a representation does not exist or cannot be used, if both `n_points` and `cell_type_key` are
+        given, or if `key_added` would replace something other than a sketch. Nothing has been written then.
 
     Examples
     --------
@@ -105,77 +112,63 @@ def sketch(
     """
     check.check_anndata("adata", adata)
     check_writable(adata, copy=copy)
-    check.check_integer("n_points", n_points, minimum=1)
-    check.check_choice("method", method, ("coreset", "cell_type"))
+    n_points = _number_of_points(n_points, cell_type_key)
     check.check_jobs(n_jobs)
     generator = check.check_random_generator(rng)
     keys = SketchKeys(key_added)
     _check_free(adata, keys)
-    cohort = read_cohort(adata, sample_key)
-    cell_types, type_codes = _read_cell_types(adata, method, cell_type_key)
-    representation = read_representation(adata, use_rep, layer)
-
-    from scggml.core.transport._sketch import Sketch, coresets
-
-    n_samples = len(cohort.names)
-    if method == "coreset":
-        found = coresets(
-            representation.points, cohort.codes, n_samples, n_points, rng=generator, n_jobs=n_jobs, progress="sketches"
-        )  # fmt: skip
-        groups = found.groups - found.offsets[cohort.codes]
+    types = None if cell_type_key is None else read_cell_types(adata, cell_type_key)
+    cohort = read_samples(adata, sample_key, use_rep=use_rep, layer=layer)
+    points, n_samples = cohort.features.points, len(cohort)
+    if types is not None:
+        found, groups = Sketch.from_codes(cohort.codes, n_samples, types[1]), types[1]
     else:
-        found, groups = Sketch.from_codes(cohort.codes, n_samples, type_codes), type_codes
+        assert n_points is not None
+        found = coresets(points, cohort.codes, n_samples, n_points, rng=generator, n_jobs=n_jobs, progress="sketches")
+        groups = found.groups - found.offsets[cohort.codes]
     samples = pd.DataFrame(
-        {N_CELLS: cohort.sizes, N_POINTS: found.sizes, "error": found.errors(representation.points)},
+        {N_CELLS: cohort.sizes, N_POINTS: found.sizes, "error": found.errors(points)},
         index=pd.Index(cohort.names),
     )
     logger.info("%d points stand for %d cells of %d samples", found.sizes.sum(), len(groups), n_samples)
-    params: dict[str, Any] = {
-        "sample_key": sample_key, "method": method, "use_rep": representation.use_rep, "layer": layer,
-        "n_points": n_points if method == "coreset" else None, "cell_type_key": cell_type_key,
-        "rng": rng,
-    }  # fmt: skip
+    params = stored_params(
+        sample_key=sample_key, method="coreset" if types is None else "cell_type", use_rep=cohort.features.use_rep,
+        layer=layer, n_points=n_points, cell_type_key=cell_type_key, rng=rng,
+    )  # fmt: skip
 
     adata = writable(adata, copy=copy)
     adata.obs[keys.groups] = groups.astype(np.int32)
-    entry = {"params": stored_params(**params), "samples": samples}
     if found.support is not None:
         is_support = np.zeros(adata.n_obs, dtype=bool)
         is_support[found.support] = True
         adata.obs[keys.support] = is_support
-    else:
-        if keys.support in adata.obs:  # an earlier sketch's
-            del adata.obs[keys.support]
-        entry["cell_types"] = cell_types
-    adata.uns[keys.entry] = entry
+    elif keys.support in adata.obs:  # an earlier sketch's
+        del adata.obs[keys.support]
+    cell_types = None if types is None else np.array(types[0], dtype=object)
+    adata.uns[keys.entry] = stored_result(params=params, samples=samples, cell_types=cell_types)
     return adata if copy else None
 
 
+def _number_of_points(n_points: Any, cell_type_key: str | None) -> int | None:
+    """Return the maximum number of points of a coreset, or None for one point per cell type."""
+    if cell_type_key is None:
+        return _N_POINTS if n_points is None else check.check_integer("n_points", n_points, minimum=1)
+    if n_points is not None:
+        msg = (
+            f"n_points={n_points!r} has no effect with cell_type_key={cell_type_key!r}, which makes one point per cell "
+            "type. Pass one of them."
+        )
+        raise ValueError(msg)
+    return None
+
+
 def _check_free(adata: AnnData, keys: SketchKeys) -> None:
-    """Refuse to replace what is not a sketch."""
+    """Refuse to replace anything but a sketch."""
     check.check_name("key_added", keys.key)
-    if check.is_sketch(adata.uns.get(keys.entry)):
+    if is_sketch(adata.uns.get(keys.entry)):
         return
     taken = [f"obs[{name!r}]" for name in (keys.groups, keys.support) if name in adata.obs]
     taken += [f"uns[{keys.entry!r}]"] if keys.entry in adata.uns else []
     if taken:
-        msg = f"key_added={keys.key!r} would replace {check.listed(taken)}, which is not a sketch. Pass another key_added."
+        msg = f"key_added={keys.key!r} would replace {check.listed(taken)}, which is no sketch. Pass another key_added."
         raise ValueError(msg)
-
-
-def _read_cell_types(
-    adata: AnnData, method: str, cell_type_key: str | None
-) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
-    """Return the sorted names of the cell types and the type of each cell; none for coresets."""
-    if method == "coreset":
-        if cell_type_key is not None:
-            msg = (
-                f"cell_type_key={cell_type_key!r} is for method='cell_type', found method='coreset'. Pass one of both."
-            )
-            raise ValueError(msg)
-        return np.empty(0, dtype=object), np.empty(0, dtype=np.int64)
-    if cell_type_key is None:
-        msg = "cell_type_key is needed with method='cell_type': name the column of obs that holds the cell types"
-        raise ValueError(msg)
-    column = check.check_column("cell_type_key", cell_type_key, adata.obs)
-    return np.unique(check.as_names("cell_type_key", cell_type_key, column), return_inverse=True)

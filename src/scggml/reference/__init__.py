@@ -1,1 +1,1 @@
-"""Who comes next: new samples beside a reference cohort. Knows no AnnData and no plot."""
+"""Who comes next? New samples beside a reference cohort. Knows no AnnData and no plot."""

@@ -1,4 +1,4 @@
-"""How far out of the distribution of held-out samples a new sample lies."""
+"""P-values of new samples under the distribution of held-out samples."""
 
 from __future__ import annotations
 
@@ -14,17 +14,25 @@ from scggml.core._probabilities import N_NEIGHBORS
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_LEAST = 1e-3  # of the largest known value: keeps logarithms of copies of a sample, at distance zero, finite
+_LEAST = 1e-3  # of the largest known value: keeps the logarithm finite for copies of a sample, at distance zero
 _ROUNDING = 1e-12  # relative spread below which values are the same
-_SMALLEST = 1e-300  # probability that has a finite normal score
+_SMALLEST = 1e-300  # probability that still has a finite normal score
 _HALVINGS = 40
 
 
 def nearest_distances(distances: NDArray[np.float64], n_reference: int) -> NDArray[np.float64]:
-    """Return the mean distance of new samples to their nearest ones of any class, (n_new,).
+    """Return the mean distance of new samples to their nearest samples of any class, (n_new,).
 
-    These are 3 of `n_reference` samples. Of fewer there are fewer, fractions included, so that the mean lies at the same
-    quantile of all distances: what was held out together is comparable with what is new.
+    These are the 3 nearest of `n_reference` samples. With fewer samples, fewer are averaged, so that the mean lies at
+    the same quantile of all distances. Samples that were held out together are therefore comparable with new ones. The
+    number may be a fraction; the mean is then interpolated.
+
+    Parameters
+    ----------
+    distances
+        Distances to the samples that are not held out, (n_new, n).
+    n_reference
+        Number of samples in the whole reference.
     """
     n = distances.shape[1]
     k = float(np.clip((N_NEIGHBORS + 1) * (n + 1) / (n_reference + 1) - 1, 1, n))
@@ -34,7 +42,8 @@ def nearest_distances(distances: NDArray[np.float64], n_reference: int) -> NDArr
 def upper_tail(known: NDArray[np.float64], new: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the probability that one more value like the known ones is at least as large, (n_new,).
 
-    As `prediction_tail` of logarithms of values, none of them taken for less than a thousandth of the largest known one.
+    This is `prediction_tail` for the logarithms of positive values. Values below a thousandth of the largest known
+    value are raised to it.
     """
     least = max(_LEAST * float(known.max()), np.finfo(float).tiny)
     logs, new_logs = (np.log(np.maximum(x, least))[:, None] for x in (known, new))
@@ -49,19 +58,21 @@ def prediction_tail(
 ) -> NDArray[np.float64]:
     """Return the probability that one more value like the known ones is at least as large, (n_new, n_columns).
 
-    From the prediction interval of Student's t: it reaches small probabilities with few known values, where ranks end at 1 / (n + 1).
-    Where values have errors of their own, their variance is that between samples, which is estimated by the method of
-    Paule and Mandel :cite:p:`paule1982`, plus that of their error; values of any precision are comparable then. No new value has less
-    than the median error of the known ones: how samples differ below that is not known.
+    The probability is that of Student's t prediction interval. It can be small with few known values, whereas ranks end
+    at 1 / (n + 1). If values have standard errors, the variance of a value is the variance between samples plus its
+    squared error, and the values are weighted accordingly. The variance between samples is the estimate of Paule and
+    Mandel :cite:p:`paule1982`. Values of different precision are comparable then. The error of a new value is at least
+    the median error of the known ones, because the data do not show how samples differ at a higher precision.
 
     Parameters
     ----------
     known
-        Values, (n_known, n_columns); those that are not finite do not count. With fewer than two in a column, all probabilities are one.
+        Values, (n_known, n_columns). Values that are not finite are ignored. All probabilities of a column with fewer
+        than two values are one.
     new
-        Values to compare, (n_new, n_columns). Those that are not finite have a probability of one.
+        Values to compare, (n_new, n_columns). The probability of a value that is not finite is one.
     errors, new_errors
-        Standard errors of the values, of the same shapes; None for none.
+        Standard errors of the values, of the same shapes. None for no errors.
     """
     errors = np.zeros(known.shape) if errors is None else errors
     new_errors = np.zeros(new.shape) if new_errors is None else new_errors
@@ -72,39 +83,39 @@ def prediction_tail(
     least = (_ROUNDING * np.maximum(np.abs(mean), 1.0)) ** 2
 
     def weighted(between: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """Return total precision, centre, and sum of weighted squares around it."""
+        """Return total precision, weighted mean, and the weighted sum of squares around it."""
         precision = there / (between + squares)
         total = np.maximum(precision.sum(axis=0), np.finfo(float).tiny)
         centre = (precision * known).sum(axis=0) / total
         return total, centre, (precision * (known - centre) ** 2).sum(axis=0)
 
-    # the weighted squares fall as the variance between samples rises, and reach n - 1 not above the plain variance
+    # the weighted sum of squares falls with the variance between samples; it equals n - 1 at most at the plain variance
     low, high = least, np.maximum((there * (known - mean) ** 2).sum(axis=0) / freedom, least)
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         too_small = weighted(middle)[2] > freedom
         low, high = np.where(too_small, middle, low), np.where(too_small, high, middle)
     total, centre, _ = weighted(high)
-    middling = np.array([np.median(x[here]) if here.any() else 0.0 for x, here in zip(errors.T, there.T, strict=True)])
-    new_errors = np.maximum(new_errors, middling)
-    away = (new - centre) / np.sqrt(high + new_errors**2 + 1 / total)
+    median = np.array([np.median(x[here]) if here.any() else 0.0 for x, here in zip(errors.T, there.T, strict=True)])
+    away = (new - centre) / np.sqrt(high + np.maximum(new_errors, median) ** 2 + 1 / total)
     return np.where(np.isfinite(away) & (n > 1), t.sf(away, freedom), 1.0)
 
 
 def calibrated_smallest(known: NDArray[np.float64], new: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return how often the smallest of several probabilities is as small as that of new samples, (n_new,).
+    """Return the probability that the smallest of several probabilities is as small as that of a new sample, (n_new,).
 
-    It is brought to what it would be of independent ones, and then its normal score is compared with those of the known samples, by the
-    prediction interval of Student's t: however the probabilities depend on one another, and however often they are too small, the known
-    samples tell what is usual. Their scores are taken to spread by one at least, as those of independent probabilities: where none can be
-    small by its nature, those of all known samples are alike. A single probability is its own.
+    The smallest probability is first corrected as if all were independent. Its normal score is then compared with the
+    scores of the known samples by Student's t prediction interval. The known samples therefore calibrate the result,
+    whatever the dependence of the probabilities, and even if small probabilities are too frequent. The standard
+    deviation of the known scores is taken as at least one, which is that of independent probabilities: if no known
+    probability can be small, all known scores are alike. With a single probability, that is returned.
 
     Parameters
     ----------
     known
-        Probabilities of each known sample, given all others, (n_known, n).
+        Probabilities of each known sample given all others, (n_known, n).
     new
-        Probabilities of new samples, given all known ones, (n_new, n).
+        Probabilities of new samples given all known ones, (n_new, n).
     """
     n = new.shape[1]
     if n == 1:
@@ -114,6 +125,6 @@ def calibrated_smallest(known: NDArray[np.float64], new: NDArray[np.float64]) ->
         of_smallest = -np.expm1(n * np.log1p(-np.minimum(p.min(axis=1), 1 - _ROUNDING)))
         return np.asarray(-ndtri(np.clip(of_smallest, _SMALLEST, 1 - _ROUNDING)))
 
-    usual = scores(known)
-    spread = max(float(usual.std(ddof=1)), 1.0) * np.sqrt(1 + 1 / len(usual))
-    return np.asarray(t.sf((scores(new) - usual.mean()) / spread, len(usual) - 1))
+    of_known = scores(known)
+    spread = max(float(of_known.std(ddof=1)), 1.0) * np.sqrt(1 + 1 / len(of_known))
+    return np.asarray(t.sf((scores(new) - of_known.mean()) / spread, len(of_known) - 1))

@@ -1,4 +1,4 @@
-"""From genes to principal components."""
+"""The linear map from genes to principal components."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse as sp
+from sklearn.decomposition import PCA
 
 from scggml.core.measures._blocks import row_blocks
 from scggml.core.measures._measures import as_points
@@ -19,20 +20,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class GeneSpace:
-    """Features that are linear in genes: `features = (genes / unit) @ loadings + offset`.
+    """Principal components as features that are linear in genes: `features = (genes / unit) @ loadings + offset`.
 
     Parameters
     ----------
     loadings
-        Principal components, (n_genes, n_features).
+        Loadings of the components, (n_genes, n_features).
     unit
-        What the values of each gene are divided by, (n_genes,).
+        Divisor of each gene, such as its standard deviation, (n_genes,).
     offset
         Features of a cell without any counts, (n_features,).
     mean
-        Mean of each gene over the reference's cells, before it is divided, (n_genes,).
+        Mean of each gene over the cells of the reference, before it is divided, (n_genes,).
     axes
-        Orthonormal axes of the space, (n_genes, n_features); None computes them from the loadings.
+        Orthonormal axes of the space, (n_genes, n_features). None computes them from the loadings.
     """
 
     loadings: NDArray[np.float64]
@@ -43,9 +44,17 @@ class GeneSpace:
 
     @classmethod
     def fit(cls, genes: Points, unit: NDArray[np.float64], n_comps: int) -> GeneSpace:
-        """Return the space of the leading principal components of cells, (n_cells, n_genes), dense or CSR."""
-        from sklearn.decomposition import PCA
+        """Return the space of the leading principal components.
 
+        Parameters
+        ----------
+        genes
+            Values of the genes, (n_cells, n_genes), dense or CSR.
+        unit
+            Divisor of each gene, (n_genes,).
+        n_comps
+            Number of components. Fewer are computed if there are not more cells or genes.
+        """
         scaled = _in_units(genes, unit)
         n_comps = min(n_comps, min(scaled.shape) - 1)
         model = PCA(n_comps, svd_solver="arpack", random_state=0).fit(scaled)
@@ -53,9 +62,14 @@ class GeneSpace:
         return cls(model.components_.T, unit, -mean @ model.components_.T, mean * unit)
 
     def restricted(self, present: NDArray[np.bool_]) -> GeneSpace:
-        """Return the space for cells of which only these genes are known, (n_genes,); the others are taken at their mean.
+        """Return the space for cells with some of the genes only. Other genes are set to their mean.
 
-        They say nothing of what lies outside: that is what the genes that are there differ in from all points of the space.
+        The residual of such a cell is its difference, in the genes that are present, to the nearest point of the space.
+
+        Parameters
+        ----------
+        present
+            Which genes are present, (n_genes,).
         """
         if present.all():
             return self
@@ -66,11 +80,11 @@ class GeneSpace:
             self.unit[present],
             self.offset + self.mean[~present] @ weights[~present],
             self.mean[present],
-            np.linalg.qr(axes[present])[0],  # what the genes that are there could be of any point of the space
+            np.linalg.qr(axes[present])[0],  # spans the values of the present genes over all points of the space
         )
 
     def project(self, genes: Points) -> NDArray[np.float64]:
-        """Return the features of cells, (n_cells, n_features); CSR is never densified, stored points never loaded."""
+        """Return the features of cells, (n_cells, n_features). CSR stays sparse, points on disk are read by blocks."""
         weights = self.loadings / self.unit[:, None]
         found = np.empty((genes.shape[0], self.loadings.shape[1]))
         for rows in row_blocks(genes):
@@ -78,7 +92,7 @@ class GeneSpace:
         return found
 
     def scaled(self, genes: Points) -> Points:
-        """Return genes in units of the space, (n_cells, n_genes), dense or CSR."""
+        """Return genes divided by their unit, (n_cells, n_genes), dense or CSR."""
         return _in_units(genes, self.unit)
 
     def orthonormal(self) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""What a reference cohort says of its own samples when it is made without them."""
+"""Held-out samples of a reference cohort, as seen from a reference made without them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ import pandas as pd
 from sklearn.base import clone
 from tqdm.auto import tqdm
 
-from scggml.core._probabilities import class_probabilities, fit_sharpness, probability_scores, relative_class_scores
+from scggml.core._probabilities import (
+    class_probabilities,
+    fit_inverse_temperature,
+    probability_scores,
+    relative_class_scores,
+)
 from scggml.core.measures._measures import Measures
 from scggml.core.measures._moments import weighted_moments
 from scggml.core.transport._distances import pairwise_distances
@@ -30,14 +35,14 @@ if TYPE_CHECKING:
     from scggml.estimators import GroundMetricLearner
     from scggml.evaluation._splits import Split
 
-    from ._novelty import CellKinds
+    from ._novelty import CellClusters
 
 _MAX_POINTS = 100  # of a sample, for the median distance
 
 
 @dataclass(frozen=True, eq=False)
 class ReferenceCells:
-    """Cells of labelled samples.
+    """Cells of labelled samples, from which a reference can be made without some of the samples.
 
     Parameters
     ----------
@@ -46,58 +51,58 @@ class ReferenceCells:
     codes
         Sample of each cell, (n_cells,).
     classes
-        Class of each sample, 0..n_classes-1, (n_samples,).
+        Class of each sample, from 0, (n_samples,).
     labels
-        What the metric is learned from, (n_samples,).
-    blocks
-        Batch of each sample within which labels are compared, (n_samples,), or None.
+        Labels from which the metric is learned, (n_samples,).
+    strata
+        Group of samples within which different labels are compared, (n_samples,). None compares all samples.
     genes
-        Values of the genes that the features are principal components of, (n_cells, n_genes); None where they are not, and the
-        features cannot be computed anew.
+        Values of the genes, (n_cells, n_genes), whose principal components are the features. None if the features
+        cannot be computed from genes; they are then the same for all splits.
     scaled
         Whether each gene is divided by its standard deviation before the components are computed.
     sketch
-        Points that stand in for the cells.
-    kinds
-        Kinds of cells in the features, where there are genes.
+        Points that stand for the cells.
+    clusters
+        Clusters of the cells in the features, for the novelty of held-out samples. None if there are no genes.
     """
 
     points: Points
     codes: NDArray[np.int64]
     classes: NDArray[np.int64]
     labels: NDArray[Any]
-    blocks: NDArray[np.object_] | None = None
+    strata: NDArray[np.object_] | None = None
     genes: Points | None = None
     scaled: bool = False
     sketch: Sketch | None = None
-    kinds: CellKinds | None = None
+    clusters: CellClusters | None = None
 
     @cached_property
-    def _kinds_of_cells(self) -> NDArray[np.int64]:
-        assert self.kinds is not None
-        return self.kinds.kinds_of(self.points)
+    def _assigned(self) -> NDArray[np.int64]:
+        assert self.clusters is not None
+        return self.clusters.assign(self.points)
 
     def without(self, split: Split) -> tuple[Measures, dict[str, NDArray[np.float64]]]:
-        """Return all samples in features that were computed without the held-out ones; and how these differ from the others."""
+        """Return all samples in features computed without the held-out ones, and the novelty of the held-out ones."""
         points, differences = self.points, {}
         if self.genes is not None:
             seen = np.flatnonzero(np.isin(self.codes, split.train))
             genes = self.genes[seen]
             space = GeneSpace.fit(genes, _unit(genes, scaled=self.scaled), self.points.shape[1])
             points = space.project(self.genes)
-            if self.kinds is not None:
-                kinds = self.kinds.moved(points[seen], self._kinds_of_cells[seen])
+            if self.clusters is not None:
+                clusters = self.clusters.with_features(points[seen], self._assigned[seen])
                 held = np.flatnonzero(np.isin(self.codes, split.test))
                 position = np.empty(len(self.classes), dtype=np.int64)
                 position[split.test] = np.arange(len(split.test))
-                differences = novelty(space, kinds, self.genes[held], position[self.codes[held]], len(split.test))
+                differences = novelty(space, clusters, self.genes[held], position[self.codes[held]], len(split.test))
         if self.sketch is not None:
             return self.sketch.measures(points), differences
         return Measures.from_codes(points, self.codes, len(self.classes)), differences
 
 
 def _unit(genes: Points, *, scaled: bool) -> NDArray[np.float64]:
-    """Return what each gene is divided by, (n_genes,): as scanpy.pp.scale, or one."""
+    """Return the divisor of each gene, (n_genes,): its standard deviation as in scanpy.pp.scale, or one."""
     n_cells, n_genes = genes.shape
     if not scaled:
         return np.ones(n_genes)
@@ -107,16 +112,16 @@ def _unit(genes: Points, *, scaled: bool) -> NDArray[np.float64]:
 
 @dataclass(frozen=True, eq=False)
 class HeldOutSamples:
-    """What is known of each sample from a reference made without it.
+    """Results for each sample from a reference made without it.
 
     Parameters
     ----------
     scores
         How well each class fits, (n_samples, n_classes).
     distances
-        Mean distance to the nearest other samples, in median distances between these, (n_samples,).
+        Mean distance to the nearest samples of the reference, in median distances between its samples, (n_samples,).
     novelty
-        How it differs from the others beside, columns of `core.novelty`, each (n_samples,); none without kinds of cells.
+        Columns of `novelty`, (n_samples,) each. Empty without clusters of cells.
     """
 
     scores: NDArray[np.float64]
@@ -132,18 +137,20 @@ def hold_out_each(
     rng: np.random.Generator,
     n_jobs: int | None = None,
 ) -> HeldOutSamples:
-    """Learn the metric, and the principal components where they can be, without the held-out samples of each split.
+    """Refit the metric on the training samples of each split, and compare the held-out samples with these.
+
+    Principal components are refitted too where there are genes.
 
     Parameters
     ----------
     cells
-        The reference's cells.
+        The cells of the reference.
     splits
-        Each sample must be held out once.
+        Splits that hold each sample out once.
     learner
-        Settings of the metric; cloned.
+        Unfitted learner, which is cloned.
     rng
-        Source of seeds for learners without one.
+        Source of a seed for each split, if the learner has none.
     n_jobs
         Threads.
     """
@@ -159,11 +166,11 @@ def hold_out_each(
         model = clone(learner).set_params(n_jobs=n_jobs)
         if model.rng is None:
             model.set_params(rng=seed)
-        blocks = None if cells.blocks is None else cells.blocks[split.train]
-        model.fit(train, cells.labels[split.train], blocks)
+        strata = None if cells.strata is None else cells.strata[split.train]
+        model.fit(train, cells.labels[split.train], strata)
         found = model.pairwise_distances(test, train)
         scores[split.test] = relative_class_scores(found, cells.classes[split.train])
-        projected = train.with_points(model.metric_.project(train.points))
+        projected = train.with_points(np.concatenate(model.transform(train)))
         distances[split.test] = nearest_distances(found, n_samples) / distance_unit(model, projected, n_jobs)
         for name, values in differences.items():
             columns.setdefault(name, np.empty(n_samples))[split.test] = values
@@ -171,23 +178,42 @@ def hold_out_each(
 
 
 def distance_unit(learner: GroundMetricLearner, projected: Measures, n_jobs: int | None) -> float:
-    """Return the median distance between the training samples in the learned space: one, where training made it so.
+    """Return the median distance between training samples under the metric of a learner.
 
-    Otherwise it is that of at most 100 points of each.
+    It is one if the learner scales its metric to that. Otherwise it is computed from at most 100 points of each sample.
+
+    Parameters
+    ----------
+    learner
+        Learner of the metric, whose settings say whether it scales the metric.
+    projected
+        Training samples in the learned space.
+    n_jobs
+        Threads.
     """
-    if learner.relative and learner.batch_size is None:
+    if learner.refine is None or (learner.refine.relative and learner.refine.minibatch is None):
         return 1.0
     found = pairwise_distances(projected.thinned(_MAX_POINTS), n_jobs=n_jobs)[0]
     return float(np.median(found[np.triu_indices(len(found), k=1)]))
 
 
 def probabilities_without_own(scores: NDArray[np.float64], codes: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return class probabilities of held-out samples, each with the sharpness that the others suggest, (n_samples, n_classes)."""
+    """Return class probabilities of held-out samples, (n_samples, n_classes).
+
+    The inverse temperature for each sample is fitted to the scores of all others.
+
+    Parameters
+    ----------
+    scores
+        How well each class fits, (n_samples, n_classes).
+    codes
+        Class of each sample, (n_samples,).
+    """
     n = len(codes)
     parts = []
     for i in range(n):
         others = np.arange(n) != i
-        parts.append(class_probabilities(scores[[i]], fit_sharpness(scores[others], codes[others])))
+        parts.append(class_probabilities(scores[[i]], fit_inverse_temperature(scores[others], codes[others])))
     return np.concatenate(parts)
 
 
@@ -200,18 +226,24 @@ def calibration(
     samples: NDArray[np.object_],
     order: NDArray[np.int64],
 ) -> dict[str, Any]:
-    """Return the classes, the sharpness of their probabilities, tables of the held-out samples and its scores.
+    """Return the calibration of a reference as a dictionary that files can hold.
 
     Parameters
     ----------
     held
-        What is known of each sample from a reference without it.
+        Results of the held-out samples.
     codes, labels, samples
-        Class of each sample, as position in `classes` and as text, and its name, (n_samples,).
+        Class of each sample as a position in `classes` and as text, and the name of the sample, (n_samples,).
     classes
         Names of the classes, (n_classes,).
     order
-        Samples in the order of the table, (n_samples,).
+        Order of the samples in the tables, (n_samples,).
+
+    Returns
+    -------
+    `classes`; `inverse_temperature` of the class probabilities; `held_out`, a table with `label`, `predicted`,
+    `probability_0` and so on in the order of the classes, and `distance`; `novelty`, a table, where there is any; and
+    `scores` of the held-out predictions.
     """
     probabilities, best = probabilities_without_own(held.scores, codes), held.scores.argmax(axis=1)
     columns = {
@@ -221,11 +253,11 @@ def calibration(
         "distance": held.distances,
     }
     index = pd.Index(samples)
-    beside = {"novelty": pd.DataFrame(held.novelty, index=index).iloc[order]} if held.novelty else {}
+    table_of_novelty = {"novelty": pd.DataFrame(held.novelty, index=index).iloc[order]} if held.novelty else {}
     return {
         "classes": classes,
-        "sharpness": fit_sharpness(held.scores, codes),
+        "inverse_temperature": fit_inverse_temperature(held.scores, codes),
         "held_out": pd.DataFrame(columns, index=index).iloc[order],
-        **beside,
+        **table_of_novelty,
         "scores": probability_scores(probabilities, codes, best),
     }

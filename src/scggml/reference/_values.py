@@ -1,4 +1,4 @@
-"""What kind of values genes have: counts, log-normalised, normalised or scaled; and whether two data sets agree in that."""
+"""Normalisation of gene expression: counts, log-normalised, normalised or scaled; and whether two data sets agree."""
 
 from __future__ import annotations
 
@@ -71,7 +71,10 @@ def difference_of_values(
         return f"{text} looks {_TEXTS[found['kind']]}, that of the reference {_TEXTS[known['kind']]}. {same}"
     sums = known.get("target_sum"), found.get("target_sum")
     if None not in sums and abs(float(sums[0]) / float(sums[1]) - 1) > 10 * _CONSTANT:  # type: ignore[arg-type]
-        return f"cells of {text} were normalised to a total of {sums[1]:.6g}, those of the reference to {sums[0]:.6g}. {same}"
+        return (
+            f"cells of {text} were normalised to a total of {sums[1]:.6g}, those of the reference to {sums[0]:.6g}. "
+            f"{same}"
+        )
     if "total_quantiles" not in known or "total_quantiles" not in found or not complete:
         return None
     low, _, median, _, high = np.asarray(known["total_quantiles"], dtype=np.float64)

@@ -44,16 +44,17 @@ def class_barycenters(
 ) -> AnnData:
     """Compute the typical sample of each class: the barycenter of its samples in the learned space.
 
-    The barycenter of a class is a cloud of `n_points` points of equal weight. Its mean squared Wasserstein-2 distance to
-    the samples of the class is minimal, with the squared ground metric as the cost. Every sample has the same weight,
-    whatever its number of cells. It is computed by the free-support algorithm of Cuturi and Doucet :cite:p:`cuturi2014`, with
-    exact transport in each iteration, and is a local minimum that depends on the start. Each point stands for the cells that
-    are transported to it, and its gene expression is their mean.
+    The barycenter of a class is a cloud of `n_points` points of equal weight. Its mean squared Wasserstein-2 distance
+    to the samples of the class is minimal, with the squared ground metric as the cost. Every sample has the same
+    weight, whatever its number of cells. It is computed by the free-support algorithm of Cuturi and Doucet
+    :cite:p:`cuturi2014`, with exact transport in each iteration, and is a local minimum that depends on the start.
+    Each point stands for the cells that are transported to it, and its gene expression is their mean.
 
     Parameters
     ----------
     adata
-        Cells with a learned metric. Nothing is written to it. Expression values may stay in a backed or lazily read file.
+        Cells with a learned metric. Nothing is written to it. Expression values may stay in a backed or lazily read
+        file.
     label_key
         Column of `.obs` with the classes. None takes the column that the metric was learned with.
     %(key)s
@@ -75,14 +76,14 @@ def class_barycenters(
     `.obsm["X_" + key]` : `numpy.ndarray` (n_classes * n_points, n_comps), float64
         Coordinates in the learned space.
     `.obs` : `pandas.DataFrame`
-        `label_key`, the class; `weight`, the mass of the point within its class; with `cell_type_key` also the column of that
-        name, the most frequent cell type.
+        `label_key`, the class; `weight`, the mass of the point within its class; with `cell_type_key` also the column
+        of that name, the most frequent cell type.
     `.obsm["cell_types"]` : `pandas.DataFrame` (n_classes * n_points, n_cell_types), with `cell_type_key`
-        Shares of the cell types among the cells that are transported to the point; rows sum to one. A "/" in the name of a
-        type is replaced by "_" in that of its column, because files cannot hold it.
+        Shares of the cell types among the cells that are transported to the point; rows sum to one. A "/" in the name
+        of a type is replaced by "_" in that of its column, because files cannot hold it.
     `.uns[key + "_barycenters"]` : `dict`
-        `params`; `classes`, and for each of them `n_samples`, `objective`, the mean squared Wasserstein-2 distance to its
-        samples, and `converged`; `history`, a data frame of the objective in each iteration; and `version`.
+        `params`; `classes`, and for each of them `n_samples`, `objective`, the mean squared Wasserstein-2 distance to
+        its samples, and `converged`; `history`, a data frame of the objective in each iteration; and `version`.
 
     Raises
     ------

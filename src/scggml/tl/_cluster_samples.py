@@ -34,8 +34,8 @@ def cluster_samples(
     ----------
     %(pdata)s
     n_clusters
-        Number of clusters. None takes the number from 2 to 10 with the largest mean silhouette. It always finds clusters:
-        it does not test whether there are any.
+        Number of clusters. None takes the number from 2 to 10 with the largest mean silhouette. It always finds
+        clusters: it does not test whether there are any.
     %(key_distances)s
     key_added
         Column of `.obs` for the clusters; None takes `key + "_cluster"`.

@@ -45,11 +45,12 @@ def cross_validate(
     """Score the learned metric and baselines on held-out samples.
 
     All methods see the same folds, and everything that uses labels or scales features is refitted within each fold.
-    Held-out samples are classified by their distances to the training samples, by two rules. `"class_mean"` predicts the
-    class with the smallest mean distance to its nearest samples: 3 of the largest class, and the same fraction of the
-    others. `"knn"` predicts the most frequent class among the 5 nearest samples; it favours large classes. If samples are
-    held out one at a time, it also disfavours the sample's own class, which is one smaller. Ordinal and continuous labels are
-    predicted by the mean label of the nearest training samples, as many as the square root of their number (`"neighbors"`).
+    Held-out samples are classified by their distances to the training samples, by two rules. `"class_mean"` predicts
+    the class with the smallest mean distance to its nearest samples: 3 of the largest class, and the same fraction of
+    the others. `"knn"` predicts the most frequent class among the 5 nearest samples; it favours large classes. If
+    samples are held out one at a time, it also disfavours the sample's own class, which is one smaller. Ordinal and
+    continuous labels are predicted by the mean label of the nearest training samples, as many as the square root of
+    their number (`"neighbors"`).
 
     Parameters
     ----------
@@ -62,27 +63,30 @@ def cross_validate(
     methods
         Names of methods, or a mapping from names of your own to methods. A method is one of
 
-        - `"ggml"`, the metric of :func:`scggml.tl.fit_metric` with its defaults; a :class:`scggml.GroundMetricLearner` with
-          other settings; or any estimator with `fit(X, y)` and `pairwise_distances(X, Y=None)` on lists of arrays;
+        - `"ggml"`, the metric of :func:`scggml.tl.fit_metric` with its defaults; a :class:`scggml.GroundMetricLearner`
+          with other settings; or any estimator with `fit(X, y)` and `pairwise_distances(X, Y=None)` on lists of
+          arrays;
         - `"euclidean"`, `"cityblock"`, `"cosine"`: optimal transport with that ground cost;
-        - `"pca"`, `"lda"`, `"nca"`: optimal transport after a linear map that is fitted to single cells, each labelled with
-          the class of its sample (10 components; `"nca"` on 1,000 random cells);
+        - `"pca"`, `"lda"`, `"nca"`: optimal transport after a linear map that is fitted to single cells, each labelled
+          with the class of its sample (10 components; `"nca"` on 1,000 random cells);
         - `"pseudobulk"`: the mean features of each sample, standardised; by their Euclidean distances, and by logistic
           regression (ridge regression for ordinal and continuous labels);
-        - a data frame with the sample names on both axes: distances from elsewhere, such as :func:`scggml.get.distances`
-          returns. They must not have seen any label; those of a metric that was learned on all samples are refused;
+        - a data frame with the sample names on both axes: distances from elsewhere, such as
+          :func:`scggml.get.distances` returns. They must not have seen any label; those of a metric that was learned
+          on all samples are refused;
         - a data frame with one row per sample and other columns: one profile per sample, used like `"pseudobulk"`. For
           cell type composition pass `pandas.crosstab(obs[sample_key], obs[cell_type_key], normalize="index")`;
-        - a function `f(train, labels, test)` of two lists of (n_cells, n_features) arrays, one per sample, that returns the
-          distances between all of them, (n_train + n_test, n_train + n_test).
+        - a function `f(train, labels, test)` of two lists of (n_cells, n_features) arrays, one per sample, that
+          returns the distances between all of them, (n_train + n_test, n_train + n_test).
     cv
         `"leave_one_out"`, a number of stratified folds, a splitter of scikit-learn (for repeats
-        :class:`sklearn.model_selection.RepeatedStratifiedKFold`), or pairs of training and test positions of the samples in
-        alphabetical order. `"auto"` holds out one sample (or donor) at a time up to 50 of them, else five folds.
+        :class:`sklearn.model_selection.RepeatedStratifiedKFold`), or pairs of training and test positions of the
+        samples in alphabetical order. `"auto"` holds out one sample (or donor) at a time up to 50 of them, else five
+        folds.
     %(donor_key)s
     %(batch_key)s
-        Rows with `classifier` `"batch"` say how well the batch of a held-out sample is predicted by its 5 nearest training
-        samples: at chance level, if batches do not matter.
+        Rows with `classifier` `"batch"` say how well the batch of a held-out sample is predicted by its 5 nearest
+        training samples: at chance level, if batches do not matter.
     %(use_rep)s
     %(layer)s
     %(sketch_key)s
@@ -93,20 +97,21 @@ def cross_validate(
 
     Returns
     -------
-    A data frame with one row per score of a fold: `method`, `classifier` (`"clusters"` for scores of a complete-linkage
-    clustering of the held-out samples, `"batch"` for predictions of the batch), `repeat`, `fold`, `score`, `value`. A fold
-    of one sample has only an `accuracy`: :func:`scggml.get.scores` takes all folds together, with intervals and with
-    discordant pairs against a baseline. Sets the following field of `adata`:
+    A data frame with one row per score of a fold: `method`, `classifier` (`"clusters"` for scores of a
+    complete-linkage clustering of the held-out samples, `"batch"` for predictions of the batch), `repeat`, `fold`,
+    `score`, `value`. A fold of one sample has only an `accuracy`: :func:`scggml.get.scores` takes all folds together,
+    with intervals and with discordant pairs against a baseline. Sets the following field of `adata`:
 
     `.uns[key_added + "_cross_validation"]` : `dict`
-        `params`; `classes`; `predictions`, one row per method, classifier, fold and held-out sample, with `score_0` and so
-        on for how well each class fits, in the order of `classes` (for ordinal and continuous labels `value` and
-        `predicted_value`); `scores`, the table that is returned; and `version`.
+        `params`; `classes`; `predictions`, one row per method, classifier, fold and held-out sample, with `score_0`
+        and so on for how well each class fits, in the order of `classes` (for ordinal and continuous labels `value`
+        and `predicted_value`); `scores`, the table that is returned; and `version`.
 
     Raises
     ------
     KeyError, ValueError, TypeError
-        If a column, a method or the folds do not allow it, for example a class with fewer samples than folds; before any work.
+        If a column, a method or the folds do not allow it, for example a class with fewer samples than folds; before
+        any work.
 
     Warns
     -----

@@ -37,9 +37,9 @@ def embed_samples(
     ----------
     %(pdata)s
     method
-        "mds": metric multidimensional scaling that starts from the classical solution (scikit-learn); it tries to preserve
-        all distances. "umap" (umap-learn) and "tsne" (scikit-learn) preserve neighbourhoods. "diffmap": diffusion map of
-        the neighbour graph (scanpy), for continuous change.
+        "mds": metric multidimensional scaling that starts from the classical solution (scikit-learn); it tries to
+        preserve all distances. "umap" (umap-learn) and "tsne" (scikit-learn) preserve neighbourhoods. "diffmap":
+        diffusion map of the neighbour graph (scanpy), for continuous change.
     %(key_distances)s
     n_components
         Dimensions of the map.

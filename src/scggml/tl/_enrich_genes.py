@@ -46,35 +46,36 @@ def enrich_genes(
 ) -> AnnData | None:
     """Test which gene sets the learned metric amplifies more than other genes.
 
-    Computed by decoupler :cite:p:`badiaimompel2022`, which has to be installed: `pip install "scggml[enrichment]"`. Genes
-    are compared by their amplification: the length of a step along the gene under the learned metric, relative to its
-    length under the Euclidean metric on the same scaled features. For a metric on `X` whose features are scaled one by one,
-    amplification is the gene weight. Under a metric on principal components, genes with large loadings, such as cell type
-    markers, have large weights whatever the classes are; amplification corrects for that.
+    Computed by decoupler :cite:p:`badiaimompel2022`, which has to be installed: `pip install "scggml[enrichment]"`.
+    Genes are compared by their amplification: the length of a step along the gene under the learned metric, relative
+    to its length under the Euclidean metric on the same scaled features. For a metric on `X` whose features are scaled
+    one by one, amplification is the gene weight. Under a metric on principal components, genes with large loadings,
+    such as cell type markers, have large weights whatever the classes are; amplification corrects for that.
 
     A set is compared with all other genes of positive weight. P-values assume independent genes, but genes of a set
-    rise and fall together, so that p-values are too small: use them to rank sets, and look for the same sets in another
-    cohort before calling them significant. Genes that vary much within classes are amplified less than others, so that sets
-    of them have large p-values.
+    rise and fall together, so that p-values are too small: use them to rank sets, and look for the same sets in
+    another cohort before calling them significant. Genes that vary much within classes are amplified less than others,
+    so that sets of them have large p-values.
 
     Parameters
     ----------
     adata
         Cells with a learned metric that leads back to genes, from :func:`scggml.tl.fit_metric`.
     gene_sets
-        Path of a GMT file; a dict of names and genes; or a data frame as decoupler uses them, with the columns `source` (set),
-        `target` (gene) and, optionally, `weight`. Gene names are those of `adata.var_names`. Sets with fewer than 5 genes
-        in `adata` are left out, with a warning.
+        Path of a GMT file; a dict of names and genes; or a data frame as decoupler uses them, with the columns
+        `source` (set), `target` (gene) and, optionally, `weight`. Gene names are those of `adata.var_names`. Sets with
+        fewer than 5 genes in `adata` are left out, with a warning.
     %(key)s
     method
-        "ulm": t-test of the slope on the weights in the set, decoupler's univariate linear model, of normal scores (the ranks of
-        the genes as quantiles of a normal distribution). Amplification itself is so skewed that a single gene can decide, and
-        its t-test would find small random sets twenty times too often at the level of 0.001. "gsea": gene set enrichment
-        analysis :cite:p:`subramanian2005` with 1,000 permutations of genes, on amplification itself; for sets without weights.
+        "ulm": t-test of the slope on the weights in the set, decoupler's univariate linear model, of normal scores
+        (the ranks of the genes as quantiles of a normal distribution). Amplification itself is so skewed that a single
+        gene can decide, and its t-test would find small random sets twenty times too often at the level of 0.001.
+        "gsea": gene set enrichment analysis :cite:p:`subramanian2005` with 1,000 permutations of genes, on
+        amplification itself; for sets without weights.
     signed
-        Whether genes get the sign of the difference between the means of two classes, in which every sample has the same
-        weight. Sets that rise are then distinguished from those that fall, and p-values are two-sided. Otherwise, if all
-        weights of a set are positive, they are one-sided.
+        Whether genes get the sign of the difference between the means of two classes, in which every sample has the
+        same weight. Sets that rise are then distinguished from those that fall, and p-values are two-sided. Otherwise,
+        if all weights of a set are positive, they are one-sided.
     %(rng)s
         For "gsea".
     %(copy)s
@@ -84,15 +85,16 @@ def enrich_genes(
     None, or a copy of `adata` with `copy=True`. Sets the following field:
 
     `.uns[key + "_enrichment"]` : `pandas.DataFrame` (n_sets, 5)
-        Indexed by gene set, smallest p-value first: `score`, the t-value, or the normalised enrichment score of "gsea";
-        `p_value`; `p_adjusted` (Benjamini and Hochberg); `n_genes`, the number of genes of the set in `adata` with a positive
-        weight; `leading_genes`, up to ten of them with the largest amplification. With `signed` also `higher_in`, the class
-        in which the set is higher.
+        Indexed by gene set, smallest p-value first: `score`, the t-value, or the normalised enrichment score of
+        "gsea"; `p_value`; `p_adjusted` (Benjamini and Hochberg); `n_genes`, the number of genes of the set in `adata`
+        with a positive weight; `leading_genes`, up to ten of them with the largest amplification. With `signed` also
+        `higher_in`, the class in which the set is higher.
 
     Raises
     ------
     KeyError, ValueError, TypeError, FileNotFoundError
-        If there is no such metric, it does not lead back to genes, or gene sets are malformed or do not match the genes.
+        If there is no such metric, it does not lead back to genes, or gene sets are malformed or do not match the
+        genes.
     ImportError
         If decoupler is not installed.
 
@@ -146,8 +148,11 @@ def _amplification(learned: StoredMetric, cohort: Cohort, genes: Genes) -> NDArr
     metric = learned.metric
     if cohort.features.use_rep == "X":
         names, wanted = cohort.features.names, learned.features
-        if not np.array_equal(names, wanted):
-            msg = f"the genes of adata are not those of the metric in uns[{learned.key!r}], or in another order. Fit again."
+        if names is None or wanted is None or not np.array_equal(names, wanted):
+            msg = (
+                f"the genes of adata are not those of the metric in uns[{learned.key!r}], or in another order. Fit "
+                "again."
+            )
             raise ValueError(msg)
         return np.linalg.norm(metric.components, axis=0)
     unlearned = np.linalg.norm(genes.linear_map(np.diag(1 / metric.scale)), axis=0)
@@ -156,7 +161,7 @@ def _amplification(learned: StoredMetric, cohort: Cohort, genes: Genes) -> NDArr
 
 
 def _direction(learned: StoredMetric, cohort: Cohort, genes: Genes) -> tuple[NDArray[np.float64], list[str]]:
-    """Return the sign of the difference of each gene between the second class and the first, (n_vars,), and their names."""
+    """Return the sign of each gene's difference between the second class and the first, (n_vars,), and their names."""
     labels = cohort.labels
     classes = [str(name) for name in np.unique(labels.text)]
     if len(classes) != 2:

@@ -52,27 +52,29 @@ def explain_distances(
     r"""Decompose distances between samples into the parts due to cell types and genes.
 
     The distance of two samples is a sum over the pairs of cells that the optimal plan matches,
-    :math:`D = \sum_e P_e c_e`: the mass that is moved from a cell of one sample to a cell of the other, times their ground
-    distance. So the decomposition is exact.
+    :math:`D = \sum_e P_e c_e`: the mass that is moved from a cell of one sample to a cell of the other, times their
+    ground distance. So the decomposition is exact.
 
-    *Cell types.* The cost of matches within a type is its **state**: its cells differ. If the proportions of types differ, mass
-    has to be moved between types. The cost of that is **composition**; all matches that leave a type, or arrive at it,
-    contribute equally. The rest is **exchange**: cells of different types are matched although the proportions do not
-    require it, because the metric does not separate these types, or their states have shifted by more than types
-    differ. A type carries its state and half of each match between it and another type, so that types sum to the distance.
+    *Cell types.* The cost of matches within a type is its **state**: its cells differ. If the proportions of types
+    differ, mass has to be moved between types. The cost of that is **composition**; all matches that leave a type, or
+    arrive at it, contribute equally. The rest is **exchange**: cells of different types are matched although the
+    proportions do not require it, because the metric does not separate these types, or their states have shifted by
+    more than types differ. A type carries its state and half of each match between it and another type, so that types
+    sum to the distance.
 
     *Genes.* The square of a ground distance is a sum over pairs of genes, because cells are compared by
-    :math:`c^2 = \delta^\top M \delta` with :math:`\delta = x_a - x_b`. Gene `g` carries :math:`\delta_g (M \delta)_g / c` of
-    `c`: its own square and half of each product with another gene, which is its Aumann-Shapley value
-    :cite:p:`aumann1974`. Genes sum to the distance. A gene that compensates for another one carries a negative part.
+    :math:`c^2 = \delta^\top M \delta` with :math:`\delta = x_a - x_b`. Gene `g` carries
+    :math:`\delta_g (M \delta)_g / c` of `c`: its own square and half of each product with another gene, which is its
+    Aumann-Shapley value :cite:p:`aumann1974`. Genes sum to the distance. A gene that compensates for another one
+    carries a negative part.
 
-    *Classes.* Distances are means over all pairs of samples of two classes. Samples of one class differ as well, so the
-    difference between classes is the **excess**: the mean distance between them minus the mean of the mean distances within
-    each. Standard errors are by the jackknife :cite:p:`arvesen1969`: each sample is left out in turn, with the metric as
-    given. A metric that was learned from the same samples has also learned their noise, above all one on thousands of genes.
-    Noise spreads the excess over all cell types and proves nothing (see :func:`scggml.tl.separation_test`). If there are
-    enough samples, learn the metric from some of them and explain distances of the others:
-    `other.uns["ggml"] = adata.uns["ggml"]`.
+    *Classes.* Distances are means over all pairs of samples of two classes. Samples of one class differ as well, so
+    the difference between classes is the **excess**: the mean distance between them minus the mean of the mean
+    distances within each. Standard errors are by the jackknife :cite:p:`arvesen1969`: each sample is left out in turn,
+    with the metric as given. A metric that was learned from the same samples has also learned their noise, above all
+    one on thousands of genes. Noise spreads the excess over all cell types and proves nothing (see
+    :func:`scggml.tl.separation_test`). If there are enough samples, learn the metric from some of them and explain
+    distances of the others: `other.uns["ggml"] = adata.uns["ggml"]`.
 
     Parameters
     ----------
@@ -88,8 +90,8 @@ def explain_distances(
     samples
         Names of two samples to compare instead of classes.
     label_key
-        Column of `pdata.obs` with the classes, for example those of :func:`scggml.tl.cluster_samples`. None takes the column
-        that the metric was learned with.
+        Column of `pdata.obs` with the classes, for example those of :func:`scggml.tl.cluster_samples`. None takes the
+        column that the metric was learned with.
     key
         Key of the distances in `pdata`, and of the learned metric in `adata.uns`.
     %(copy)s
@@ -102,26 +104,27 @@ def explain_distances(
     `params` : `dict`
         Arguments.
     `summary` : `pandas.DataFrame`
-        One row for each two classes `class_a`, `class_b`, and then one for each class with itself: `n_pairs` of samples; mean
-        `distance` and its parts `state`, `exchange`, `composition`, also as fractions `state_share` and so on;
-        `within_classes`, the mean of the mean distances within both classes; `excess` and its parts `state_excess` and so
-        on, each with a standard error `_se`; and these parts as fractions `state_excess_share` and so on, which sum to one
-        and may lie outside of 0 to 1. The excess is NaN for two samples, a class with itself and a class with one sample;
-        standard errors need three samples per class.
+        One row for each two classes `class_a`, `class_b`, and then one for each class with itself: `n_pairs` of
+        samples; mean `distance` and its parts `state`, `exchange`, `composition`, also as fractions `state_share` and
+        so on; `within_classes`, the mean of the mean distances within both classes; `excess` and its parts
+        `state_excess` and so on, each with a standard error `_se`; and these parts as fractions `state_excess_share`
+        and so on, which sum to one and may lie outside of 0 to 1. The excess is NaN for two samples, a class with
+        itself and a class with one sample; standard errors need three samples per class.
     `cell_types` : `pandas.DataFrame`
-        The same for each `cell_type`: `distance` is the part that the type carries, `share` its fraction of the distance.
-        Also `proportion_a` and `proportion_b`, the mean fractions of cells in both classes; `mass_within_type`, the mass
-        matched within the type; and distances per cell, whatever the type's size: `state_per_cell`, of cells matched within
-        the type (`state / mass_within_type`), and `distance_per_cell`, without composition (state and exchange by the mass
-        that the type has in both samples).
+        The same for each `cell_type`: `distance` is the part that the type carries, `share` its fraction of the
+        distance. Also `proportion_a` and `proportion_b`, the mean fractions of cells in both classes;
+        `mass_within_type`, the mass matched within the type; and distances per cell, whatever the type's size:
+        `state_per_cell`, of cells matched within the type (`state / mass_within_type`), and `distance_per_cell`,
+        without composition (state and exchange by the mass that the type has in both samples).
     `flows` : `pandas.DataFrame`
-        For each `source` type (in `class_a`) and `target` type (in `class_b`) the `mass`, its `cost`, of which `composition`,
-        the `share` of the distance and the `excess` of the cost. A class with itself has no direction.
+        For each `source` type (in `class_a`) and `target` type (in `class_b`) the `mass`, its `cost`, of which
+        `composition`, the `share` of the distance and the `excess` of the cost. A class with itself has no direction.
     `genes` : `dict`
-        `names` (n_genes,); `parts` (n_types + 2,), each type's state, "exchange" and "composition"; `distance` (n_comparisons,
-        n_parts, n_genes) in the order of `summary`; `remainder` (n_comparisons, n_parts), the difference between parts and
-        the sum over genes: rounding, unless `X_pca` is not a linear map of `X`. For a metric on `X_pca`, genes are reached
-        through `.varm["PCs"]`; for other representations of `.obsm`, its features are listed instead.
+        `names` (n_genes,); `parts` (n_types + 2,), each type's state, "exchange" and "composition"; `distance`
+        (n_comparisons, n_parts, n_genes) in the order of `summary`; `remainder` (n_comparisons, n_parts), the
+        difference between parts and the sum over genes: rounding, unless `X_pca` is not a linear map of `X`. For a
+        metric on `X_pca`, genes are reached through `.varm["PCs"]`; for other representations of `.obsm`, its features
+        are listed instead.
     `pairs` : `pandas.DataFrame`
         `distance`, `state`, `exchange` and `composition` of each pair of samples.
 
@@ -161,7 +164,7 @@ def explain_distances(
     metric, params = entry["metric"], dict(entry["params"])
     _check_explainable(entry, key)
     learned = read_metric(adata, key) if metric == "learned" else None
-    read = {name: params.get(name) for name in ("sample_key", "use_rep", "layer", "sketch_key")}
+    read: dict[str, Any] = {name: params.get(name) for name in ("sample_key", "use_rep", "layer", "sketch_key")}
     cohort = read_samples(adata, **read)
     check_same_samples(pdata.obs_names.astype(str), cohort.names, params["sample_key"])
     if samples is not None:
@@ -208,13 +211,15 @@ def _check_explainable(entry: dict[str, Any], key: str) -> None:
     again = "Compute distances with sg.tl.sample_distances"
     if entry["metric"] not in ("learned", "euclidean"):
         msg = (
-            f"the distances of key={key!r} are those of metric={entry['metric']!r}, whose ground cost cannot be decomposed. "
+            f"the distances of key={key!r} are those of metric={entry['metric']!r}, whose ground cost cannot be "
+            "decomposed. "
             f"{again} with metric='learned' or metric='euclidean'."
         )
         raise ValueError(msg)
     if entry["solver"] not in ("exact", "pot"):
         msg = (
-            f"the distances of key={key!r} are entropic ({entry['solver']}), and their plans blur which cells are matched. "
+            f"the distances of key={key!r} are entropic ({entry['solver']}), and their plans blur which cells are "
+            "matched. "
             f"{again}(..., solver='exact')."
         )
         raise ValueError(msg)
@@ -247,8 +252,10 @@ def _warn_about_remainder(result: dict[str, Any], text: str) -> None:
     share = float(np.divide(left, distance, out=np.zeros_like(left), where=distance > 0).max())
     if share > _MAX_REMAINDER:
         msg = (
-            f"genes leave over up to {share:.2g} of a distance, because {text} is not X times its loadings: it was scaled or "
-            "batch-corrected, or X has changed since. Interpret genes with care (uns[...]['genes']['remainder']), compute PCs "
+            f"genes leave over up to {share:.2g} of a distance, because {text} is not X times its loadings: it was "
+            "scaled or "
+            "batch-corrected, or X has changed since. Interpret genes with care (uns[...]['genes']['remainder']), "
+            "compute PCs "
             "of the present X, or learn the metric with use_rep='X'."
         )
         warnings.warn(msg, UserWarning, stacklevel=3)

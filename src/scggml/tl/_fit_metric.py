@@ -62,8 +62,8 @@ def fit_metric(
     ----------
     adata
         Cells, (n_obs, n_vars). Log-normalise counts first. A view is copied before anything is written to it. Features
-        may stay in a backed or lazily read file or in a dask array: the cells used in training are read into memory, all
-        others block by block. Join several modalities with :func:`scggml.pp.join_modalities`.
+        may stay in a backed or lazily read file or in a dask array: the cells used in training are read into memory,
+        all others block by block. Join several modalities with :func:`scggml.pp.join_modalities`.
     %(sample_key)s
     %(label_key)s
     %(label_kind)s
@@ -76,12 +76,12 @@ def fit_metric(
         Upper bound on the number of components. None keeps all that contribute, at most 50.
     learner
         How the metric is learned: an unfitted :class:`scggml.GroundMetricLearner`, or a preset. "discriminant" (the
-        default) is the closed form. "triplet" refines it by gradient steps on the triplet loss. "paper" is the algorithm
-        of the paper, with its random start, its margin and its minibatches.
+        default) is the closed form. "triplet" refines it by gradient steps on the triplet loss. "paper" is the
+        algorithm of the paper, with its random start, its margin and its minibatches.
     validate
-        Whether to test the metric on held-out samples. The learner is refitted within each fold and compared with Euclidean
-        optimal transport. A warning says so if the learned metric is not better. Samples are held out one at a time, or in
-        five folds if there are more than 50. :func:`scggml.tl.cross_validate` gives more detail.
+        Whether to test the metric on held-out samples. The learner is refitted within each fold and compared with
+        Euclidean optimal transport. A warning says so if the learned metric is not better. Samples are held out one at
+        a time, or in five folds if there are more than 50. :func:`scggml.tl.cross_validate` gives more detail.
     %(rng)s
         The closed form uses none, except to subsample pairs of samples in cohorts of more than some 100 samples.
     %(n_jobs)s
@@ -94,21 +94,21 @@ def fit_metric(
 
     `.uns[key_added]` : `dict`
         The metric: `components` (n_components, n_features) and `scale` (n_features,), with
-        `d(x, y) = ||components @ ((x - y) / scale)||`. `features`, their names, where they have any. `classes`, the classes,
-        or the ordinal labels in order. `loss_history` (n_iter,), `n_iter` and `converged`. `gap`, the largest relative duality
-        gap of the last transport problems (of entropic ones, the largest marginal error), and `solver`, with `epsilon` if
-        it is entropic. `params`, the arguments, and `version`, that of scggml. On several modalities also `modality_weights`,
-        the share of each modality in the variance of cells in the learned space. With `validate` also `validation`:
-        `score` (balanced accuracy, or Spearman's rank correlation for ordered labels) of held-out samples with its 95 %
-        interval `ci_low` to `ci_high`, `euclidean`, the score of Euclidean optimal transport, the discordant pairs
-        `only_learned` and `only_euclidean` (samples right with one of both only), the `p_value` of their sign test,
-        `n_splits`, and `predictions`.
+        `d(x, y) = ||components @ ((x - y) / scale)||`. `features`, their names, where they have any. `classes`, the
+        classes, or the ordinal labels in order. `loss_history` (n_iter,), `n_iter` and `converged`. `gap`, the largest
+        relative duality gap of the last transport problems (of entropic ones, the largest marginal error), and
+        `solver`, with `epsilon` if it is entropic. `params`, the arguments, and `version`, that of scggml. On several
+        modalities also `modality_weights`, the share of each modality in the variance of cells in the learned space.
+        With `validate` also `validation`: `score` (balanced accuracy, or Spearman's rank correlation for ordered
+        labels) of held-out samples with its 95 % interval `ci_low` to `ci_high`, `euclidean`, the score of Euclidean
+        optimal transport, the discordant pairs `only_learned` and `only_euclidean` (samples right with one of both
+        only), the `p_value` of their sign test, `n_splits`, and `predictions`.
     `.obsm["X_" + key_added]` : `numpy.ndarray` (n_obs, n_components), float64
         Cells in the learned space, where Euclidean distance is the ground metric.
     `.varm[key_added]` : `numpy.ndarray` (n_vars, n_components), float64
         Gene weights: by how much a cell moves in the learned space when a gene rises by one standard deviation. With
-        `use_rep="X_pca"` they are computed through the loadings in `.varm["PCs"]`. Other representations do not lead back to
-        genes and have none.
+        `use_rep="X_pca"` they are computed through the loadings in `.varm["PCs"]`. Other representations do not lead
+        back to genes and have none.
 
     Raises
     ------
@@ -118,8 +118,8 @@ def fit_metric(
     Warns
     -----
     UserWarning
-        If a batch holds one class only, features are constant, the representation should lead back to genes but does not, or
-        `validate` finds no gain over Euclidean transport.
+        If a batch holds one class only, features are constant, the representation should lead back to genes but does
+        not, or `validate` finds no gain over Euclidean transport.
 
     Examples
     --------
@@ -187,8 +187,10 @@ def _validation(cohort: Cohort, learner: GroundMetricLearner) -> dict[str, Any]:
     found = validate_learner(samples, learner, splits, rng=method_rng, n_jobs=learner.n_jobs)
     if found.value <= found.euclidean < 1:
         msg = (
-            f"the learned metric is not better than the Euclidean one on held-out samples: {found.score.replace('_', ' ')} "
-            f"{found.value:.2f} instead of {found.euclidean:.2f} ({found.only_learned} samples are right with the learned "
+            "the learned metric is not better than the Euclidean one on held-out samples: "
+            f"{found.score.replace('_', ' ')} "
+            f"{found.value:.2f} instead of {found.euclidean:.2f} ({found.only_learned} samples are right with the "
+            "learned "
             f"metric only, {found.only_euclidean} with the Euclidean one only). Prefer distances of "
             "sg.tl.sample_distances(..., metric='euclidean'), and do not rely on gene weights."
         )
@@ -206,5 +208,8 @@ def _warn_about_constant(learner: GroundMetricLearner, cohort: Cohort) -> None:
         features, sketch_key = cohort.features, cohort.sketch_key
         names = constant if features.names is None else features.names[constant]
         where = "" if sketch_key is None else f" in the points of sketch {sketch_key!r}"
-        msg = f"{len(constant)} feature(s) of {features.text} are constant{where} and get weight zero: {check.listed(names)}"
+        msg = (
+            f"{len(constant)} feature(s) of {features.text} are constant{where} and get weight zero: "
+            f"{check.listed(names)}"
+        )
         warnings.warn(msg, UserWarning, stacklevel=3)

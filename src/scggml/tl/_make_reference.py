@@ -48,17 +48,17 @@ def make_reference(
 ) -> AnnData:
     """Collect in one sample-level AnnData all that new patients are compared with; it can be written to one file.
 
-    :func:`scggml.tl.map_samples` maps new patients to the reference, and :func:`scggml.tl.predict_samples` predicts their
-    classes. Nothing is refitted then, and the reference's map stays as it is.
+    :func:`scggml.tl.map_samples` maps new patients to the reference, and :func:`scggml.tl.predict_samples` predicts
+    their classes. Nothing is refitted then, and the reference's map stays as it is.
 
-    Of the training cells only their coordinates in the learned space are kept: one row of `n_components` numbers per cell
-    or sketch point, in the order of samples and without names. Of the genes, names, means, standard deviations over all
-    cells and loadings are kept.
+    Of the training cells only their coordinates in the learned space are kept: one row of `n_components` numbers per
+    cell or sketch point, in the order of samples and without names. Of the genes, names, means, standard deviations
+    over all cells and loadings are kept.
 
-    How reliable predictions are is measured on each sample with a reference that was made without it. Principal components
-    (if they are a linear map of genes, see `layer`) and metric are refitted to the other samples, with the settings of the
-    metric. Otherwise a sample would be nearer to its own class than any new patient: the metric has seen its label, and
-    the principal components have seen its cells.
+    How reliable predictions are is measured on each sample with a reference that was made without it. Principal
+    components (if they are a linear map of genes, see `layer`) and metric are refitted to the other samples, with the
+    settings of the metric. Otherwise a sample would be nearer to its own class than any new patient: the metric has
+    seen its label, and the principal components have seen its cells.
 
     Parameters
     ----------
@@ -66,21 +66,22 @@ def make_reference(
         The cells that the metric was learned on with :func:`scggml.tl.fit_metric`. Nothing is written to it. Data in a
         backed or lazily read file are loaded if samples are held out.
     pdata
-        Their samples, with distances under the same metric by :func:`scggml.tl.sample_distances` and, if new samples are to be
-        shown on it, the map of :func:`scggml.tl.embed_samples`. If the distances are those of a sketch, its points stand for
-        the cells here too. Nothing is written to it.
+        Their samples, with distances under the same metric by :func:`scggml.tl.sample_distances` and, if new samples
+        are to be shown on it, the map of :func:`scggml.tl.embed_samples`. If the distances are those of a sketch, its
+        points stand for the cells here too. Nothing is written to it.
     %(key)s
     layer
-        Layer with the gene expression that `X_pca` was computed from; None takes `X`. New cells need it in the same layer,
-        normalised in the same way. If `X_pca` is a linear map of these values, or of them divided by their standard deviations
-        (:func:`scanpy.pp.scale` without a maximum), new cells are projected from their genes.
+        Layer with the gene expression that `X_pca` was computed from; None takes `X`. New cells need it in the same
+        layer, normalised in the same way. If `X_pca` is a linear map of these values, or of them divided by their
+        standard deviations (:func:`scanpy.pp.scale` without a maximum), new cells are projected from their genes.
     n_points
-        Keep at most this many weighted cells of each sample, chosen in the learned space, instead of all cells or a sketch.
-        Distances of new samples to a sample of the reference then differ by at most its `.obs["sketch_error"]`.
+        Keep at most this many weighted cells of each sample, chosen in the learned space, instead of all cells or a
+        sketch. Distances of new samples to a sample of the reference then differ by at most its
+        `.obs["sketch_error"]`.
     cv
-        Folds by which each sample is held out once to calibrate predictions, as in :func:`scggml.tl.cross_validate`; samples
-        of one donor are held out together, if the metric was learned with `donor_key`. None leaves the calibration out, and
-        :func:`scggml.tl.predict_samples` is then not available.
+        Folds by which each sample is held out once to calibrate predictions, as in :func:`scggml.tl.cross_validate`;
+        samples of one donor are held out together, if the metric was learned with `donor_key`. None leaves the
+        calibration out, and :func:`scggml.tl.predict_samples` is then not available.
     %(rng)s
         It draws folds and `n_points`.
     %(n_jobs)s
@@ -92,18 +93,20 @@ def make_reference(
     `.uns[key + "_reference"]` : `dict`
         `params`; `metric`, as written by :func:`scggml.tl.fit_metric`; `samples`, their names; `points` (n_points,
         n_components), `offsets` (n_samples + 1,) and, of sketches, `weights` (n_points,), where rows
-        `offsets[i]:offsets[i + 1]` belong to sample i; `genes`, the linear map from genes to features, if there is one;
-        `clusters` of cells, if there are principal components and a calibration; `calibration`, with `classes`,
-        `inverse_temperature` of the class probabilities, `unit` (by which distances of new samples are divided), `held_out`,
-        a data frame with one row per sample (`label`, `predicted`, `probability_0` and so on in the order of `classes`, and
-        `distance`, see :func:`scggml.tl.predict_samples`), `novelty`, as in :func:`scggml.tl.map_samples`, and `scores` of
-        these: `balanced_accuracy`, `log_loss` and `brier`, with those of equal probabilities for comparison. The
-        probabilities of each held-out sample use the inverse temperature fitted to the others. And `version`.
+        `offsets[i]:offsets[i + 1]` belong to sample i; `genes`, the linear map from genes to features, if there is
+        one; `clusters` of cells, if there are principal components and a calibration; `calibration`, with `classes`,
+        `inverse_temperature` of the class probabilities, `unit` (by which distances of new samples are divided),
+        `held_out`, a data frame with one row per sample (`label`, `predicted`, `probability_0` and so on in the order
+        of `classes`, and `distance`, see :func:`scggml.tl.predict_samples`), `novelty`, as in
+        :func:`scggml.tl.map_samples`, and `scores` of these: `balanced_accuracy`, `log_loss` and `brier`, with those
+        of equal probabilities for comparison. The probabilities of each held-out sample use the inverse temperature
+        fitted to the others. And `version`.
 
     Raises
     ------
     KeyError, ValueError, TypeError
-        If metric, cells and distances do not belong together, or classes are too small to hold samples out; before any work.
+        If metric, cells and distances do not belong together, or classes are too small to hold samples out; before any
+        work.
 
     Warns
     -----
@@ -179,7 +182,8 @@ def _splits(cohort: Cohort, cv: Any, rng: np.random.Generator) -> list[Any]:
     """Return folds that hold each sample out once."""
     if cohort.labels.kind == "continuous":
         msg = (
-            "there are no classes to predict with label_kind='continuous'. Pass cv=None for a reference that new samples are "
+            "there are no classes to predict with label_kind='continuous'. Pass cv=None for a reference that new "
+            "samples are "
             "mapped to."
         )
         raise ValueError(msg)
@@ -187,7 +191,8 @@ def _splits(cohort: Cohort, cv: Any, rng: np.random.Generator) -> list[Any]:
     counts = np.bincount(np.concatenate([split.test for split in splits]), minlength=len(cohort))
     if (counts != 1).any():
         msg = (
-            f"cv must hold each sample out once, found {int((counts == 0).sum())} never and {int((counts > 1).sum())} more "
+            f"cv must hold each sample out once, found {int((counts == 0).sum())} never and {int((counts > 1).sum())} "
+            "more "
             "than once. Pass a number of folds."
         )
         raise ValueError(msg)
@@ -216,8 +221,10 @@ def _cells_to_hold_out(
         clusters = CellClusters.fit(gene_space(genes), values)
     elif features.use_rep != "X":
         msg = (
-            f"{features.text} cannot be computed again without the held-out samples. If it was computed from these samples, "
-            "probabilities are less reliable, and new samples are not flagged as outliers by comparison with held-out ones."
+            f"{features.text} cannot be computed again without the held-out samples. If it was computed from these "
+            "samples, "
+            "probabilities are less reliable, and new samples are not flagged as outliers by comparison with held-out "
+            "ones."
         )
         warnings.warn(msg, UserWarning, stacklevel=3)
     codes = labels.values.astype(np.int64)

@@ -44,23 +44,24 @@ def map_samples(
 ) -> AnnData:
     """Compute the distances of new samples to those of a reference, and add them to its map.
 
-    Cells are projected as by :func:`scggml.tl.project`. Distances of new samples to those of the reference and to one another
-    are the same as :func:`scggml.tl.sample_distances` computes for all cells together; if the reference keeps a sketch of its
-    cells, they are those of the sketch. Distances within the reference are copied. On the map of `method="mds"`, samples of
-    the reference keep their coordinates. Each new one gets the coordinates at which its distances on the map differ least
-    from those to the reference, by least squares that start from Gower's interpolation of classical scaling
-    :cite:p:`gower1968`. Other maps cannot take new samples and are left out.
+    Cells are projected as by :func:`scggml.tl.project`. Distances of new samples to those of the reference and to one
+    another are the same as :func:`scggml.tl.sample_distances` computes for all cells together; if the reference keeps
+    a sketch of its cells, they are those of the sketch. Distances within the reference are copied. On the map of
+    `method="mds"`, samples of the reference keep their coordinates. Each new one gets the coordinates at which its
+    distances on the map differ least from those to the reference, by least squares that start from Gower's
+    interpolation of classical scaling :cite:p:`gower1968`. Other maps cannot take new samples and are left out.
 
-    Samples that the metric was learned on are further apart than new ones will be: metric and principal components were fitted
-    to them. The position of a new sample on the map does not prove its class; use :func:`scggml.tl.predict_samples`.
+    Samples that the metric was learned on are further apart than new ones will be: metric and principal components
+    were fitted to them. The position of a new sample on the map does not prove its class; use
+    :func:`scggml.tl.predict_samples`.
 
     Parameters
     ----------
     new
         Cells of the new samples, normalised like those of the reference. Nothing is written to it.
     reference
-        From :func:`scggml.tl.make_reference`, with the map of :func:`scggml.tl.embed_samples` if new samples are to be added to
-        it. Nothing is written to it.
+        From :func:`scggml.tl.make_reference`, with the map of :func:`scggml.tl.embed_samples` if new samples are to be
+        added to it. Nothing is written to it.
     sample_key
         Column of `new.obs` with the sample of each cell. None takes the name of the column in the reference.
     key
@@ -71,23 +72,25 @@ def map_samples(
 
     Returns
     -------
-    A sample-level AnnData of the samples of the reference followed by the new ones, by name, (n_reference + n_new, 0), with the fields
+    A sample-level AnnData of the samples of the reference followed by the new ones, by name, (n_reference +
+    n_new, 0), with the fields
 
     `.obs` : `pandas.DataFrame`
-        `is_reference`; the label, missing where the new samples have none; `n_cells` and all other columns that both have.
+        `is_reference`; the label, missing where the new samples have none; `n_cells` and all other columns that both
+        have.
     `.obsp[key + "_distances"]` : `numpy.ndarray`, float64
         All distances.
     `.obsm["X_mds"]` : `numpy.ndarray`, float64
         The map, if the reference has one.
     `.obsm[key + "_novelty"]` : `pandas.DataFrame`
-        Measures by which :func:`scggml.tl.predict_samples` detects outliers, if the metric acts on principal components of genes
-        and the reference was calibrated. Those of samples of the reference were measured while they were held out. `outside`:
-        log length of the mean of a sample's cells outside of the components, minus the part due to sampling of cells.
-        `new_cluster`: log ratio of the two largest variances of its cells outside, minus that of noise. For each cluster of
-        cells, `shift_0` and so on: squared distance of its mean from that of the other cells outside, minus the part due to
-        sampling; `share_0`: log odds of its share of the cells. All with standard errors by sampling of cells, `outside_error`
-        and so on. All but shares are missing for samples of fewer than eight cells; shifts are missing if the cluster or the
-        rest has fewer than eight.
+        Measures by which :func:`scggml.tl.predict_samples` detects outliers, if the metric acts on principal
+        components of genes and the reference was calibrated. Those of samples of the reference were measured while
+        they were held out. `outside`: log length of the mean of a sample's cells outside of the components, minus the
+        part due to sampling of cells. `new_cluster`: log ratio of the two largest variances of its cells outside,
+        minus that of noise. For each cluster of cells, `shift_0` and so on: squared distance of its mean from that of
+        the other cells outside, minus the part due to sampling; `share_0`: log odds of its share of the cells. All
+        with standard errors by sampling of cells, `outside_error` and so on. All but shares are missing for samples of
+        fewer than eight cells; shifts are missing if the cluster or the rest has fewer than eight.
     `.uns[key]` : `dict`
         As of :func:`scggml.tl.sample_distances`.
     `.uns[key + "_reference"]` : `dict`
@@ -154,7 +157,8 @@ def _check_names(cohort: Cohort, reference: AnnData) -> None:
     clash = sorted(set(cohort.names) & set(reference.obs_names.astype(str)))
     if clash:
         msg = (
-            f"{len(clash)} new sample(s) have names of samples of the reference: {check.listed(clash)}. If they are the same "
+            f"{len(clash)} new sample(s) have names of samples of the reference: {check.listed(clash)}. If they are "
+            "the same "
             "samples, leave them out; else rename them."
         )
         raise ValueError(msg)

@@ -31,17 +31,17 @@ def order_samples(
 ) -> AnnData | None:
     """Order samples along a trajectory, by diffusion pseudotime from a root.
 
-    Diffusion pseudotime :cite:p:`haghverdi2016` is a distance of random walks on scanpy's graph of nearest samples, computed
-    from all diffusion components. It models gradual change: where classes are far apart, it follows the gaps between them.
-    A neighbourhood holds an eighth of the samples, between 5 and 15, or more if that is needed to connect all samples:
-    among few samples, large neighbourhoods blur the order.
+    Diffusion pseudotime :cite:p:`haghverdi2016` is a distance of random walks on scanpy's graph of nearest samples,
+    computed from all diffusion components. It models gradual change: where classes are far apart, it follows the gaps
+    between them. A neighbourhood holds an eighth of the samples, between 5 and 15, or more if that is needed to
+    connect all samples: among few samples, large neighbourhoods blur the order.
 
     Parameters
     ----------
     %(pdata)s
     root
-        Where the trajectory begins: the name of a sample; or, if no sample has this name, a class. Of a class the medoid is
-        taken, the sample with the smallest sum of distances to the others.
+        Where the trajectory begins: the name of a sample; or, if no sample has this name, a class. Of a class the
+        medoid is taken, the sample with the smallest sum of distances to the others.
     label_key
         Column of `.obs` with the classes. None takes the column that the metric was learned with.
     %(key_distances)s
@@ -105,7 +105,8 @@ def _root(pdata: AnnData, root: str, label_key: str | None, key: str, matrix: ND
         label_key = entry.get("params", {}).get("label_key") if isinstance(entry, dict) else None
         if label_key is None:
             msg = (
-                f"root={root!r} is not the name of a sample ({check.listed(pdata.obs_names)}), and it is not known which column of "
+                f"root={root!r} is not the name of a sample ({check.listed(pdata.obs_names)}), and it is not known "
+                "which column of "
                 "obs holds classes. Pass label_key."
             )
             raise ValueError(msg)
@@ -121,7 +122,7 @@ def _root(pdata: AnnData, root: str, label_key: str | None, key: str, matrix: ND
 
 
 def _fewest_neighbors(matrix: NDArray[np.float64]) -> int:
-    """Return the size of neighbourhoods: an eighth of the samples, within 5 and 15, or what it takes to connect them."""
+    """Return the size of a neighbourhood: an eighth of the samples, within 5 and 15, or more to connect them."""
     n = len(matrix)
     sizes = range(min(max(5, min(n // 8, 15)), max(2, n - 3)), n)
     return sizes[bisect_left(sizes, 1, hi=len(sizes) - 1, key=lambda size: _is_connected(matrix, size))]

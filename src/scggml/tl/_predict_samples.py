@@ -27,32 +27,35 @@ if TYPE_CHECKING:
 def predict_samples(mapped: AnnData, *, key: str = "ggml", alpha: float = 0.05, copy: bool = False) -> AnnData | None:
     r"""Predict the classes of new samples, with probabilities, and flag outliers.
 
-    **Probabilities.** The score of a class is the mean distance of a sample to its nearest samples of that class: 3 of the
-    largest class, and the same fraction of the others, as in :func:`scggml.tl.cross_validate`. Let :math:`s_c` be minus this
-    mean, divided by its average over all classes. Class c has the probability :math:`\propto \exp(\beta s_c)`. The inverse
-    temperature :math:`\beta` maximises the likelihood of the samples held out by :func:`scggml.tl.make_reference`, with the
-    same weight for each class and with Platt's smoothed targets :cite:p:`platt1999`, so that a few samples without an error do
-    not give probabilities of one. Probabilities do not include a prior: they hold for a patient who is equally likely to be of
-    any class. For other odds, multiply each by the prior of its class and divide by their sum.
+    **Probabilities.** The score of a class is the mean distance of a sample to its nearest samples of that class: 3 of
+    the largest class, and the same fraction of the others, as in :func:`scggml.tl.cross_validate`. Let :math:`s_c` be
+    minus this mean, divided by its average over all classes. Class c has the probability
+    :math:`\propto \exp(\beta s_c)`. The inverse temperature :math:`\beta` maximises the likelihood of the samples held
+    out by :func:`scggml.tl.make_reference`, with the same weight for each class and with Platt's smoothed targets
+    :cite:p:`platt1999`, so that a few samples without an error do not give probabilities of one. Probabilities do not
+    include a prior: they hold for a patient who is equally likely to be of any class. For other odds, multiply each by
+    the prior of its class and divide by their sum.
 
-    **Outliers.** The metric uses what separates the known classes, and principal components what varies among patients of the
-    reference. A cell type or gene programme that none of them has is in neither. If the metric acts on principal components
-    of genes, expression outside of the components is therefore tested as well. Each test compares a new sample with the
-    held-out samples of the reference, see :func:`scggml.tl.map_samples`:
+    **Outliers.** The metric uses what separates the known classes, and principal components what varies among patients
+    of the reference. A cell type or gene programme that none of them has is in neither. If the metric acts on
+    principal components of genes, expression outside of the components is therefore tested as well. Each test compares
+    a new sample with the held-out samples of the reference, see :func:`scggml.tl.map_samples`:
 
     - `distance`: the mean distance to the 3 nearest samples of any class, in units of the median distance;
     - `outside`: expression outside of the components that all cells of a sample share;
     - `new_cluster`: whether some of its cells differ there from its others, such as a new cell type;
-    - `clusters`: whether a known cluster of its cells differs there from its others, such as a programme in one cell type.
-      Clusters are those of the reference's cells, divided into two, four and eight, if there are 50 cells for each;
+    - `clusters`: whether a known cluster of its cells differs there from its others, such as a programme in one cell
+      type. Clusters are those of the reference's cells, divided into two, four and eight, if there are 50 cells for
+      each;
     - `composition`: the shares of these clusters.
 
-    Each gives probabilities from Student's t interval for one more value, so that a dozen samples suffice; all but the distance
-    allow for the sampling of cells. The smallest probability of a sample is compared with those of the held-out samples, each
-    given all others, so that a fraction `alpha` of ordinary samples is flagged, however many tests there are.
+    Each gives probabilities from Student's t interval for one more value, so that a dozen samples suffice; all but the
+    distance allow for the sampling of cells. The smallest probability of a sample is compared with those of the
+    held-out samples, each given all others, so that a fraction `alpha` of ordinary samples is flagged, however many
+    tests there are.
 
-    A disease that changes a few cells by no more than patients differ anyway is not detected, nor one that shifts proportions
-    within their usual range. The absence of a flag does not prove a known disease.
+    A disease that changes a few cells by no more than patients differ anyway is not detected, nor one that shifts
+    proportions within their usual range. The absence of a flag does not prove a known disease.
 
     Parameters
     ----------
@@ -66,7 +69,8 @@ def predict_samples(mapped: AnnData, *, key: str = "ggml", alpha: float = 0.05, 
 
     Returns
     -------
-    None, or a copy of `mapped` with `copy=True`. Sets the following fields; samples of the reference have missing values:
+    None, or a copy of `mapped` with `copy=True`. Sets the following fields; samples of the reference have
+    missing values:
 
     `.obs["predicted"]` : `categorical`
         The class with the best score. It has the largest probability, unless held-out samples show no class at all.
@@ -77,9 +81,10 @@ def predict_samples(mapped: AnnData, *, key: str = "ggml", alpha: float = 0.05, 
     `.obsm[key + "_probabilities"]` : `numpy.ndarray` (n_samples, n_classes), float64
         Probability of each class.
     `.uns[key + "_prediction"]` : `dict`
-        `classes` in the order of the probabilities; `alpha`; `p_values`, a data frame of the new samples with a p-value for
-        each test of the list above, not corrected for their number; `scores`, how well held-out samples of the reference
-        were predicted: `balanced_accuracy`, `log_loss` and `brier`, with those of equal probabilities; and `version`.
+        `classes` in the order of the probabilities; `alpha`; `p_values`, a data frame of the new samples with a
+        p-value for each test of the list above, not corrected for their number; `scores`, how well held-out samples of
+        the reference were predicted: `balanced_accuracy`, `log_loss` and `brier`, with those of equal probabilities;
+        and `version`.
 
     Raises
     ------
@@ -146,7 +151,8 @@ def _check_known(known: pd.Index, held: pd.Index) -> None:
     if len(known) != len(held) or not known.isin(held).all():
         msg = (
             f"mapped holds {len(known)} samples of the reference, which has {len(held)}; not known: "
-            f"{check.listed(known[~known.isin(held)])}; missing: {check.listed(held[~held.isin(known)])}. New samples may be "
+            f"{check.listed(known[~known.isin(held)])}; missing: {check.listed(held[~held.isin(known)])}. New samples "
+            "may be "
             "left out, those of the reference not: map the new ones again with sg.tl.map_samples."
         )
         raise ValueError(msg)
@@ -156,12 +162,16 @@ def _calibration(mapped: AnnData, keys: Keys) -> tuple[dict[str, Any], NDArray[n
     entry = mapped.uns.get(keys.reference)
     if not isinstance(entry, Mapping) or IS_REFERENCE not in mapped.obs:
         msg = (
-            f"mapped needs uns[{keys.reference!r}] and obs[{IS_REFERENCE!r}]: pass what sg.tl.map_samples(new, reference, key={keys.key!r}) "
+            f"mapped needs uns[{keys.reference!r}] and obs[{IS_REFERENCE!r}]: pass what sg.tl.map_samples(new, "
+            f"reference, key={keys.key!r}) "
             "returns"
         )
         raise KeyError(msg)
     if "calibration" not in entry:
-        msg = "the reference was made with cv=None, without a calibration on held-out samples. Make it with sg.tl.make_reference(..., cv='auto')."
+        msg = (
+            "the reference was made with cv=None, without a calibration on held-out samples. Make it with "
+            "sg.tl.make_reference(..., cv='auto')."
+        )
         raise ValueError(msg)
     is_new = ~mapped.obs[IS_REFERENCE].to_numpy(dtype=bool)
     if not is_new.any():
@@ -177,7 +187,8 @@ def _warn_about_small(mapped: AnnData, is_new: NDArray[np.bool_]) -> None:
     if len(small):
         found = check.listed([f"{mapped.obs_names[i]} ({sizes[i]})" for i in small])
         msg = (
-            f"{len(small)} new sample(s) have fewer cells than any of the reference ({smallest}): {found}. Their distances are longer "
+            f"{len(small)} new sample(s) have fewer cells than any of the reference ({smallest}): {found}. Their "
+            "distances are longer "
             "by chance, so that flags and probabilities may be wrong."
         )
         warnings.warn(msg, UserWarning, stacklevel=3)

@@ -31,8 +31,8 @@ def project(
     """Compute the coordinates of new cells in the learned space of a reference.
 
     Genes are matched by name, in any order and among any others. Nothing is learned from the new cells: no principal
-    components, no scaling. Genes of the reference that are missing in `new` are set to their mean in the reference, with a
-    warning that names their share of the metric; more than half of it is an error.
+    components, no scaling. Genes of the reference that are missing in `new` are set to their mean in the reference,
+    with a warning that names their share of the metric; more than half of it is an error.
 
     Parameters
     ----------
@@ -43,8 +43,8 @@ def project(
     key
         Key of the reference.
     use_rep
-        Key of `new.obsm` with the representation that the metric acts on, instead of genes: for representations that cannot be
-        computed from genes, such as those of a model that has embedded the new cells too.
+        Key of `new.obsm` with the representation that the metric acts on, instead of genes: for representations that
+        cannot be computed from genes, such as those of a model that has embedded the new cells too.
     %(copy)s
 
     Returns
@@ -59,8 +59,8 @@ def project(
     Raises
     ------
     KeyError, ValueError, TypeError
-        If there is no such reference, genes are missing or not unique, or the representation does not fit. Nothing has been
-        written then.
+        If there is no such reference, genes are missing or not unique, or the representation does not fit. Nothing has
+        been written then.
 
     Warns
     -----

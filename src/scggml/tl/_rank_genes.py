@@ -46,9 +46,9 @@ def rank_genes(
         Cells with a learned metric that leads back to genes, from :func:`scggml.tl.fit_metric`.
     %(key)s
     n_boot
-        Number of bootstraps, which show how stable the weights are. Patients are drawn with replacement within each class,
-        and the closed form is computed again, on transport plans that are solved once. A bootstrap takes hundredths of a
-        second for 50 principal components, and seconds for 2,000 genes. 0 for none.
+        Number of bootstraps, which show how stable the weights are. Patients are drawn with replacement within each
+        class, and the closed form is computed again, on transport plans that are solved once. A bootstrap takes
+        hundredths of a second for 50 principal components, and seconds for 2,000 genes. 0 for none.
     %(rng)s
         It draws the bootstraps.
     %(copy)s
@@ -58,31 +58,32 @@ def rank_genes(
     None, or a copy of `adata` with `copy=True`. Sets the following fields:
 
     `.uns[key + "_rank_genes"]` : `pandas.DataFrame` (n_vars, 8)
-        Indexed by gene, largest weight first: `weight`; `share` of the sum of squared weights; `rank` from 1; `component`,
-        the component that moves most; `highest` and `lowest`, the classes with the largest and the smallest mean
-        expression; `shift`, the difference of these means in standard deviations of cells; and `separation`, the gene's
-        share of the squared distances between class means in the learned space. What two genes have in common is split
-        evenly between them. Shares sum to one, and are negative where a gene reduces the distance. In a class mean, every
-        sample has the same weight. For ordinal and continuous labels also `trend`, the correlation of the samples' means
-        with the label. Continuous labels have no classes; their `separation` is between the ends of the line fitted to the
-        samples' means. With `n_boot` also `low` and `high`, the 95 % interval of the bootstrapped weights, and `selected`,
-        the fraction of bootstraps in which the gene is among the 50 largest weights. With few different patients,
-        bootstraps also fit noise: leading genes can weigh less in all of them than in the fit.
+        Indexed by gene, largest weight first: `weight`; `share` of the sum of squared weights; `rank` from 1;
+        `component`, the component that moves most; `highest` and `lowest`, the classes with the largest and the
+        smallest mean expression; `shift`, the difference of these means in standard deviations of cells; and
+        `separation`, the gene's share of the squared distances between class means in the learned space. What two
+        genes have in common is split evenly between them. Shares sum to one, and are negative where a gene reduces the
+        distance. In a class mean, every sample has the same weight. For ordinal and continuous labels also `trend`,
+        the correlation of the samples' means with the label. Continuous labels have no classes; their `separation` is
+        between the ends of the line fitted to the samples' means. With `n_boot` also `low` and `high`, the 95 %
+        interval of the bootstrapped weights, and `selected`, the fraction of bootstraps in which the gene is among the
+        50 largest weights. With few different patients, bootstraps also fit noise: leading genes can weigh less in all
+        of them than in the fit.
     `.uns[key + "_rank_genes_groups"]` : `dict`
-        In the form of :func:`scanpy.tl.rank_genes_groups`, for :func:`scanpy.get.rank_genes_groups_df` and scanpy's plots
-        with `key=...`: for each class the genes by `scores`, their weights with the sign of the difference from the mean of
-        the other classes, which is in `logfoldchanges` (base 2 if `X` is log1p-normalised). The metric has no p-values:
-        `pvals` are NaN. Not for continuous labels.
+        In the form of :func:`scanpy.tl.rank_genes_groups`, for :func:`scanpy.get.rank_genes_groups_df` and scanpy's
+        plots with `key=...`: for each class the genes by `scores`, their weights with the sign of the difference from
+        the mean of the other classes, which is in `logfoldchanges` (base 2 if `X` is log1p-normalised). The metric has
+        no p-values: `pvals` are NaN. Not for continuous labels.
     `.uns[key + "_stability"]` : `dict`, with `n_boot`
         `alignment` (n_boot,), the cosine between the Mahalanobis matrices of a bootstrap and of the metric; and
-        `principal_angles` (n_boot, n_comps), in degrees, between the subspaces of their first `n_comps` components, which
-        hold half of the metric.
+        `principal_angles` (n_boot, n_comps), in degrees, between the subspaces of their first `n_comps` components,
+        which hold half of the metric.
 
     Raises
     ------
     KeyError, ValueError, TypeError
-        If there is no such metric, it does not lead back to genes, gene names are not unique, `.obs` lacks the samples or
-        labels that it was learned with, or, with `n_boot`, it is not the exact closed form of one sweep.
+        If there is no such metric, it does not lead back to genes, gene names are not unique, `.obs` lacks the samples
+        or labels that it was learned with, or, with `n_boot`, it is not the exact closed form of one sweep.
 
     Examples
     --------
@@ -146,7 +147,8 @@ def _check_closed_form(learned: StoredMetric) -> None:
     if found:
         text = ", ".join(f"{name}={value!r}" for name, value in found.items())
         msg = (
-            f"n_boot is for metrics of the closed form alone, found {text} in uns[{learned.key!r}]. Fit with the defaults of "
+            f"n_boot is for metrics of the closed form alone, found {text} in uns[{learned.key!r}]. Fit with the "
+            "defaults of "
             "these, or leave n_boot out."
         )
         raise ValueError(msg)

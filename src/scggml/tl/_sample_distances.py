@@ -19,7 +19,7 @@ from scggml._docs import shared_doc
 from scggml._keys import N_POINTS, SKETCH_ERROR, Keys, SketchKeys
 from scggml.core.transport._distances import pairwise_distances
 from scggml.core.transport._solvers import Exact, Sinkhorn
-from scggml.estimators._checks import check_solver
+from scggml.estimators._checks import solver_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,17 +50,17 @@ def sample_distances(
     """Compute optimal-transport distances between samples under a learned or a fixed ground metric.
 
     The distance between two samples is the Wasserstein-1 distance between their clouds of cells. All cells of a sample
-    have the same weight. It is solved exactly by network simplex :cite:p:`bonneel2011`, and the dual problem certifies how
-    exact it is. On request it is solved with entropic regularisation instead :cite:p:`cuturi2013`.
+    have the same weight. It is solved exactly by network simplex :cite:p:`bonneel2011`, and the dual problem certifies
+    how exact it is. On request it is solved with entropic regularisation instead :cite:p:`cuturi2013`.
 
     Parameters
     ----------
     adata
-        Cells. Nothing is written to it. Features may stay in a backed or lazily read file or in a dask array: with a learned
-        metric they are read block by block, with a fixed one they are loaded.
+        Cells. Nothing is written to it. Features may stay in a backed or lazily read file or in a dask array: with a
+        learned metric they are read block by block, with a fixed one they are loaded.
     sample_key
-        Column of `.obs` with the sample of each cell. None takes the column that the metric was learned with; needed with
-        a fixed metric.
+        Column of `.obs` with the sample of each cell. None takes the column that the metric was learned with; needed
+        with a fixed metric.
     %(key)s
         A metric that was learned on another AnnData with the same features serves as well:
         `other.uns["ggml"] = adata.uns["ggml"]`.
@@ -69,17 +69,17 @@ def sample_distances(
     use_rep, layer
         Features, as in :func:`scggml.tl.fit_metric`. With a learned metric, None takes those that it was learned on.
     sketch_key
-        Key of a sketch by :func:`scggml.pp.sketch`, whose points stand for the cells of each sample. None takes the sketch
-        that the metric was learned with if `adata` has one of that key, else all cells. False takes all cells. Not for
-        "cosine", which is not a metric, so that nothing bounds the error.
+        Key of a sketch by :func:`scggml.pp.sketch`, whose points stand for the cells of each sample. None takes the
+        sketch that the metric was learned with if `adata` has one of that key, else all cells. False takes all cells.
+        Not for "cosine", which is not a metric, so that nothing bounds the error.
     solver
         "exact" for network simplex, "pot" for the slower one of POT, or :class:`scggml.Sinkhorn` for entropic
         distances. None takes the solver that the metric was learned with, with the same entropic strength; for a fixed
         metric "exact". Entropic distances need a learned or the Euclidean metric.
     %(n_jobs)s
     checkpoint
-        File in which finished distances are kept. After an interruption, the same call continues where it stopped. The file
-        is yours to delete. For exact distances.
+        File in which finished distances are kept. After an interruption, the same call continues where it stopped. The
+        file is yours to delete. For exact distances.
     key_added
         Key under which results are stored; None takes `key`.
 
@@ -93,8 +93,8 @@ def sample_distances(
         `n_cells`, and every column of `adata.obs` that is constant within samples. With a sketch also `n_points` and
         `sketch_error`: a distance differs from that between all cells by at most the sum of both samples' errors.
     `.uns[key_added]` : `dict`
-        `params`, `distances_key`, `metric`, `solver` (with `epsilon`, the entropic strength, if it is entropic), `gap`, the
-        largest relative duality gap (of entropic problems, the largest marginal error), and `version`.
+        `params`, `distances_key`, `metric`, `solver` (with `epsilon`, the entropic strength, if it is entropic),
+        `gap`, the largest relative duality gap (of entropic problems, the largest marginal error), and `version`.
 
     Raises
     ------
@@ -119,7 +119,10 @@ def sample_distances(
     _check_solver(solver, metric, checkpoint)
     learned = read_metric(adata, key) if metric == "learned" else None
     if checkpoint is not None and solver is None and learned is not None and not isinstance(learned.solver, Exact):
-        msg = f"checkpoint={str(checkpoint)!r} is for exact distances, but the metric in uns[{key!r}] is entropic. Pass solver='exact'."
+        msg = (
+            f"checkpoint={str(checkpoint)!r} is for exact distances, but the metric in uns[{key!r}] is entropic. Pass "
+            "solver='exact'."
+        )
         raise ValueError(msg)
     cohort = _read(adata, sample_key, learned, metric, use_rep, layer, sketch_key)
 
@@ -162,7 +165,8 @@ def _read(
             raise ValueError(msg)
         if metric == "cosine" and sketch_key:
             msg = (
-                f"sketch_key={sketch_key!r} cannot be used with metric='cosine', which is not a metric: nothing bounds the "
+                f"sketch_key={sketch_key!r} cannot be used with metric='cosine', which is not a metric: nothing "
+                "bounds the "
                 "error of sketched distances. Pass sketch_key=False, or metric='euclidean' on cells of unit length."
             )
             raise ValueError(msg)
@@ -183,7 +187,7 @@ def _check_solver(solver: Any, metric: str, checkpoint: Any) -> None:
         raise TypeError(msg)
     if solver is None:
         return
-    check_solver(solver)
+    solver_of(solver, 1)
     if not isinstance(solver, Sinkhorn):
         return
     if metric not in ("learned", "euclidean"):

@@ -15,7 +15,7 @@ from scggml._docs import shared_doc
 from scggml._keys import Keys
 from scggml.core.measures._moments import feature_scale
 from scggml.evaluation._permutations import Exchange
-from scggml.evaluation._separation import separation_tests
+from scggml.evaluation._separation import check_left_out, separation_tests
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from scggml.core.measures._measures import Measures
     from scggml.core.metric._targets import LabelKind
 
-_MIN_SAMPLES = 3  # of a class: two are left to learn from when one is held out
 _LEVEL = 0.05
 
 
@@ -50,16 +49,17 @@ def separation_test(
 
     Three statistics, each compared with its values under the same permutations of the labels:
 
-    - `"learned"`: by how much a sample is nearer to its own class than to the nearest other class, under the closed form of
-      :func:`scggml.tl.fit_metric` fitted without that sample. For every permutation and every held-out sample the metric is
-      refitted, so that the null distribution includes what a flexible metric fits by chance. For ordinal and continuous
-      labels the statistic is the rank correlation between the label and the mean label of the nearest samples.
+    - `"learned"`: by how much a sample is nearer to its own class than to the nearest other class, under the closed
+      form of :func:`scggml.tl.fit_metric` fitted without that sample. For every permutation and every held-out sample
+      the metric is refitted, so that the null distribution includes what a flexible metric fits by chance. For ordinal
+      and continuous labels the statistic is the rank correlation between the label and the mean label of the nearest
+      samples.
     - `"euclidean"`: the same for optimal transport with the Euclidean metric, which is not learned.
-    - `"permanova"`: the pseudo-F ratio of these Euclidean distances :cite:p:`anderson2001`; for ordinal and continuous labels
-      that of distance-based regression :cite:p:`mcardle2001`.
+    - `"permanova"`: the pseudo-F ratio of these Euclidean distances :cite:p:`anderson2001`; for ordinal and continuous
+      labels that of distance-based regression :cite:p:`mcardle2001`.
 
-    Transport plans under the Euclidean metric do not depend on labels. They are solved once, and the learned statistic takes
-    root mean squared lengths along them: a thousand permutations take seconds.
+    Transport plans under the Euclidean metric do not depend on labels. They are solved once, and the learned statistic
+    takes root mean squared lengths along them: a thousand permutations take seconds.
 
     Parameters
     ----------
@@ -72,9 +72,9 @@ def separation_test(
     n_permutations
         Number of random permutations. If no more than these are possible, each is taken once and the test is exact.
     n_cells
-        Upper bound on the cells of each sample, drawn at random. "equal" draws from each as many as the smallest sample has.
-        Transport between few cells is longer by chance: with all cells (None), the test also detects classes that differ in
-        nothing but the number of cells. The points of a sketch are all taken.
+        Upper bound on the cells of each sample, drawn at random. "equal" draws from each as many as the smallest
+        sample has. Transport between few cells is longer by chance: with all cells (None), the test also detects
+        classes that differ in nothing but the number of cells. The points of a sketch are all taken.
     %(donor_key)s
         Labels are permuted within donors that have several of them. Donors with one label are permuted as a whole, with
         donors of the same number of samples.
@@ -89,9 +89,9 @@ def separation_test(
 
     Returns
     -------
-    A data frame indexed by `test`, with `statistic`, `null_mean`, `null_sd`, `p_value`, `n_permutations` and `exact`. The
-    p-value is (b + 1) / (m + 1), where b of m random permutations reach the statistic, ties included; it is b / m if all
-    permutations were taken. Sets the following field of `adata`:
+    A data frame indexed by `test`, with `statistic`, `null_mean`, `null_sd`, `p_value`, `n_permutations` and
+    `exact`. The p-value is (b + 1) / (m + 1), where b of m random permutations reach the statistic, ties included; it
+    is b / m if all permutations were taken. Sets the following field of `adata`:
 
     `.uns[key_added + "_separation"]` : `dict`
         `params`, `table` (what is returned), `null` (n_permutations, 3) and `version`.
@@ -104,8 +104,8 @@ def separation_test(
     Warns
     -----
     UserWarning
-        If so few permutations are possible that no p-value can be below 0.05; if all cells are compared and their number
-        depends on the label; or if a batch holds one class only.
+        If so few permutations are possible that no p-value can be below 0.05; if all cells are compared and their
+        number depends on the label; or if a batch holds one class only.
 
     Examples
     --------
@@ -130,13 +130,12 @@ def separation_test(
         use_rep=use_rep, layer=layer, sketch_key=sketch_key,
     )  # fmt: skip
     labels = cohort.labels
-    if label_kind == "class":
-        check.check_classes(labels.text, name=f"label_key={label_key!r}", minimum=_MIN_SAMPLES)
-        _check_left_out(cohort)
-    exchange = Exchange.of(labels.targets.codes, cohort.donors, cohort.batches)
+    check_left_out(labels.targets, cohort.names)
+    exchange = Exchange.of(labels.targets.codes, cohort.donors, cohort.batches, kind=labels.kind)
     if exchange.smallest_p > _LEVEL:
         msg = (
-            f"only {exchange.n_possible} permutations of the labels are possible, some of them equivalent: no p-value can be "
+            f"only {exchange.n_possible} permutations of the labels are possible, some of them equivalent: no p-value "
+            "can be "
             f"below {exchange.smallest_p:.3g}. More samples are needed, or donors or batches that hold more of them."
         )
         warnings.warn(msg, UserWarning, stacklevel=3)
@@ -172,23 +171,3 @@ def _scaled(cohort: Cohort, n_cells: Literal["equal"] | int | None, rng: np.rand
         msg = f"no feature of {cohort.features.text} varies between cells: there is no difference to test"
         raise ValueError(msg)
     return measures.scaled(~constant / scale)
-
-
-def _check_left_out(cohort: Cohort) -> None:
-    """Refuse strata within which nothing is left to compare once a sample is held out; permutations do not change that."""
-    targets, strata = cohort.labels.targets, cohort.labels.strata
-    if strata is None or targets.strata is None:
-        return
-    counts = pd.crosstab(targets.strata, targets.codes).to_numpy()
-    mixed = np.flatnonzero((counts > 0).sum(axis=1) > 1)
-    if len(mixed) > 1 or ((counts[mixed[0]] > 1).sum() > 1) or ((counts[mixed[0]] > 0).sum() > 2):
-        return
-    inside = targets.strata == mixed[0]
-    alone = [i for i in np.flatnonzero(inside) if counts[mixed[0], targets.codes[i]] == 1]
-    what = "batch" if cohort.donors is None else "batch or donor"
-    msg = (
-        f"only one {what} has several classes ({np.unique(strata)[mixed[0]]}), and one class there is sample "
-        f"{cohort.names[alone[0]]} alone: when it is held out, no {what} is left to learn from. Leave out batch_key and "
-        "donor_key, if differences between them may be learned, or add samples."
-    )
-    raise ValueError(msg)

@@ -48,10 +48,10 @@ def tune(
     """Choose settings of the learner, and measure honestly what the choice is worth.
 
     Each outer fold holds out samples. On the others, every setting is scored in three inner folds. The best one is
-    refitted on all of them and scored once on the held-out samples. These outer scores are returned: no held-out sample
-    took part in the choice of the setting that it is scored with. The same search on all samples then gives the setting to
-    fit with. The score is the balanced accuracy of the `"class_mean"` rule (:func:`scggml.tl.cross_validate`); for ordinal and
-    continuous labels it is Spearman's rank correlation.
+    refitted on all of them and scored once on the held-out samples. These outer scores are returned: no held-out
+    sample took part in the choice of the setting that it is scored with. The same search on all samples then gives the
+    setting to fit with. The score is the balanced accuracy of the `"class_mean"` rule
+    (:func:`scggml.tl.cross_validate`); for ordinal and continuous labels it is Spearman's rank correlation.
 
     Parameters
     ----------
@@ -63,8 +63,8 @@ def tune(
     grid
         Values to try for parameters of :class:`scggml.GroundMetricLearner`, such as
         `{"ridge": [0.1, 1.0], "refine": [None, sg.Refinement()]}`, in all combinations; or a list of settings, such as
-        `list(sklearn.model_selection.ParameterSampler(...))`. None tries `ridge` "auto", 0.1, 0.3 and 1 with `whitening`
-        0.5, 0.75 and 1.
+        `list(sklearn.model_selection.ParameterSampler(...))`. None tries `ridge` "auto", 0.1, 0.3 and 1 with
+        `whitening` 0.5, 0.75 and 1.
     cv
         Outer folds, as in :func:`scggml.tl.cross_validate`.
     %(donor_key)s
@@ -79,14 +79,15 @@ def tune(
 
     Returns
     -------
-    A data frame with one row per outer fold: `repeat`, `fold`, `score` of its held-out samples (accuracy, if they are of one
-    class), `inner_score` of the chosen setting in the inner folds, and the chosen value of each parameter as text. Sets the
-    following field of `adata`:
+    A data frame with one row per outer fold: `repeat`, `fold`, `score` of its held-out samples (accuracy, if
+    they are of one class), `inner_score` of the chosen setting in the inner folds, and the chosen value of each
+    parameter as text. Sets the following field of `adata`:
 
     `.uns[key_added + "_tuning"]` : `dict`
-        `params`; `outer`, the table that is returned; `inner`, the inner score of every setting in every outer fold, and on
-        all samples (`fold` -1); `score` of all held-out samples together; `predictions` of the held-out samples; `best`, the
-        setting chosen on all samples, for `sg.tl.fit_metric(..., learner=sg.GroundMetricLearner(**best))`; and `version`.
+        `params`; `outer`, the table that is returned; `inner`, the inner score of every setting in every outer fold,
+        and on all samples (`fold` -1); `score` of all held-out samples together; `predictions` of the held-out
+        samples; `best`, the setting chosen on all samples, for
+        `sg.tl.fit_metric(..., learner=sg.GroundMetricLearner(**best))`; and `version`.
 
     Raises
     ------
@@ -127,7 +128,7 @@ def tune(
     params = stored_params(
         sample_key=sample_key, label_key=label_key, label_kind=label_kind, donor_key=donor_key, batch_key=batch_key,
         use_rep=cohort.features.use_rep, layer=layer, sketch_key=sketch_key, cv=str(cv), rng=rng,
-        names=np.array(names, dtype=object), score="balanced_accuracy" if label_kind == "class" else "spearman",
+        names=np.array(names, dtype=object), score=found.score_name,
     )  # fmt: skip
     writable(adata, copy=False).uns[Keys(key_added).tuning] = stored_result(
         params=params, outer=outer.copy(), inner=with_texts(found.inner), score=found.score,

@@ -1,4 +1,4 @@
-"""How much the closed form depends on which samples were there."""
+"""How much the closed form changes when samples are drawn again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from tqdm.auto import tqdm
 
 from scggml.core.measures._moments import feature_scale
 from scggml.core.measures._threads import single_threaded_blas
-from scggml.core.transport._exact import solve_pairs
 
 from ._discriminant import default_ridge, transport_discriminant
 from ._ground_metric import GroundMetric, alignment
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     from scggml.core.measures._measures import Measures
 
-    from ._problem import TrainingOptions
+    from ._options import TrainingOptions
     from ._targets import Targets
 
 _MAX_DRAWS = 1000
@@ -41,9 +40,9 @@ def bootstrap_metrics(
 ) -> Iterator[GroundMetric]:
     """Yield the closed form of samples drawn with replacement, of classes within each class.
 
-    Plans are solved once: under the Euclidean metric they are the same whichever samples are drawn. Draws with fewer than two
-    different samples of a class that can be compared are drawn again. A sample that was drawn several times weighs as much in pairs with others, and
-    is not paired with itself.
+    Plans are solved once: under the Euclidean metric they do not depend on the samples drawn. Draws with fewer than two
+    different samples of a class that can be compared are repeated. A sample that was drawn n times has n-fold weight in pairs
+    with others, and is not paired with itself.
 
     Parameters
     ----------
@@ -52,7 +51,7 @@ def bootstrap_metrics(
     targets
         Label of each sample.
     options
-        How the metric was learned: by one sweep of the exact closed form.
+        How the metric was learned: by one sweep of the closed form, without refinement.
     n_boot
         Number of draws.
     rng
@@ -62,11 +61,10 @@ def bootstrap_metrics(
     """
     scale, constant = feature_scale(measures, options.scale)
     triplet_rng, draw_rng = rng.spawn(2)
-    pairs = closed_form_pairs(targets, choose_triplets(targets, options.triplets, triplet_rng))
+    pairs = closed_form_pairs(targets, choose_triplets(targets, "auto", triplet_rng))
     measures = measures.thinned(cells_per_sample(measures, pairs, options.max_cells))
-    plans = solve_pairs(
-        measures.scaled(~constant / scale), pairs, keep_plans=True, n_jobs=n_jobs, progress="transport"
-    ).known_plans
+    space = measures.scaled(~constant / scale)
+    solved = options.solver.at(space).solve(space, pairs, keep_plans=True, n_jobs=n_jobs, progress="transport")
     ridge = default_ridge(measures) if options.ridge == "auto" else options.ridge
     n_comps = min(options.n_comps or MAX_COMPS, int((~constant).sum()))
     for _ in tqdm(range(n_boot), desc="bootstrap", delay=2, leave=False, disable=None):
@@ -74,8 +72,7 @@ def bootstrap_metrics(
         with single_threaded_blas:
             components = transport_discriminant(
                 measures,
-                plans,
-                pairs,
+                solved,
                 targets,
                 scale=scale,
                 active=~constant,
@@ -121,7 +118,7 @@ class Stability:
         others
             Bootstraps of it.
         loadings
-            From the metric's features to those whose weights are wanted, (n, n_features), in the unit in which they are weighed.
+            Loadings from the metric's features to those whose weights are wanted, (n, n_features), in the unit of the weights.
         """
         share = np.cumsum((metric.components**2).sum(axis=1))
         n_comps = int(np.searchsorted(share, 0.5 * share[-1])) + 1
@@ -142,11 +139,11 @@ class Stability:
 
 
 def _draw(targets: Targets, pairs: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return how often each sample was drawn, (n_samples,)."""
+    """Return the number of times that each sample was drawn, (n_samples,)."""
     codes = targets.codes if targets.kind == "class" else np.zeros(len(targets), dtype=np.int64)
     of_class = [np.flatnonzero(codes == c) for c in range(int(codes.max()) + 1)]
     same = codes[pairs[:, 0]] == codes[pairs[:, 1]]
-    n_compared = len(np.unique(codes[pairs[same, 0]]))  # a class that is alone in its blocks has no pairs
+    n_compared = len(np.unique(codes[pairs[same, 0]]))  # a class that is alone in its strata has no pairs
     for _ in range(_MAX_DRAWS):
         drawn = np.concatenate([rng.choice(members, len(members)) for members in of_class])
         times = np.bincount(drawn, minlength=len(codes)).astype(np.float64)
@@ -155,5 +152,8 @@ def _draw(targets: Targets, pairs: NDArray[np.int64], rng: np.random.Generator) 
             weights.any() for weights in targets.pair_weights(pairs, times)
         ):
             return times
-    msg = "no draw of samples held both like and different labels to compare: there are too few to tell how stable the metric is"
+    msg = (
+        "no bootstrap sample held both like and different labels to compare: there are too few samples to estimate the "
+        "stability of the metric. Leave the bootstrap out, or add samples."
+    )
     raise ValueError(msg)

@@ -1,28 +1,19 @@
-"""The closed-form start: the subspace in which transport between classes is long and within classes short."""
+"""The closed form: directions in which transport is long between classes and short within classes."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import joblib
 import numpy as np
 import scipy.linalg
-
-from scggml.core.measures._blocks import column_blocks
-from scggml.core.measures._sparse import times
-from scggml.core.measures._threads import n_threads, single_threaded_blas
-from scggml.core.transport._entropic import EntropicTransport
 
 from ._wide import wide_discriminant
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    import scipy.sparse as sp
     from numpy.typing import NDArray
 
-    from scggml.core.measures._measures import Measures, Points
-    from scggml.core.transport._plans import Plans
+    from scggml.core.measures._measures import Measures
+    from scggml.core.transport._transport import Transport
 
     from ._targets import Targets
 
@@ -32,8 +23,7 @@ _NEGLIGIBLE = 1e-4  # directions that weigh less than this fraction of the first
 
 def transport_discriminant(
     measures: Measures,
-    plans: Plans | EntropicTransport,
-    pairs: NDArray[np.int64],
+    transport: Transport,
     targets: Targets,
     *,
     scale: NDArray[np.float64],
@@ -45,24 +35,24 @@ def transport_discriminant(
     sample_weights: NDArray[np.float64] | None = None,
     n_jobs: int | None = None,
 ) -> NDArray[np.float64]:
-    """Return the components that the plans of all pairs suggest, (at most n_comps, n_features), on scaled features.
+    """Return the components of the closed form from transport plans, (at most n_comps, n_features), on scaled features.
 
     Let `S_b`, `S_w` be the second moments of transported differences `x - y` between and within classes (each class and
-    each pair of classes counting alike) and `R = S_w^(-1/2) S_b S_w^(-1/2)` their ratio, whose eigenvalues say how much
-    longer transport is between classes than within, direction by direction. The metric is the symmetric matrix
-    `S_w^(-whitening/2) R^power S_w^(-whitening/2)`. Its spectrum is soft: directions are weighed, not cut. Where
-    classes do not differ and there is no ridge, `R` is the identity and only the whitening is left: 0 gives the Euclidean
-    metric back, 1 the Mahalanobis metric of the within-class moments. The ridge, which is added to `S_w` alone, turns the
-    metric away from directions with little spread.
+    each pair of classes counting alike) and `R = S_w^(-1/2) S_b S_w^(-1/2)` their ratio. Its eigenvalues say how much longer
+    transport is between classes than within, direction by direction. The metric is the symmetric matrix
+    `S_w^(-whitening/2) R^power S_w^(-whitening/2)`. Directions are weighted, not cut off. If classes do not differ and there is
+    no ridge, `R` is the identity, and only the whitening acts: 0 gives the Euclidean metric back, 1 the Mahalanobis metric of
+    the within-class moments. The ridge is added to `S_w` only, and lowers the weight of directions with little spread.
 
-    Of ordered labels, `S_b` takes pairs with different labels as much as these are apart, and `R` is contrasted (`metric_matrix`).
+    With ordinal and continuous labels, `S_b` weights pairs by the difference of their labels, and `R` is contrasted
+    (`metric_matrix`).
 
     Parameters
     ----------
     measures
         Training samples with raw points.
-    plans, pairs
-        Transport plans of the pairs of measures, (n_pairs, 2), sparse or entropic.
+    transport
+        Solved pairs of these measures; more than `WIDE` features need sparse plans.
     targets
         Label of each measure.
     scale, active
@@ -72,34 +62,23 @@ def transport_discriminant(
     ridge
         Shrinkage of the within-class moments: this fraction of their mean variance is added to every direction.
     power
-        Exponent of the ratio; must be one for more than `WIDE` features, where the metric is found without forming the
-        moments.
+        Exponent of the ratio; must be one for more than `WIDE` features, for which the moments are not formed.
     whitening
         Exponent of the within-class moments, between 0 and 1.
     sample_weights
-        How much each measure counts, (n_measures,), such as how often a bootstrap drew it; None lets all count alike.
+        Weight of each measure, (n_measures,), such as the number of times a bootstrap drew it; None weights all alike.
     n_jobs
         Threads for the moments; the result does not depend on it.
     """
-    within, between = targets.pair_weights(pairs, sample_weights)
-    moments: Iterable[NDArray[np.float64]]
-    if isinstance(plans, EntropicTransport):
-        moments = (plans.second_moment(measures.points, weights) for weights in (within, between))
-    else:
-        entry_weights = [np.repeat(weights, plans.sizes) * plans.mass for weights in (within, between)]
-        n_points = len(measures.weights)
-        if measures.n_features > WIDE:
-            vectors = wide_discriminant(
-                measures.points, *(plans.laplacian(weights, n_points) for weights in entry_weights),
-                unit=active / scale, n_comps=n_comps, ridge=ridge, whitening=whitening, contrast=targets.contrast, n_jobs=n_jobs,
-            )  # fmt: skip
-            return _as_components(vectors)
-        with single_threaded_blas:
-            moments = joblib.Parallel(n_jobs=n_threads(n_jobs), backend="threading")(
-                joblib.delayed(second_moment)(measures.points, plans.half_laplacian(weights, n_points))
-                for weights in entry_weights
-            )
-    s_w, s_b = moments
+    within, between = targets.pair_weights(transport.pairs, sample_weights)
+    if measures.n_features > WIDE:
+        plans, n_points = transport.known_plans, len(measures.weights)
+        vectors = wide_discriminant(
+            measures.points, *(plans.laplacian(plans.of_pairs(weights), n_points) for weights in (within, between)),
+            unit=active / scale, n_comps=n_comps, ridge=ridge, whitening=whitening, contrast=targets.contrast, n_jobs=n_jobs,
+        )  # fmt: skip
+        return _as_components(vectors)
+    s_w, s_b = transport.second_moments(measures.points, (within, between), n_jobs=n_jobs)
     keep = np.flatnonzero(active)
     return _as_components(
         _leading(
@@ -128,7 +107,7 @@ def _leading(
     whitening: float,
     contrast: float,
 ) -> NDArray[np.float64]:
-    """Return the scaled leading eigenvectors of the metric that raw moments within and between classes suggest."""
+    """Return the scaled leading eigenvectors of the metric from raw moments within and between classes."""
     unit = np.outer(scale[keep], scale[keep])
     s_w, s_b = (moment[np.ix_(keep, keep)] / unit for moment in (s_w, s_b))
     metric = metric_matrix(s_w, s_b, ridge=ridge, power=power, whitening=whitening, contrast=contrast)
@@ -150,8 +129,9 @@ def metric_matrix(
 ) -> NDArray[np.float64]:
     """Return the metric of moments within and between classes, (..., d, d) like these.
 
-    With `contrast`, `R` is replaced by the positive part of `R - contrast * I`, or of `R - contrast * r I` where its largest eigenvalue
-    r is less than one: transport between samples with the same label has `R = I`, and what goes with the label is little beside it.
+    With `contrast`, `R` is replaced by the positive part of `R - contrast * I`, or of `R - contrast * r I` if its largest
+    eigenvalue r is less than one. Transport between samples with the same label has `R = I`, and the part due to the label is
+    small compared with it.
     """
     d = s_w.shape[-1]
     spread = np.maximum(*(np.trace(s, axis1=-2, axis2=-1) * unit for s, unit in ((s_w, 1.0), (s_b, 1e-8))))
@@ -169,7 +149,7 @@ def metric_matrix(
 
 
 def _as_components(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return scaled eigenvectors (n_features, n) as components, without those that hardly weigh."""
+    """Return scaled eigenvectors (n_features, n) as components, without those of negligible weight."""
     weight = (vectors**2).sum(axis=0)
     components = vectors[:, weight > _NEGLIGIBLE * weight.max()].T
     # a direction's sign is arbitrary: fix it, so that equal input gives equal loadings
@@ -178,18 +158,6 @@ def _as_components(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def default_ridge(measures: Measures) -> float:
-    """Return a ridge that grows with the number of features per cell, and with it the noise in the moments' small directions."""
+    """Return a ridge that grows with the number of features per cell, as does the noise in small directions of the moments."""
     n_points, n_features = measures.points.shape
     return 0.03 + 3 * n_features / n_points
-
-
-def second_moment(points: Points, half_laplacian: sp.csr_array) -> NDArray[np.float64]:
-    """Return `X^T L X` from `H` with `H + H^T = L`, (n_features, n_features)."""
-    n, d = points.shape
-    half = np.empty((d, d))
-    transposed = points.T
-    for cols in column_blocks(n, d):
-        block = points[:, cols]
-        block = block if isinstance(block, np.ndarray) else block.toarray()
-        half[:, cols] = transposed @ times(half_laplacian, block, n_jobs=1)
-    return half + half.T

@@ -12,9 +12,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from scggml.core.measures._measures import Points
-    from scggml.core.transport._plans import Plans
-
+    from ._options import Refinement
     from ._triplets import Triplets
 
 Regularizer: TypeAlias = Literal["frobenius", "l1", "l21", "nuclear", "max_column_sum"]
@@ -27,7 +25,7 @@ class Objective:
     Absolute: `sum_t w_t relu(D(anchor, positive) - D(anchor, negative) + m_t margin) + reg * R(W)`, as in the paper, where all
     `m_t` are one.
     Relative: the same with every distance, and `R(W) / reference`, divided by the median distance. It does not change
-    when `W` is multiplied by a number, so that it cannot be lowered by blowing up the metric.
+    when `W` is multiplied by a number, so that scaling up the metric does not lower it.
 
     Parameters
     ----------
@@ -52,6 +50,11 @@ class Objective:
     relative: bool
     reference: float = 1.0
 
+    @classmethod
+    def of(cls, triplets: Triplets, options: Refinement) -> Objective:
+        """Return the objective of a refinement, with a reference of one."""
+        return cls(triplets, options.margin, options.reg, options.regularizer, options.relative)
+
     def __call__(
         self, components: NDArray[np.float64], distances: NDArray[np.float64]
     ) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
@@ -63,7 +66,7 @@ class Objective:
         unit, unit_slope = median_and_slope(distances)
         value, slope = hinge(self.triplets, distances / unit, self.margin)
         reg = self.reg / (self.reference * unit)
-        # the quotient rule: what the median itself does to the value
+        # the quotient rule: the part of the slope due to the median
         slope = slope / unit - (slope @ distances / unit**2 + reg * norm / unit) * unit_slope
         return value + reg * norm, slope, reg * norm_gradient
 
@@ -105,35 +108,6 @@ def median_and_slope(values: NDArray[np.float64]) -> tuple[float, NDArray[np.flo
     slope = np.zeros_like(values)
     slope[middle] = 1 / len(middle)
     return float(values[middle].mean()), slope
-
-
-def transport_gradient(
-    points: Points, projected: NDArray[np.float64], plans: Plans, slope: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return the gradient of `sum_p slope_p D_p` with respect to the map `W` in `projected = points W^T`.
-
-    By the envelope theorem the optimal plans may be held fixed: `dD/dz_a = sum_b plan_ab (z_a - z_b) / |z_a - z_b|`.
-    Nothing of size cells x cells is formed.
-
-    Parameters
-    ----------
-    points
-        Points of all measures, (n_points, n_features).
-    projected
-        The same points in the learned space, (n_points, n_components).
-    plans
-        Optimal plans of the pairs.
-    slope
-        Derivative of the objective with respect to each distance, (n_pairs,).
-
-    Returns
-    -------
-    The gradient, (n_components, n_features).
-    """
-    lengths = plans.edge_lengths(projected)
-    pull = np.repeat(slope, plans.sizes) * plans.mass
-    edge_weights = np.divide(pull, lengths, out=np.zeros_like(pull), where=lengths > 0)
-    return np.asarray(points.T @ (plans.laplacian(edge_weights, len(projected)) @ projected)).T
 
 
 def _frobenius(w: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:

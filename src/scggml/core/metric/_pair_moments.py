@@ -1,17 +1,17 @@
-"""Moments of transport, pair by pair: everything that the closed form learns from, for any labels and any left-out sample."""
+"""Moments of transport for each pair of samples. They give the closed form for any labels, without any one sample."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse.linalg
 
 from scggml.core.measures._threads import single_threaded_blas
 
-from ._discriminant import WIDE, metric_matrix, second_moment
-from ._targets import Targets
+from ._discriminant import WIDE, metric_matrix
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,24 +19,25 @@ if TYPE_CHECKING:
     from scggml.core.measures._measures import Measures
     from scggml.core.transport._plans import Plans
 
+    from ._targets import Targets
+
 _MAX_BYTES = 1_000_000_000
 _MAX_DIRECTIONS = 100  # the learned metric has half as many
 
 
 @dataclass(frozen=True, eq=False)
 class PairMoments:
-    """Second moments of transported differences between each two samples.
+    """Second moments of transported differences between any two samples.
 
-    Plans under a metric that no label enters are the same whatever the labels, so that the closed form for other labels, or
-    without some samples, needs nothing but sums of these.
+    Plans under a metric without labels do not depend on the labels. Weighted sums of these moments therefore give the
+    closed form for any labels, and without any samples.
 
     Parameters
     ----------
     packed
-        Upper triangles, those off the diagonal times the square root of two, so that inner products are those of the
-        matrices, (n_samples, n_samples, d (d + 1) / 2).
+        Upper triangles of the moments as from `pack`, (n_samples, n_samples, d (d + 1) / 2).
     n_features
-        d.
+        Number of features or directions, d.
     """
 
     packed: NDArray[np.float64]
@@ -44,10 +45,10 @@ class PairMoments:
 
     @classmethod
     def from_plans(cls, measures: Measures, plans: Plans, pairs: NDArray[np.int64]) -> PairMoments:
-        """Sum over the plans of all pairs of samples.
+        """Return the moments of the plans of all pairs of samples.
 
-        More than 100 features, or so many that the moments would need more than a gigabyte, are first rotated to the leading
-        directions of transport between any two samples, which labels do not enter.
+        More than 100 features are first projected to the leading directions of transport between all samples, without
+        labels. So are fewer features if the moments would need more than a gigabyte.
 
         Parameters
         ----------
@@ -66,63 +67,63 @@ class PairMoments:
         return cls(packed, d)
 
     def held_out_distances(
-        self,
-        codes: NDArray[np.integer],
-        *,
-        blocks: NDArray[np.integer] | None = None,
-        ridge: float,
-        power: float,
-        whitening: float,
+        self, targets: Targets, *, ridge: float, power: float, whitening: float
     ) -> NDArray[np.float64]:
-        """Return root mean squared transport under metrics that were learned without the sample of each row, (n, n).
+        """Return distances from each sample under the metric learned without that sample, (n_samples, n_samples).
 
-        Row `i` holds distances from sample `i` under the closed form of all samples but `i`, along the plans that the moments
-        were taken from.
+        Row `i` holds root mean squared transport from sample `i` along the plans of the moments. Its metric is the
+        closed form of all samples but `i`.
 
         Parameters
         ----------
-        codes
-            Class of each sample, 0..n_classes-1; at least three samples of each class.
-        blocks
-            Samples of different classes are compared within these only, (n_samples,), as in `Targets`.
+        targets
+            Labels of the samples. The others must suffice to learn a metric whichever sample is left out; of classes,
+            at least three samples each.
         ridge, power, whitening
             As in `transport_discriminant`.
         """
-        within, between = self._moments_without_each(codes, blocks)
+        within, between = self.moments_without_each(targets)
         metrics = metric_matrix(
             unpack(within, self.n_features),
             unpack(between, self.n_features),
             ridge=ridge,
             power=power,
             whitening=whitening,
-            contrast=Targets.of_classes(codes, blocks).contrast,
+            contrast=targets.contrast,
         )
         squared = np.einsum("ijq,iq->ij", self.packed, pack(metrics), optimize=True)
         return np.sqrt(np.maximum(squared, 0.0))
 
-    def _moments_without_each(
-        self, codes: NDArray[np.integer], blocks: NDArray[np.integer] | None
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return packed moments within and between classes without each sample in turn, (n, q) both."""
-        n = len(codes)
+    def moments_without_each(self, targets: Targets) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return packed moments within and between labels without each sample, (n_samples, q) both."""
+        n = len(targets)
+        if targets.kind != "class":
+            within, between = _weights_without_each(targets)
+            return within @ self._of_pairs, between @ self._of_pairs
+        codes, everyone = targets.codes, np.arange(n)
         is_class = (codes[:, None] == np.arange(int(codes.max()) + 1)).astype(np.float64)
         others = 1.0 - np.eye(n)
-        comparable = others if blocks is None else others * (blocks[:, None] == blocks)
+        comparable = others * targets.comparable(everyone[:, None], everyone[None])
         return self._means_without_each(is_class, others, same=True), self._means_without_each(
             is_class, comparable, same=False
         )
 
+    @cached_property
+    def _of_pairs(self) -> NDArray[np.float64]:
+        """Moments of all pairs i < j, (n_samples (n_samples - 1) / 2, q)."""
+        return self.packed[np.triu_indices(len(self.packed), k=1)]
+
     def _means_without_each(
         self, is_class: NDArray[np.float64], compared: NDArray[np.float64], *, same: bool
     ) -> NDArray[np.float64]:
-        """Return the mean over classes, or over pairs of classes, of the mean over compared pairs, without each sample in turn."""
+        """Return the mean over classes, or pairs of classes, of mean moments without each sample, (n_samples, q)."""
         n_classes = is_class.shape[1]
-        # ordered pairs: moments and number of those of each sample with each class, and of each two classes
+        # over ordered pairs: sums of moments and numbers, of each sample with each class and of any two classes
         moments = np.einsum("ij,ijq,jc->icq", compared, self.packed, is_class, optimize=True)
         numbers = compared @ is_class
         total_moments = np.einsum("icq,ib->bcq", moments, is_class, optimize=True)
         total_numbers = is_class.T @ numbers
-        result, n_groups = np.zeros((len(is_class), self.packed.shape[2])), np.zeros(len(is_class))
+        result, n_known = np.zeros((len(is_class), self.packed.shape[2])), np.zeros(len(is_class))
         for b in range(n_classes):
             for c in [b] if same else range(b + 1, n_classes):
                 of_b, of_c = is_class[:, b], is_class[:, c]
@@ -130,12 +131,34 @@ class PairMoments:
                 mean = total_moments[b, c] - of_b[:, None] * moments[:, c] - of_c[:, None] * moments[:, b]
                 known = left > 0.5
                 result += np.where(known[:, None], mean, 0.0) / np.where(known, left, 1.0)[:, None]
-                n_groups += known
-        return result / np.maximum(n_groups, 1.0)[:, None]
+                n_known += known
+        return result / np.maximum(n_known, 1.0)[:, None]
+
+
+def _weights_without_each(targets: Targets) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the weights of all pairs i < j without each sample, (n_samples, n_pairs), as in `Targets.pair_weights`."""
+    n = len(targets)
+    pairs = np.stack(np.triu_indices(n, k=1), axis=1)
+    of_others = np.stack(np.triu_indices(n - 1, k=1), axis=1)  # in the same order as the pairs that are left
+    within, between = np.zeros((2, n, len(pairs)))
+    for i in range(n):
+        left = (pairs != i).all(axis=1)
+        within[i, left], between[i, left] = without(targets, i).pair_weights(of_others)
+    return within, between
+
+
+def without(targets: Targets, i: int) -> Targets:
+    """Return the targets of all samples but one."""
+    values = {field.name: getattr(targets, field.name) for field in fields(targets)}
+    changed: dict[str, Any] = {name: np.delete(v, i) for name, v in values.items() if isinstance(v, np.ndarray)}
+    return replace(targets, **changed)
 
 
 def pack(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return symmetric matrices (..., d, d) as vectors (..., d (d + 1) / 2) with the same inner products."""
+    """Return symmetric matrices (..., d, d) as vectors (..., d (d + 1) / 2) with the same inner products.
+
+    These are the upper triangles. Values off the diagonal are multiplied by the square root of two.
+    """
     rows, cols = np.triu_indices(matrices.shape[-1])
     return matrices[..., rows, cols] * np.where(rows == cols, 1.0, np.sqrt(2))
 
@@ -157,14 +180,13 @@ def _leading_directions(measures: Measures, plans: Plans) -> NDArray[np.float64]
         return points.astype(np.float64, copy=False)
     if points.shape[1] <= room:
         return points.toarray().astype(np.float64)
-    half = plans.half_laplacian(plans.mass, len(measures.weights))
     if points.shape[1] > WIDE:
-        laplacian = half + half.T
+        laplacian = plans.laplacian(plans.mass, len(measures.weights))
         operator = scipy.sparse.linalg.LinearOperator(
             (points.shape[1],) * 2, matvec=lambda x: points.T @ (laplacian @ (points @ x)), dtype=np.float64
         )
         start = np.ones(points.shape[1])  # the same directions each time
         return np.asarray(points @ scipy.sparse.linalg.eigsh(operator, k=max(room, 1), v0=start)[1])
     with single_threaded_blas:
-        moment = second_moment(points, half)
+        moment = plans.second_moment(points, plans.mass)
     return np.asarray(points @ np.linalg.eigh(moment)[1][:, ::-1][:, : max(room, 1)])

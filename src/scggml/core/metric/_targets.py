@@ -1,4 +1,4 @@
-"""What a metric is learned from: a class, a grade or a number for each sample, and which samples may be compared."""
+"""What a metric is learned from: the label of each sample, and which samples may be compared."""
 
 from __future__ import annotations
 
@@ -13,59 +13,59 @@ if TYPE_CHECKING:
 LabelKind: TypeAlias = Literal["class", "ordinal", "continuous"]
 LABEL_KINDS = ("class", "ordinal", "continuous")
 
-_CONTRAST = 0.5  # of ordered labels; and within blocks, where it lowers directions that differ more between these
+_CONTRAST = 0.5  # of ordered labels; and of strata, where it lowers directions that differ more between strata
 
 
 @dataclass(frozen=True, eq=False)
 class Targets:
-    """The label of each sample, and in which block (batch, donor) it was measured.
+    """The label of each sample, and its stratum.
 
-    Samples with different labels are compared within blocks only, so that a difference between blocks never passes for one
-    between labels. Samples with the same label are compared within and across blocks, so that differences between blocks count
-    as differences that the metric should not see.
+    Samples with different labels are compared within strata only, so that a difference between strata is never taken for one
+    between labels. Samples with the same label are compared within and across strata, so that the metric learns to ignore
+    differences between strata.
 
     Parameters
     ----------
     values
-        Class 0..n_classes-1 of each sample, or its grade 0..n_grades-1, or any number, (n_samples,).
+        Class 0..n_classes-1 of each sample, or rank 0..n_ranks-1 of its ordinal label, or its continuous label, (n_samples,).
     kind
-        What `values` are.
-    blocks
-        Block of each sample, (n_samples,); None for one block.
+        Kind of the labels.
+    strata
+        Stratum of each sample (its batch, its donor, or both), (n_samples,); None for one stratum.
     """
 
     values: NDArray[np.float64]
     kind: LabelKind = "class"
-    blocks: NDArray[np.integer] | None = None
+    strata: NDArray[np.integer] | None = None
 
     @classmethod
-    def of_classes(cls, codes: NDArray[np.integer], blocks: NDArray[np.integer] | None = None) -> Targets:
+    def of_classes(cls, codes: NDArray[np.integer], strata: NDArray[np.integer] | None = None) -> Targets:
         """Take classes 0..n_classes-1, (n_samples,)."""
-        return cls(codes.astype(np.float64), "class", blocks)
+        return cls(codes.astype(np.float64), "class", strata)
 
     def __len__(self) -> int:
         return len(self.values)
 
     @property
     def codes(self) -> NDArray[np.int64]:
-        """Classes or grades as integers, (n_samples,); of numbers, which of the different ones it is."""
+        """Classes or ranks as integers, (n_samples,); of continuous labels, the rank among the distinct values."""
         if self.kind == "continuous":
             return np.unique(self.values, return_inverse=True)[1]
         return self.values.astype(np.int64)
 
     @property
     def contrast(self) -> float:
-        """How much of what all transport has in common is taken off what goes with the label, see `metric_matrix`."""
-        return 0.0 if self.kind == "class" and self.blocks is None else _CONTRAST
+        """The multiple of transport between like samples that is subtracted from transport between labels, see `metric_matrix`."""
+        return 0.0 if self.kind == "class" and self.strata is None else _CONTRAST
 
     def comparable(self, i: NDArray[np.integer] | int, j: NDArray[np.integer]) -> NDArray[np.bool_]:
-        """Whether samples i and j, of different labels, may be compared."""
-        if self.blocks is None:
+        """Return whether samples i and j, of different labels, may be compared."""
+        if self.strata is None:
             return np.ones(np.broadcast(i, j).shape, dtype=bool)
-        return np.asarray(self.blocks[i] == self.blocks[j])
+        return np.asarray(self.strata[i] == self.strata[j])
 
     def differences(self, i: NDArray[np.integer] | int, j: NDArray[np.integer]) -> NDArray[np.float64]:
-        """How different the labels of samples i and j are: 0 or 1 for classes, else the absolute difference."""
+        """Return how different the labels of samples i and j are: 0 or 1 for classes, else the absolute difference."""
         if self.kind == "class":
             return (self.values[i] != self.values[j]).astype(np.float64)
         return np.abs(self.values[i] - self.values[j])
@@ -73,18 +73,19 @@ class Targets:
     def pair_weights(
         self, pairs: NDArray[np.int64], sample_weights: NDArray[np.float64] | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return weights (n_pairs,) of the mean over pairs with like labels, and of that over pairs with different ones.
+        """Return weights (n_pairs,) of the mean over pairs with like labels, and of the mean over pairs with different labels.
 
-        Each class counts alike in the first, each two classes in the second; two grades count as much as they are apart. Of numbers,
-        the first mean takes pairs closer than the lower quartile of all differences, the more the closer (the closest, where none is
-        closer than that), and in the second pairs count as much as they are apart.
+        Classes: each class has the same total weight in the first mean, each two classes in the second. Ordinal labels: the
+        same, and two labels weigh by their difference in the second. Continuous labels: the first mean takes pairs whose
+        difference is below the lower quartile of all differences (or the closest pairs, if none is below), with weights that
+        fall linearly with the difference; in the second, pairs weigh by their difference.
 
         Parameters
         ----------
         pairs
-            Positions of samples, (n_pairs, 2).
+            Indices of samples, (n_pairs, 2).
         sample_weights
-            How much each sample counts, (n_samples,), such as how often a bootstrap drew it; None lets all count alike.
+            Weight of each sample, (n_samples,), such as the number of times a bootstrap drew it; None weights all alike.
         """
         left, right = pairs[:, 0], pairs[:, 1]
         share = np.ones(len(pairs)) if sample_weights is None else sample_weights[pairs].prod(axis=1)
@@ -98,7 +99,7 @@ class Targets:
         return within, _normalised(_balanced(across * (apart > 0), group) * apart)
 
     def _near(self) -> float:
-        """Return the difference from which on numbers are not like each other; some pair is closer."""
+        """Return the difference from which on continuous labels are not alike; some pair is closer."""
         i, j = np.triu_indices(len(self), k=1)
         apart = self.differences(i, j)
         near, closest = float(np.quantile(apart[apart > 0], 0.25)), float(apart.min())

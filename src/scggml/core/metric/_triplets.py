@@ -78,7 +78,7 @@ class Triplets:
 
 def n_all_triplets(targets: Targets) -> int:
     """Return how many triplets `all_triplets` makes."""
-    if targets.kind == "class" and targets.blocks is None:
+    if targets.kind == "class" and targets.strata is None:
         counts = np.bincount(targets.codes).astype(object)  # Python integers: no overflow for large cohorts
         return int(sum(c * (c - 1) * (len(targets) - c) for c in counts))
     total = 0

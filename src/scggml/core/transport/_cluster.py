@@ -26,30 +26,34 @@ def dask_backend() -> Any:
 def on_cluster(
     backend: Any,
     function: Callable[..., Any],
-    arrays: tuple[Any, ...],
+    shared: Any,
     blocks: Sequence[tuple[Any, ...]],
     *,
     n_jobs: int | None = None,
 ) -> Generator[Any]:
-    """Yield `function(*arrays, *block)` for each block, in their order.
+    """Yield `function(shared, *block)` for each block, in their order.
 
-    joblib's own dispatch leaves the arrays, and each block, with one worker; once that one is dead they are gone, and joblib
-    waits forever. Here the arrays are the result of a task, which the scheduler can have run again at any time: each worker
-    gets them once, from another one, and no worker matters.
+    joblib's own dispatch leaves the shared arrays, and each block, with one worker. If that worker dies they are lost, and joblib
+    waits forever. Here the shared arrays are the result of a task, which the scheduler can run again at any time. Each worker
+    gets them once, from another worker, and no single worker matters.
 
     Parameters
     ----------
     backend
         From `dask_backend`.
-    function, arrays, blocks
-        What to do; several blocks make a task.
+    function
+        Solves one block.
+    shared
+        First argument of every call, picklable.
+    blocks
+        Further arguments of each call; several blocks make a task.
     n_jobs
-        Tasks at a time. None takes what joblib is configured to, else as many as the cluster has threads by then.
+        Tasks at a time. None takes the number that joblib is configured to, else the number of threads of the cluster.
 
     Raises
     ------
     RuntimeError
-        If the cluster is no more.
+        If the cluster is gone.
     """
     if not blocks:
         return
@@ -65,9 +69,9 @@ def on_cluster(
     ordered: deque[Any] = deque()
     running: dict[Any, str | None] = {}  # future: worker
     with backend.retrieval_context():  # in a task of the cluster itself: lets others have its thread
-        # dask warns of data in a task, which is what this task is for
+        # dask warns of data in a task: this task is meant to hold data
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 PB"}):
-            sent = client.submit(_together, *arrays, key=f"arrays-for-{name}", **extra)
+            sent = client.submit(_same, shared, key=f"arrays-for-{name}", **extra)
         try:
             while True:
                 threads = client.nthreads()
@@ -96,12 +100,12 @@ def on_cluster(
                 future.release()
 
 
-def _together(*arrays: Any) -> tuple[Any, ...]:
-    return arrays
+def _same(shared: Any) -> Any:
+    return shared
 
 
-def _run(function: Callable[..., Any], sent: tuple[Any, ...], blocks: Sequence[tuple[Any, ...]]) -> list[Any]:
-    return [function(*sent, *block) for block in blocks]
+def _run(function: Callable[..., Any], shared: Any, blocks: Sequence[tuple[Any, ...]]) -> list[Any]:
+    return [function(shared, *block) for block in blocks]
 
 
 def _at_a_time(n_jobs: int | None, threads: dict[str, int]) -> int:

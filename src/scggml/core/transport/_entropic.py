@@ -1,4 +1,4 @@
-"""Entropic optimal transport over pairs of measures: batched Sinkhorn on threads or a GPU, without autograd."""
+"""Entropic optimal transport over pairs of measures: Sinkhorn on chunks of pairs, in threads or on a GPU, without autograd."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from tqdm.auto import tqdm
 from scggml.core.measures._blocks import column_blocks
 from scggml.core.measures._threads import n_threads
 
-from ._sinkhorn import Backend, Sinkhorn, backend_of
+from ._sinkhorn import Backend, SinkhornIteration, backend_of
+from ._transport import Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,25 +28,23 @@ if TYPE_CHECKING:
     FloatType: TypeAlias = Literal["float64", "float32"]
 
 _NO_MASS = 1e-20  # lighter points are left out: they change no digit, but their logarithms use up the range of floats
-_MAX_PADDING = 0.25  # of a batch
+_MAX_PADDING = 0.25  # of a chunk
 _MAX_SPREAD = 1e12  # in units of epsilon: beyond it the exponents have no digits left
-_CPU_ENTRIES, _GPU_ENTRIES = 400_000, 50_000_000  # stays in cache; keeps a GPU busy
+_CPU_ENTRIES, _GPU_ENTRIES = 400_000, 50_000_000  # fits in cache; keeps a GPU busy
 
 
 @dataclass(frozen=True, eq=False)
-class EntropicTransport:
-    """Solved pairs.
+class EntropicTransport(Transport):
+    """Entropically solved pairs.
+
+    The distance of a pair is `min_P <P, C> + epsilon KL(P | a b^T)` or, if debiased, its Sinkhorn divergence.
 
     Parameters
     ----------
-    pairs
-        Indices of the measures compared, (n_pairs, 2).
-    distances
-        `min_P <P, C> + epsilon KL(P | a b^T)` of each pair or, if debiased, its Sinkhorn divergence, (n_pairs,).
     costs
         Transport cost `<P, C>` of each pair's own plan, debiased or not, (n_pairs,).
     marginal_error
-        By how much the marginals of a pair's plan (if debiased, the worst of its three) are off, in L1, (n_pairs,).
+        L1 error of the marginals of a pair's plan (if debiased, the largest of its three plans), (n_pairs,).
     converged
         Whether that is within the tolerance, (n_pairs,).
     n_iter
@@ -59,8 +58,6 @@ class EntropicTransport:
         The transport of each measure that occurs to itself, if debiased.
     """
 
-    pairs: NDArray[np.int64]
-    distances: NDArray[np.float64]
     costs: NDArray[np.float64]
     marginal_error: NDArray[np.float64]
     converged: NDArray[np.bool_]
@@ -69,35 +66,46 @@ class EntropicTransport:
     offsets: NDArray[np.int64]
     potentials: NDArray[np.floating]
     self_terms: EntropicTransport | None
-    _problem: _Problem = field(repr=False)
+    _clouds: _ScaledClouds = field(repr=False)
+    _limits: _Limits = field(repr=False)
 
-    def gradient(self, slope: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the gradient of `sum_p slope_p distances_p` with respect to the points, (n_points, n_components).
+    @property
+    def error(self) -> float:
+        """The largest marginal error."""
+        return float(self.marginal_error.max(initial=0.0))
+
+    @property
+    def start(self) -> EntropicTransport:
+        """Itself: its potentials are a start."""
+        return self
+
+    def moved(self, measures: Measures) -> EntropicTransport:
+        """Solve the same pairs at other points from these potentials, which takes few sweeps."""
+        clouds = self._clouds
+        return solve_pairs_entropic(
+            measures, self.pairs, epsilon=self.epsilon, debiased=self.self_terms is not None, max_iter=self._limits.max_iter,
+            tol=self._limits.tol, start=self, device=clouds.backend.device, dtype=clouds.backend.dtype,
+            chunk_entries=clouds.chunk_entries, n_jobs=clouds.n_jobs,
+        )  # fmt: skip
+
+    def gradient(self, pair_weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the gradient of `sum_p w_p distances_p` with respect to the points, (n_points, n_components).
 
         By the envelope theorem the plans may be held fixed: `sum_b P_ab (z_a - z_b) / |z_a - z_b|`, zero where the
         length is zero.
         """
-        problem = self._problem
-        gradient = np.zeros((problem.n_points, problem.z.shape[1]))
-        gradient[problem.rows] = self._laplacian(problem.z, slope, per_length=True)  # free of units
+        clouds = self._clouds
+        gradient = np.zeros((clouds.n_points, clouds.z.shape[1]))
+        gradient[clouds.rows] = self._laplacian(clouds.z, pair_weights, per_length=True)  # free of units
         if self.self_terms is not None:
-            share = np.zeros(len(problem.offsets))
-            np.add.at(share, self.pairs, slope[:, None] / 2)
+            share = np.zeros(len(clouds.offsets))
+            np.add.at(share, self.pairs, pair_weights[:, None] / 2)
             gradient -= self.self_terms.gradient(share[self.self_terms.pairs[:, 0]])
         return gradient
 
     def second_moment(self, points: Points, pair_weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return `sum_p w_p sum_ab P_ab (x_a - x_b)(x_a - x_b)^T` over the pairs' own plans, (d, d).
-
-        Parameters
-        ----------
-        points
-            The points of all measures in any features, dense or CSR, (n_points, d).
-        pair_weights
-            Weight of each pair, (n_pairs,).
-        """
-        problem = self._problem
-        x = points if len(problem.rows) == problem.n_points else points[problem.rows]
+        clouds = self._clouds
+        x = points if len(clouds.rows) == clouds.n_points else points[clouds.rows]
         moment = np.empty((x.shape[1], x.shape[1]))
         for cols in column_blocks(*x.shape):
             block = x[:, cols].toarray() if sp.issparse(x) else x[:, cols]
@@ -108,86 +116,91 @@ class EntropicTransport:
         self, values: NDArray[np.float64], factor: NDArray[np.float64], *, per_length: bool
     ) -> NDArray[np.float64]:
         """Return `sum_p factor_p sum_b P_ab (v_a - v_b)`, each term over the length of its edge or not, (n_points, width)."""
-        problem, be = self._problem, self._problem.backend
+        clouds, be = self._clouds, self._clouds.backend
         extended = np.pad(
             values, ((0, 0), (0, 1)), constant_values=1.0
         )  # for the plans' marginals, which are not quite a, b
 
-        def task(batch: _Batch) -> list[NDArray[np.float64]]:
-            costs = be.costs(*batch.gather(problem.z))
+        def task(chunk: _Chunk) -> list[NDArray[np.float64]]:
+            costs = be.costs(*chunk.gather(clouds.z))
             with np.errstate(divide="ignore"):  # padding has no mass, and entries exp(-inf) = 0
-                logs = [np.log(w) for w in batch.masses(problem.weights)]
-            f, g = (be.put(u / self.epsilon + w) for u, w in zip(batch.split(self.potentials), logs, strict=True))
+                logs = [np.log(w) for w in chunk.masses(clouds.weights)]
+            f, g = (be.put(u / self.epsilon + w) for u, w in zip(chunk.split(self.potentials), logs, strict=True))
             plan = f[:, :, None] - costs
             plan += g[:, None, :]
             be.xp.exp(plan, out=plan)
             if per_length:
                 costs[costs == 0] = np.inf
                 plan /= costs
-            left, right = batch.gather(extended)
+            left, right = chunk.gather(extended)
             moved = be.matmul(plan, be.put(right)), be.matmul(be.xp.swapaxes(plan, 1, 2), be.put(left))
-            c = factor[batch.index][:, None, None]
+            c = factor[chunk.index][:, None, None]
             return [
                 c * (v[..., :-1] * m[..., -1:] - m[..., :-1])
                 for v, m in zip((left, right), map(be.get, moved), strict=True)
             ]
 
         total = np.zeros_like(values)
-        batches = problem.batches(self.pairs, np.flatnonzero(factor), extended.shape[1])
-        for batch, parts in zip(batches, problem.map(task, batches), strict=True):
-            batch.add(total, parts)
+        chunks = clouds.chunks(self.pairs, np.flatnonzero(factor), extended.shape[1])
+        for chunk, parts in zip(chunks, clouds.map(task, chunks), strict=True):
+            chunk.add(total, parts)
         return total
+
+
+@dataclass(frozen=True)
+class _Limits:
+    """When Sinkhorn's iteration ends."""
+
+    max_iter: int
+    tol: float
 
 
 def solve_pairs_entropic(
     measures: Measures,
     pairs: NDArray[np.int64],
     *,
-    reg: float,
-    cost_scale: float,
+    epsilon: float,
     debiased: bool = False,
     max_iter: int = 1000,
     tol: float = 1e-6,
     start: EntropicTransport | None = None,
     device: str | None = None,
     dtype: FloatType = "float64",
-    batch_entries: int | None = None,
+    chunk_entries: int | None = None,
     n_jobs: int | None = None,
     progress: str | None = None,
 ) -> EntropicTransport:
     """Solve entropic optimal transport with Euclidean ground cost for the given pairs of measures.
 
-    Sinkhorn's iteration on kernels that carry the potentials, so that nothing under- or overflows whatever the strength,
-    with Anderson's extrapolation every few sweeps and, where epsilon is small, annealing towards it. What comes out for a
-    pair depends neither on the pairs solved with it nor on `n_jobs`.
+    Sinkhorn's iteration on kernels that carry the potentials, so that nothing under- or overflows at any strength, with
+    Anderson's extrapolation every few sweeps and, where epsilon is small, annealing towards it. The result of a pair depends
+    neither on the pairs solved with it nor on `n_jobs`.
 
     Parameters
     ----------
     measures
-        Point clouds, already in the space in which costs are to be measured, dense.
+        Point clouds, already in the space in which costs are to be measured; CSR points become dense.
     pairs
         Indices of the measures to compare, (n_pairs, 2).
-    reg
-        Entropic strength in units of `cost_scale`.
-    cost_scale
-        A typical cost, one number for all pairs: `epsilon = reg * cost_scale`.
+    epsilon
+        Entropic strength, in the unit of the costs.
     debiased
         Whether to subtract half of each measure's transport to itself (the Sinkhorn divergence).
     max_iter
         Upper bound on the sweeps of a pair, rounded up to a multiple of three.
     tol
-        L1 error of the marginals at which a pair is solved; in "float32" some 1e-5 can be reached.
+        L1 error of the marginals at which a pair is solved; "float32" reaches about 1e-5.
     start
-        Where to start from: an earlier solution of the same pairs, with points elsewhere.
+        An earlier solution of the same pairs, at other points, to start from.
     device
         "cpu", "cuda" or "cuda:<index>"; None for "cuda" if there is one.
     dtype
         Precision of the iteration.
-    batch_entries
+    chunk_entries
         Cost matrix entries worked on at a time, by each thread, with a few arrays of that size. A pair that is larger
         is solved on its own.
     n_jobs
-        Threads over batches on the CPU; None takes an active `joblib.parallel_config`, else all cores.
+        Threads over chunks on the CPU. None takes an active `joblib.parallel_config`, else all cores.
     progress
         Text of the progress bar, which appears after a few seconds; None for no bar.
 
@@ -195,21 +208,22 @@ def solve_pairs_entropic(
     -------
     Distances, costs, potentials and convergence; a warning says how many pairs did not converge.
     """
-    for name, value in (("reg", reg), ("cost_scale", cost_scale), ("tol", tol)):
+    for name, value in (("epsilon", epsilon), ("tol", tol)):
         if not (np.isfinite(value) and value > 0):
             msg = f"{name} must be positive and finite, found {value}"
             raise ValueError(msg)
     pairs = np.asarray(pairs, dtype=np.int64).reshape(-1, 2)
-    problem = _problem(measures, reg * cost_scale, backend_of(device, dtype), batch_entries, n_jobs)
-    solved = _solve(problem, pairs, start, max_iter, tol, progress)
+    clouds = _ScaledClouds.of(measures, epsilon, backend_of(device, dtype), chunk_entries, n_jobs)
+    limits = _Limits(max_iter, tol)
+    solved = _solve(clouds, pairs, start, limits, progress)
     if debiased:
         own = np.unique(pairs)
         before = start and start.self_terms
-        selves = _solve(problem, np.stack([own, own], axis=1), before, max_iter, tol, None, symmetric=True)
+        selves = _solve(clouds, np.stack([own, own], axis=1), before, limits, None, symmetric=True)
         at = np.searchsorted(own, pairs)
         solved = replace(
             solved,
-            # what is below zero is what the solver is off by
+            # negative values are errors of the solver
             distances=np.maximum(solved.distances - selves.distances[at].sum(axis=1) / 2, 0.0),
             marginal_error=np.maximum(solved.marginal_error, selves.marginal_error[at].max(axis=1)),
             converged=solved.converged & selves.converged[at].all(axis=1),
@@ -218,8 +232,8 @@ def solve_pairs_entropic(
     if not solved.converged.all():
         warnings.warn(
             f"{(~solved.converged).sum()} of {len(pairs)} pairs did not reach a marginal error of {tol:g} within "
-            f"{max_iter} sweeps, the worst is off by {solved.marginal_error.max():.2g}: raise max_iter, or reg (now "
-            f"reg * cost_scale = {solved.epsilon:g})",
+            f"{max_iter} sweeps, the worst is off by {solved.marginal_error.max():.2g}: raise max_iter, or the entropic strength "
+            f"(now epsilon = {solved.epsilon:g})",
             UserWarning,
             stacklevel=2,
         )
@@ -227,45 +241,44 @@ def solve_pairs_entropic(
 
 
 def _solve(
-    problem: _Problem,
+    clouds: _ScaledClouds,
     pairs: NDArray[np.int64],
     start: EntropicTransport | None,
-    max_iter: int,
-    tol: float,
+    limits: _Limits,
     progress: str | None,
     *,
     symmetric: bool = False,
 ) -> EntropicTransport:
-    be, epsilon = problem.backend, problem.epsilon
-    offsets = np.concatenate([[0], np.cumsum(np.diff(problem.offsets)[pairs].sum(axis=1))])
+    be, epsilon = clouds.backend, clouds.epsilon
+    offsets = np.concatenate([[0], np.cumsum(np.diff(clouds.offsets)[pairs].sum(axis=1))])
     if start is not None and not (np.array_equal(start.pairs, pairs) and np.array_equal(start.offsets, offsets)):
         msg = "start must be a solution of the same pairs between measures of the same sizes"
         raise ValueError(msg)
 
-    def task(batch: _Batch) -> tuple[NDArray[np.float64], ...]:
-        costs = be.costs(*batch.gather(problem.z))
-        a, b = (be.put(w) for w in batch.masses(problem.weights))
-        g = None if start is None else be.put(batch.split(start.potentials)[1] / epsilon)
-        with np.errstate(all="ignore"):  # what is not finite is dealt with
-            return Sinkhorn(be, costs, a, b, g, symmetric=symmetric).run(max_iter, tol)
+    def task(chunk: _Chunk) -> tuple[NDArray[np.float64], ...]:
+        costs = be.costs(*chunk.gather(clouds.z))
+        a, b = (be.put(w) for w in chunk.masses(clouds.weights))
+        g = None if start is None else be.put(chunk.split(start.potentials)[1] / epsilon)
+        with np.errstate(all="ignore"):  # the iteration checks what is finite
+            return SinkhornIteration(be, costs, a, b, g, symmetric=symmetric).run(limits.max_iter, limits.tol)
 
     numbers, potentials = np.zeros((4, len(pairs))), np.empty(offsets[-1], dtype=be.dtype)
-    batches = problem.batches(pairs, np.arange(len(pairs)))
+    chunks = clouds.chunks(pairs, np.arange(len(pairs)))
     bar = tqdm(total=len(pairs), desc=progress, unit="pair", delay=2, leave=False, disable=progress is None or None)
     with bar:
-        for batch, (found, f, g) in zip(batches, problem.map(task, batches), strict=True):
-            numbers[:, batch.index] = found
-            batch.join(potentials, f * epsilon, g * epsilon)
-            bar.update(len(batch.index))
+        for chunk, (found, f, g) in zip(chunks, clouds.map(task, chunks), strict=True):
+            numbers[:, chunk.index] = found
+            chunk.join(potentials, f * epsilon, g * epsilon)
+            bar.update(len(chunk.index))
     distances, costs, error, n_iter = numbers
     return EntropicTransport(
-        pairs, distances * epsilon, costs * epsilon, error, error <= tol, n_iter.astype(np.int64),
-        epsilon, offsets, potentials, None, problem,
+        pairs, distances * epsilon, None, costs * epsilon, error, error <= limits.tol, n_iter.astype(np.int64),
+        epsilon, offsets, potentials, None, clouds, limits,
     )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
-class _Batch:
+class _Chunk:
     """Some pairs, the larger measure on the left, padded with copies of their last points that have no mass.
 
     `index` says which pairs, (n_pairs,). For each side `rows` says which points, (n_pairs, size), `at` where their
@@ -297,7 +310,7 @@ class _Batch:
 
 
 @dataclass(frozen=True, eq=False)
-class _Problem:
+class _ScaledClouds:
     """Points with mass, centred and in units of epsilon, and how to work on them."""
 
     z: NDArray[np.float64]
@@ -307,11 +320,32 @@ class _Problem:
     n_points: int
     epsilon: float
     backend: Backend
-    batch_entries: int
+    chunk_entries: int
     n_jobs: int | None
 
-    def batches(self, pairs: NDArray[np.int64], chosen: NDArray[np.int64], width: int = 1) -> list[_Batch]:
-        """Cut the chosen pairs into batches of similar sizes, with room for `width` numbers per point of one side."""
+    @classmethod
+    def of(
+        cls, measures: Measures, epsilon: float, backend: Backend, chunk_entries: int | None, n_jobs: int | None
+    ) -> _ScaledClouds:
+        rows = np.flatnonzero(measures.weights > _NO_MASS)
+        points = measures.points[rows]
+        z = (points.toarray() if sp.issparse(points) else points).astype(np.float64)
+        z = (z - z.mean(axis=0)) / epsilon
+        if not np.abs(z).max() < _MAX_SPREAD:
+            msg = (
+                "points must be finite, and spread over less than "
+                f"{_MAX_SPREAD:.0e} times epsilon = {epsilon:g}: raise the entropic strength"
+            )
+            raise ValueError(msg)
+        offsets = np.searchsorted(rows, measures.offsets)
+        weights = measures.weights[rows]
+        weights = weights / np.repeat(np.add.reduceat(weights, offsets[:-1]), np.diff(offsets))
+        if chunk_entries is None:
+            chunk_entries = _CPU_ENTRIES if backend.xp is np else _GPU_ENTRIES
+        return cls(z, weights, offsets, rows, len(measures.weights), epsilon, backend, chunk_entries, n_jobs)
+
+    def chunks(self, pairs: NDArray[np.int64], chosen: NDArray[np.int64], width: int = 1) -> list[_Chunk]:
+        """Cut the chosen pairs into chunks of similar sizes, with room for `width` numbers per point of one side."""
         sizes = np.diff(self.offsets)[pairs]
         at = np.concatenate([[0], np.cumsum(sizes)])[:-1].reshape(-1, 2)
         # the larger on the left, and the same one for a pair and its reverse
@@ -324,22 +358,22 @@ class _Problem:
         for k, (rows, cols) in enumerate(sizes[order]):
             n, m, filled = max(n, rows), max(m, cols), filled + rows * cols
             padded = (k + 1 - first) * n * m
-            wasteful = filled < (1 - _MAX_PADDING) * padded and 10 * padded > self.batch_entries
-            if k > first and (wasteful or padded * max(m, width) > self.batch_entries * m):
+            wasteful = filled < (1 - _MAX_PADDING) * padded and 10 * padded > self.chunk_entries
+            if k > first and (wasteful or padded * max(m, width) > self.chunk_entries * m):
                 cuts.append(k)
                 first, n, m, filled = k, rows, cols, rows * cols
         return [
-            _Batch(chosen[part], *_padded(sizes[part], starts[part], at[part]))
+            _Chunk(chosen[part], *_padded(sizes[part], starts[part], at[part]))
             for part in np.split(order, cuts)
             if len(part)
         ]
 
-    def map(self, task: Callable[[_Batch], Any], batches: list[_Batch]) -> Iterator[Any]:
+    def map(self, task: Callable[[_Chunk], Any], chunks: list[_Chunk]) -> Iterator[Any]:
         if self.backend.xp is not np:
-            yield from map(task, batches)
+            yield from map(task, chunks)
         else:
             parallel = joblib.Parallel(n_jobs=n_threads(self.n_jobs), require="sharedmem", return_as="generator")
-            yield from parallel(joblib.delayed(task)(batch) for batch in batches)
+            yield from parallel(joblib.delayed(task)(chunk) for chunk in chunks)
 
 
 def _padded(sizes: NDArray[np.int64], *starts: NDArray[np.int64]) -> Iterator[list[NDArray]]:
@@ -351,23 +385,3 @@ def _padded(sizes: NDArray[np.int64], *starts: NDArray[np.int64]) -> Iterator[li
             for start, step, size in zip(first.T, steps, sizes.T, strict=True)
         ]
     yield [step < size[:, None] for step, size in zip(steps, sizes.T, strict=True)]
-
-
-def _problem(
-    measures: Measures, epsilon: float, backend: Backend, batch_entries: int | None, n_jobs: int | None
-) -> _Problem:
-    rows = np.flatnonzero(measures.weights > _NO_MASS)
-    z = measures.points[rows].astype(np.float64)
-    z = (z - z.mean(axis=0)) / epsilon
-    if not np.abs(z).max() < _MAX_SPREAD:
-        msg = (
-            "points must be finite, and spread over less than "
-            f"{_MAX_SPREAD:.0e} times reg * cost_scale = {epsilon:g}: raise reg or cost_scale"
-        )
-        raise ValueError(msg)
-    offsets = np.searchsorted(rows, measures.offsets)
-    weights = measures.weights[rows]
-    weights = weights / np.repeat(np.add.reduceat(weights, offsets[:-1]), np.diff(offsets))
-    if batch_entries is None:
-        batch_entries = _CPU_ENTRIES if backend.xp is np else _GPU_ENTRIES
-    return _Problem(z, weights, offsets, rows, len(measures.weights), epsilon, backend, batch_entries, n_jobs)

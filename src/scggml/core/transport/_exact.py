@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import warnings
 from contextlib import contextmanager
-from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import joblib
 import numpy as np
-import ot
 import scipy.sparse as sp
 from tqdm.auto import tqdm
 
 from scggml.core.measures._threads import n_threads, single_threaded_blas
 
+from . import _simplex as simplex
 from ._cluster import dask_backend, on_cluster
 from ._costs import cost_matrix
-from ._plans import Plans, Transport
-
-try:
-    from . import _simplex as simplex
-except ImportError:  # no numba for this Python
-    simplex = None  # type: ignore[assignment]
+from ._plans import Plans
+from ._transport import Transport
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -33,8 +29,9 @@ if TYPE_CHECKING:
 
     from ._checkpoint import Checkpoint
     from ._costs import Cost
+    from ._simplex import Trees
 
-    Trees: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]  # offsets, rows, cols
+Method: TypeAlias = Literal["simplex", "pot"]
 
 _MAX_SIMPLEX_ITERATIONS = 10_000_000
 _BLOCK_ENTRIES = 2_000_000  # entries of cost matrices per task: some 50 ms; a fixed number, whatever n_jobs
@@ -51,18 +48,77 @@ def cross_pairs(n: int, m: int) -> NDArray[np.int64]:
     return np.stack([left, n + right], axis=1)
 
 
+@dataclass(frozen=True, eq=False)
+class ExactTransport(Transport):
+    """Exactly solved pairs; distances are Wasserstein-1 distances (for Euclidean costs).
+
+    Parameters
+    ----------
+    gap
+        Largest relative duality gap of the pairs: no distance is off by more than this fraction.
+    measures
+        The measures that were compared.
+    """
+
+    gap: float
+    measures: Measures
+
+    @property
+    def error(self) -> float:
+        """The largest relative duality gap; of plans held fixed at other points, that of the points they were solved at."""
+        return self.gap
+
+    @property
+    def start(self) -> Plans | None:
+        """The plans: trees from which to solve the same pairs again."""
+        return self.plans
+
+    def gradient(self, pair_weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the gradient of `sum_p w_p distances_p` with respect to the points, (n_points, n_components).
+
+        By the envelope theorem the optimal plans may be held fixed: `dD/dz_a = sum_b plan_ab (z_a - z_b) / |z_a - z_b|`, with
+        zero where the length is zero. Nothing of size cells x cells is formed.
+        """
+        plans, points = self.known_plans, self.measures.points
+        lengths = plans.edge_lengths(points)
+        pull = plans.of_pairs(pair_weights)
+        edge_weights = np.divide(pull, lengths, out=np.zeros_like(pull), where=lengths > 0)
+        return np.asarray(plans.laplacian(edge_weights, len(points)) @ points)
+
+    def second_moment(self, points: Points, pair_weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        plans = self.known_plans
+        return plans.second_moment(points, plans.of_pairs(pair_weights))
+
+    def second_moments(
+        self, points: Points, pair_weights: Sequence[NDArray[np.float64]], *, n_jobs: int | None = None
+    ) -> list[NDArray[np.float64]]:
+        with single_threaded_blas:
+            return list(
+                joblib.Parallel(n_jobs=n_threads(n_jobs), backend="threading")(
+                    joblib.delayed(self.second_moment)(points, weights) for weights in pair_weights
+                )
+            )
+
+    def moved(self, measures: Measures) -> ExactTransport:
+        """Return the same plans held fixed at other points, and the lengths of transport along them."""
+        plans = self.known_plans
+        distances = plans.sum_by_pair(plans.edge_lengths(measures.points))
+        return replace(self, distances=distances, measures=measures)
+
+
 def solve_pairs(
     measures: Measures,
     pairs: NDArray[np.int64],
     *,
     cost: Cost = "euclidean",
+    method: Method = "simplex",
     keep_plans: bool = False,
     keep_trees: bool = False,
     start: Plans | None = None,
     n_jobs: int | None = None,
     progress: str | None = None,
     checkpoint: Checkpoint | None = None,
-) -> Transport:
+) -> ExactTransport:
     """Solve optimal transport exactly for the given pairs of measures.
 
     Parameters
@@ -73,19 +129,21 @@ def solve_pairs(
         Indices of the measures to compare, (n_pairs, 2).
     cost
         Ground cost between points.
+    method
+        "simplex" for the compiled network simplex; "pot" for that of POT, which gives the same distances but is slower.
     keep_plans
         Whether to return the optimal plans.
     keep_trees
-        Whether these include the edges without mass of the tree that the solver ended with, for use as `start`.
+        Whether the plans include the edges without mass of the final tree of the simplex, for use as `start`.
     start
-        Plans with trees of the same pairs, found when the points were elsewhere. The less they have moved, the faster.
+        Plans with trees of the same pairs at other points. The less the points have moved, the faster. POT ignores it.
     n_jobs
-        Tasks at a time; each is a block of pairs. None takes an active `joblib.parallel_config`, whose backend is used in any
-        case, else threads on all cores. Results do not depend on it.
+        Tasks at a time; each is a block of pairs. None takes an active `joblib.parallel_config`, else threads on all cores. The
+        backend of an active `joblib.parallel_config` is always used. Results do not depend on it.
     progress
         Text of the progress bar, which appears after a few seconds; None for no bar.
     checkpoint
-        Where distances of finished blocks are kept, and read from if there are any; not together with plans.
+        Where distances of finished blocks are stored, and from which stored ones are read; not together with plans.
 
     Returns
     -------
@@ -95,25 +153,24 @@ def solve_pairs(
     if not positive.all():  # a point without mass takes no part
         rows = np.flatnonzero(positive)
         solved = solve_pairs(
-            measures.restricted(positive), pairs, cost=cost, keep_plans=keep_plans, keep_trees=keep_trees,
+            measures.restricted(positive), pairs, cost=cost, method=method, keep_plans=keep_plans, keep_trees=keep_trees,
             start=start and start.moved(np.cumsum(positive) - 1), n_jobs=n_jobs, progress=progress, checkpoint=checkpoint,
         )  # fmt: skip
-        return solved if solved.plans is None else replace(solved, plans=solved.plans.moved(rows))
+        return replace(solved, measures=measures, plans=solved.plans and solved.plans.moved(rows))
     done = _Results.empty() if checkpoint is None else _Results.of_distances(*checkpoint.read(len(pairs)))
     numbered = np.column_stack([pairs, np.arange(len(pairs))])
     blocks = [
-        (_trees_of(start, block), block[:, :2], cost, keep_plans, keep_trees)
-        for block in _blocks(measures.sizes, numbered[len(done.distances) :])
+        (block[:, :2], _trees_of(start, block)) for block in _blocks(measures.sizes, numbered[len(done.distances) :])
     ]
-    arrays = (measures.points, measures.offsets, measures.weights, *_integer_masses(measures))
+    task = _Task(simplex.Clouds.of(measures), cost, method, keep_plans, keep_trees)
     bar = tqdm(total=len(pairs), desc=progress, unit="pair", delay=2, leave=False, disable=progress is None or None)
     bar.update(len(done.distances))
     cluster = dask_backend()
     if cluster is None:
         parallel = joblib.Parallel(n_jobs=n_threads(n_jobs), prefer="threads", return_as="generator")
-        parts = parallel(joblib.delayed(_solve_block)(*arrays, *block) for block in blocks)
+        parts = parallel(joblib.delayed(_solve_block)(task, *block) for block in blocks)
     else:
-        parts = on_cluster(cluster, _solve_block, arrays, blocks, n_jobs=n_jobs)
+        parts = on_cluster(cluster, _solve_block, task, blocks, n_jobs=n_jobs)
     results = [done]
     with bar, single_threaded_blas, _cancelled_on_error(parts):
         for part in parts:
@@ -121,11 +178,13 @@ def solve_pairs(
             bar.update(len(part.distances))
             if checkpoint is not None:
                 checkpoint.append(part.distances, part.gaps)
-    return _Results.concatenated(results).transport(keep_plans)
+    found = _Results.concatenated(results)
+    gap = float(found.gaps.max(initial=0.0))
+    return ExactTransport(pairs, found.distances, found.plans if keep_plans else None, gap, measures)
 
 
 class _Results(NamedTuple):
-    """What a block of pairs brings back: arrays only, so that it travels well between processes."""
+    """Results of a block of pairs: arrays only, which travel well between processes."""
 
     distances: NDArray[np.float64]
     gaps: NDArray[np.float64]
@@ -148,46 +207,46 @@ class _Results(NamedTuple):
         return cls(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
     def narrow(self, n_points: int) -> _Results:
-        """Return the same in fewer bytes, for the way."""
+        """Return the same in fewer bytes, to be sent."""
         if n_points > np.iinfo(np.int32).max:
             return self
         return self._replace(rows=self.rows.astype(np.int32), cols=self.cols.astype(np.int32))
 
-    def transport(self, keep_plans: bool) -> Transport:
-        offsets = np.concatenate([[0], np.cumsum(self.n_entries)])
-        plans = Plans(offsets, self.rows, self.cols, self.mass) if keep_plans else None
-        return Transport(self.distances, float(self.gaps.max(initial=0.0)), plans)
+    @property
+    def plans(self) -> Plans:
+        return Plans(np.concatenate([[0], np.cumsum(self.n_entries)]), self.rows, self.cols, self.mass)
 
 
-def _solve_block(
-    points: Points,
-    offsets: NDArray[np.int64],
-    weights: NDArray[np.float64],
-    masses: NDArray[np.int64],
-    uniform: NDArray[np.bool_],
-    start: Trees | None,
-    pairs: NDArray[np.int64],
-    cost: Cost,
-    keep_plans: bool,
-    keep_trees: bool,
-) -> _Results:
-    if simplex is not None and cost == "euclidean" and not sp.issparse(points):
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """What all blocks of pairs have in common; it travels to each worker once."""
+
+    clouds: simplex.Clouds
+    cost: Cost
+    method: Method
+    keep_plans: bool
+    keep_trees: bool
+
+
+def _solve_block(task: _Task, pairs: NDArray[np.int64], start: Trees | None) -> _Results:
+    clouds = task.clouds
+    points, offsets, weights = clouds.points, clouds.offsets, clouds.weights
+    if task.method == "simplex" and task.cost == "euclidean" and not sp.issparse(points):
         with single_threaded_blas:
             distances, bounds, *plans = simplex.solve_block(
-                points, offsets, masses, uniform, pairs, keep_plans, keep_trees, start
+                clouds, pairs, keep_plans=task.keep_plans, keep_trees=task.keep_trees, start=start
             )
         return _Results(distances, _relative_gaps(distances, bounds), *plans).narrow(len(weights))
+    solve = _by_pot if task.method == "pot" else simplex.solve
     distances, bounds, n_entries = np.empty(len(pairs)), np.empty(len(pairs)), np.empty(len(pairs), dtype=np.int64)
     entries: list[tuple[NDArray, NDArray, NDArray]] = []
     with single_threaded_blas:
         for p, (i, j) in enumerate(pairs):
             x, y = slice(offsets[i], offsets[i + 1]), slice(offsets[j], offsets[j + 1])
-            costs = cost_matrix(points[x], points[y], cost)
-            distances[p], bounds[p], rows, cols, mass = (_by_pot if simplex is None else simplex.solve)(
-                costs, weights[x], weights[y]
-            )
+            costs = cost_matrix(points[x], points[y], task.cost)
+            distances[p], bounds[p], rows, cols, mass = solve(costs, weights[x], weights[y])
             n_entries[p] = len(mass)
-            if keep_plans:
+            if task.keep_plans:
                 entries.append((rows + offsets[i], cols + offsets[j], mass))
     empty = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0))
     rows, cols, mass = (np.concatenate(column) for column in zip(*entries or [empty], strict=True))
@@ -197,7 +256,9 @@ def _solve_block(
 def _by_pot(
     costs: NDArray[np.float64], a: NDArray[np.float64], b: NDArray[np.float64]
 ) -> tuple[float, float, NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Solve with POT, where numba is not to be had: the same results, some three times slower."""
+    """Solve with POT: the same distances from an independent implementation, about three times slower."""
+    import ot
+
     unit = costs.max() or 1.0  # POT's tolerance is absolute
     plan, log = ot.emd(
         a,
@@ -215,7 +276,7 @@ def _by_pot(
     rows, cols = np.nonzero(plan)
     mass = plan[rows, cols]
     u = unit * log["u"]
-    v = (costs - u[:, None]).min(axis=0)  # feasible potentials, whatever the solver left
+    v = (costs - u[:, None]).min(axis=0)  # feasible potentials, whatever the solver returned
     return float(mass @ costs[rows, cols]), float(u @ a + v @ b), rows, cols, mass
 
 
@@ -223,15 +284,6 @@ def _relative_gaps(distances: NDArray[np.float64], bounds: NDArray[np.float64]) 
     """Return how far distances may be above the optimum, as fractions of them."""
     excess = np.maximum(distances - bounds, 0.0)
     return np.divide(excess, distances, out=np.zeros_like(excess), where=distances > 0)
-
-
-def _integer_masses(measures: Measures) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    if simplex is None:
-        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.bool_)
-    clouds = np.split(measures.weights, measures.offsets[1:-1])
-    total = simplex.integer_total(int(measures.sizes.max()))
-    uniform = np.array([simplex.is_uniform(weights) for weights in clouds])
-    return simplex.integer_masses(measures.weights, total), uniform
 
 
 def _blocks(sizes: NDArray[np.int64], pairs: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
@@ -251,7 +303,7 @@ def _trees_of(plans: Plans | None, numbered: NDArray[np.int64]) -> Trees | None:
 
 @contextmanager
 def _cancelled_on_error(tasks: Generator[_Results]) -> Iterator[None]:
-    """Let no task start after an error or an interrupt, and leave out joblib's warning that some did not come to an end."""
+    """Start no task after an error or an interrupt, and hide joblib's warning about unfinished tasks."""
     try:
         yield
     except BaseException:

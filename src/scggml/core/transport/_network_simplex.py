@@ -21,7 +21,7 @@ _SINKHORN_TEMPERATURE = 0.25  # in standard deviations of the doubly centred cos
 _OPTIMAL = 1e-13  # reduced costs above minus this fraction of the largest cost are rounding,
 _ROUNDING = 2.0**-52  # or above minus this fraction times the number of points, if that is more
 _PIVOTS = 50  # per point, after which what is taken for rounding is ten times as much: many times what is ever needed
-WIDE = 32  # features from which one matrix product beats direct differences
+PRODUCTS_FROM = 32  # features from which one matrix product beats direct differences
 _NEAR = 1e-4  # of the squared norms: below, a product loses too many digits to cancellation
 _FAST = {"nnan", "nsz", "reassoc", "contract", "arcp"}  # infinities are used
 
@@ -60,7 +60,7 @@ def solve_block(  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def euclidean(x, y, costs):  # type: ignore[no-untyped-def]
-    if x.shape[1] < WIDE:
+    if x.shape[1] < PRODUCTS_FROM:
         _by_differences(x, y, costs)
     else:
         _by_products(x, y, costs)

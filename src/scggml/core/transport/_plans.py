@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.sparse as sp
 
+from scggml.core.measures._blocks import column_blocks
+from scggml.core.measures._sparse import times
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from scggml.core.measures._measures import Points
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +59,10 @@ class Plans:
         """Return the same plans between other rows of points: row `i` becomes `rows[i]`."""
         return replace(self, rows=rows[self.rows], cols=rows[self.cols])
 
+    def of_pairs(self, pair_weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the mass of each entry times the weight of its pair, (n_entries,)."""
+        return np.repeat(pair_weights, self.sizes) * self.mass
+
     def laplacian(self, edge_weights: NDArray[np.float64], n_points: int) -> sp.csr_array:
         """Return `L` with `X^T L X = sum_e w_e (x_row - x_col)(x_row - x_col)^T`, (n_points, n_points).
 
@@ -70,27 +79,14 @@ class Plans:
         rows, cols = np.concatenate([self.rows, nodes]), np.concatenate([self.cols, nodes])
         return sp.csr_array((np.concatenate([-edge_weights, degrees / 2]), (rows, cols)), shape=(n_points, n_points))
 
-
-@dataclass(frozen=True, eq=False)
-class Transport:
-    """Solved pairs.
-
-    Parameters
-    ----------
-    distances
-        Wasserstein-1 distance of each pair, (n_pairs,).
-    gap
-        Largest relative duality gap of the pairs: no distance is off by more than this fraction.
-    plans
-        The optimal plans, or None when they were not asked for.
-    """
-
-    distances: NDArray[np.float64]
-    gap: float
-    plans: Plans | None
-
-    @property
-    def known_plans(self) -> Plans:
-        """The plans, which must have been asked for."""
-        assert self.plans is not None
-        return self.plans
+    def second_moment(self, points: Points, edge_weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return `sum_e w_e (x_row - x_col)(x_row - x_col)^T` at the given points, dense or CSR, (d, d)."""
+        n, d = points.shape
+        half_laplacian = self.half_laplacian(edge_weights, n)
+        half = np.empty((d, d))
+        transposed = points.T
+        for cols in column_blocks(n, d):
+            block = points[:, cols]
+            block = block if isinstance(block, np.ndarray) else block.toarray()
+            half[:, cols] = transposed @ times(half_laplacian, block, n_jobs=1)
+        return half + half.T

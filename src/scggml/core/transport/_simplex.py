@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -12,8 +13,41 @@ from . import _network_simplex as compiled
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from scggml.core.measures._measures import Measures, Points
+
+    Trees: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]  # offsets, rows, cols
+
 _MAX_MASS = 2**61  # of all points together, in integers
 _NO_TREE = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
+
+
+@dataclass(frozen=True, eq=False)
+class Clouds:
+    """Measures whose points all have mass, with their masses as integers for the simplex.
+
+    Parameters
+    ----------
+    points, offsets, weights
+        As in `Measures`.
+    masses
+        `integer_masses` of all points, (n_points,).
+    uniform
+        Which measures are uniform, (n_measures,).
+    """
+
+    points: Points
+    offsets: NDArray[np.int64]
+    weights: NDArray[np.float64]
+    masses: NDArray[np.int64]
+    uniform: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, measures: Measures) -> Clouds:
+        """Take measures without points that have no mass."""
+        total = integer_total(int(measures.sizes.max()))
+        uniform = np.array([is_uniform(weights) for weights in np.split(measures.weights, measures.offsets[1:-1])])
+        masses = integer_masses(measures.weights, total)
+        return cls(measures.points, measures.offsets, measures.weights, masses, uniform)
 
 
 def solve(
@@ -44,23 +78,19 @@ def solve(
 
 
 def solve_block(
-    points: NDArray[np.floating],
-    offsets: NDArray[np.int64],
-    masses: NDArray[np.int64],
-    uniform: NDArray[np.bool_],
+    clouds: Clouds,
     pairs: NDArray[np.int64],
+    *,
     keep_plans: bool,
     keep_trees: bool = False,
-    start: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]] | None = None,
+    start: Trees | None = None,
 ) -> tuple[NDArray, NDArray, NDArray, NDArray, NDArray, NDArray]:
     """Solve many pairs of clouds with Euclidean ground cost, without coming back to Python in between.
 
     Parameters
     ----------
-    points, offsets
-        Clouds back to back, as in `Measures`.
-    masses, uniform
-        `integer_masses` of all points, (n_points,), and which clouds are uniform.
+    clouds
+        Dense clouds.
     pairs
         Indices of the clouds to compare, (n_pairs, 2).
     keep_plans
@@ -69,13 +99,13 @@ def solve_block(
         Whether plans include the edges of the optimal tree that carry no mass.
     start
         Trees to start from, as returned before with `keep_trees` for the same pairs with points elsewhere: offsets,
-        (n_pairs + 1,), rows and columns. Whatever is not a tree of its pair is passed over.
+        (n_pairs + 1,), rows and columns. A start that is not a tree of its pair is ignored.
 
     Returns
     -------
     Distances, lower bounds and number of plan entries of the pairs, and rows, columns (of `points`) and masses of all entries.
     """
-    most_entries = np.diff(offsets)[pairs].sum(axis=1) - 1
+    most_entries = np.diff(clouds.offsets)[pairs].sum(axis=1) - 1
     distances, bounds, n_entries = np.empty(len(pairs)), np.empty(len(pairs)), np.empty(len(pairs), dtype=np.int64)
     rows, cols, mass = _room_for_entries(most_entries.sum() if keep_plans else most_entries.max(initial=0))
     start_offsets, *trees = start or (np.zeros(len(pairs) + 1, dtype=np.int64), *_NO_TREE)
@@ -83,8 +113,9 @@ def solve_block(
     start_rows, start_cols = (tree.astype(np.int64, copy=False) for tree in trees)
     points, offsets, masses, uniform, pairs, start_offsets, start_rows, start_cols = map(
         _read_only,
-        (points, offsets, masses, uniform, np.ascontiguousarray(pairs), start_offsets, start_rows, start_cols),
-    )
+        (clouds.points, clouds.offsets, clouds.masses, clouds.uniform, np.ascontiguousarray(pairs),
+         start_offsets, start_rows, start_cols),
+    )  # fmt: skip
     k = compiled.solve_block(
         points, offsets, masses, uniform, pairs, start_offsets, start_rows, start_cols, keep_plans,
         keep_trees, distances, bounds, n_entries, rows, cols, mass,

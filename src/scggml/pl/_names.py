@@ -1,0 +1,69 @@
+"""Names beside the points of a map, placed so that they overlap as little as possible."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+_SIZE = 7.0  # of the letters, in points
+_WIDTH, _HEIGHT = 0.58, 1.15  # of a letter on average and of a line, in letter sizes
+_MARKER = 4.0  # half the width of a point's marker, in points
+_NEXT, _ABOVE = 5.0, 4.0  # gap between a name and the middle of its point, in points
+_N_SWEEPS = 4  # over all names
+_OUTSIDE = 2.0  # weight of the area outside of the axes
+_POSITIONS = [
+    (dx, dy, ha, va)
+    for dx, ha in ((_NEXT, "left"), (-_NEXT, "right"), (0.0, "center"))
+    for dy, va in ((_ABOVE, "bottom"), (-_ABOVE, "top"), (0.0, "center"))
+    if dx or dy
+]
+
+
+def write_names(ax: Axes, points: NDArray[np.float64], names: Sequence[str]) -> None:
+    """Write a name beside each point, (n, 2), on the side where it overlaps least with names, points and the margin."""
+    layout = ax.figure.get_layout_engine()
+    if layout is not None:
+        layout.execute(ax.figure.figure)
+    ax.get_xlim(), ax.get_ylim()  # matplotlib settles the limits when they are asked for
+    ax.apply_aspect()
+    inches = 72 / ax.figure.dpi
+    at, page = ax.transData.transform(points) * inches, np.array(ax.bbox.extents) * inches
+    markers = np.concatenate([at - _MARKER, at + _MARKER], axis=1)  # left, bottom, right, top
+    taken, chosen = np.full((len(names), 4), np.nan), np.zeros(len(names), dtype=int)
+    for _ in range(_N_SWEEPS):
+        for i, name in enumerate(names):
+            size = np.array([_WIDTH * len(name), _HEIGHT]) * _SIZE
+            boxes = np.array([_box(at[i], size, *position) for position in _POSITIONS])
+            others = np.delete(np.concatenate([markers, taken]), [i, len(names) + i], axis=0)
+            outside = [_area(box) - _overlap(box, page[None]) for box in boxes]
+            costs = [_overlap(box, others) + _OUTSIDE * out for box, out in zip(boxes, outside, strict=True)]
+            chosen[i] = int(np.argmin(costs))
+            taken[i] = boxes[chosen[i]]
+    for name, point, best in zip(names, points, chosen, strict=True):
+        dx, dy, ha, va = _POSITIONS[best]
+        text = ax.annotate(name, point, (dx, dy), textcoords="offset points", fontsize=_SIZE, ha=ha, va=va)
+        text.set_in_layout(False)  # else the axes shrink for it, and names move
+
+
+def _box(at: NDArray[np.float64], size: NDArray[np.float64], dx: float, dy: float, ha: str, va: str) -> list[float]:
+    """Return left, bottom, right and top of a text."""
+    left = at[0] + dx - size[0] * {"left": 0.0, "center": 0.5, "right": 1.0}[ha]
+    bottom = at[1] + dy - size[1] * {"bottom": 0.0, "center": 0.5, "top": 1.0}[va]
+    return [left, bottom, left + size[0], bottom + size[1]]
+
+
+def _area(box: NDArray[np.float64]) -> float:
+    return float(np.prod(box[2:] - box[:2]))
+
+
+def _overlap(box: NDArray[np.float64], others: NDArray[np.float64]) -> float:
+    """Return the area that a box shares with others; those that are not there yet are NaN."""
+    sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
+    return float(np.nansum(np.prod(np.maximum(sides, 0.0), axis=1)))
