@@ -403,7 +403,7 @@ def test_params_reproduce_the_fit(cohort):
     params["learner"] = learner_of(params)
     sg.tl.fit_metric(cohort, *keys, **params, key_added="again")
     np.testing.assert_array_equal(cohort.obsm["X_again"], cohort.obsm["X_ggml"])
-    assert not learner.__sklearn_is_fitted__() and learner.n_comps is None  # what was passed is left as it was
+    assert not hasattr(learner, "metric_") and learner.n_comps is None and learner.rng is None  # it was copied
 
 
 STORED = {
@@ -457,7 +457,7 @@ CHANGES = {  # the change of each argument, or an error that it gives
     "sketch_key": {"sketch_key": "sketch"},
     "n_comps": {"n_comps": 1},
     "learner": {"learner": "triplet"},
-    "validate": {"validate": True},
+    "validate": {"validate": True, "label_key": "label"},  # of which there are enough to hold one out
     "rng": {"rng": 1},
     "n_jobs": {"n_jobs": 1},
     "key_added": {"key_added": "mine"},
@@ -469,17 +469,17 @@ CHANGES = {  # the change of each argument, or an error that it gives
 def test_every_argument_has_an_effect(designed, assert_same_anndata):
     assert list(CHANGES) == list(inspect.signature(sg.tl.fit_metric).parameters)[3:]
 
-    def run(learner=None, **changed):
+    def run(label_key="grade", **changed):
         adata = designed.copy()
-        result = sg.tl.fit_metric(adata, "sample", "grade", **{"rng": 0, "learner": learner, **changed})
+        result = sg.tl.fit_metric(adata, "sample", label_key, **{"rng": 0, **changed})
         return adata, result
 
     plain, nothing = run()
     assert nothing is None
-    by_chance = sg.GroundMetricLearner(refine=sg.Refinement(start="random", max_iter=1))
-    with_chance = run(by_chance)[0]
+    by_chance = sg.GroundMetricLearner(refine=sg.Refinement(start="random", max_iter=2))
+    with_chance = run(learner=by_chance)[0]
     for name, change in CHANGES.items():
-        adata, result = run(**change) if name != "rng" else run(by_chance, **change)
+        adata, result = run(**change, **({"learner": by_chance} if name == "rng" else {}))
         if name == "n_jobs":  # speed only
             assert_same_anndata(adata, plain)
             with pytest.raises(ValueError, match="n_jobs must not be 0"):
@@ -491,7 +491,7 @@ def test_every_argument_has_an_effect(designed, assert_same_anndata):
             np.testing.assert_array_equal(adata.obsm["X_mine"], plain.obsm["X_ggml"])
             assert "ggml" not in adata.uns and "X_ggml" not in adata.obsm
         elif name == "validate":
-            np.testing.assert_array_equal(adata.obsm["X_ggml"], plain.obsm["X_ggml"])
+            np.testing.assert_array_equal(adata.obsm["X_ggml"], run(label_key="label")[0].obsm["X_ggml"])
             assert "validation" in adata.uns["ggml"] and "validation" not in plain.uns["ggml"]
         else:
             found, before = adata.obsm["X_ggml"], (with_chance if name == "rng" else plain).obsm["X_ggml"]
@@ -503,6 +503,7 @@ def test_every_argument_has_an_effect(designed, assert_same_anndata):
 
 
 def test_learner_and_arguments_do_not_contradict_each_other(cohort, assert_same_anndata):
+    cohort.obs["grade"] = cohort.obs["sample"].cat.codes // 2
     before = cohort.copy()
     learner = sg.GroundMetricLearner
     for given, arguments, texts in (
@@ -515,7 +516,7 @@ def test_learner_and_arguments_do_not_contradict_each_other(cohort, assert_same_
         ("best", {}, ["'best'", "discriminant", "triplet", "paper"]),
     ):
         with pytest.raises(ValueError) as caught:
-            sg.tl.fit_metric(cohort, "sample", "age", learner=given, **arguments)
+            sg.tl.fit_metric(cohort, "sample", "grade", learner=given, **arguments)
         for text in texts:
             assert text in str(caught.value), (given, arguments)
     for given in (learner, {"ridge": 0.1}, sg.Refinement()):
@@ -572,11 +573,11 @@ def test_validation_is_that_of_a_cross_validation_with_the_same_settings(tmp_pat
 
 def paired_cohort():
     """Two samples of each of six donors, treated and not; donors differ more than treatments."""
-    rng = np.random.default_rng(5)
+    rng = np.random.default_rng(2)
     donor = np.repeat(np.arange(6), 2)
     treated = np.tile([0, 1], 6)
     centre = np.zeros((12, 3))
-    centre[:, 0] = 0.9 * treated + 3 * rng.normal(size=6)[donor]
+    centre[:, 0] = 2.0 * treated + 3 * rng.normal(size=6)[donor]
     centre[:, 1] = 0.7 * treated + rng.normal(size=12)
     x = rng.normal(size=(12, 12, 3)) + centre[:, None]
     obs = pd.DataFrame(
@@ -598,19 +599,22 @@ def test_all_functions_score_the_same_metric_of_paired_donors():
     sg.tl.fit_metric(adata, "sample", "label", learner=learner, validate=True, **shared)
     sg.tl.cross_validate(adata, "sample", "label", methods={"m": learner}, **shared)
     grid = {name: [value] for name, value in settings.items()}
-    sg.tl.tune(adata, "sample", "label", grid=grid, **shared)
-    entries = (adata.uns["ggml"]["validation"], adata.uns["ggml_cross_validation"], adata.uns["ggml_tuning"])
-    tables = [entry["predictions"].query("classifier == 'class_mean'" if "classifier" in entry["predictions"] else "fold >= 0") for entry in entries]  # fmt: skip
-    predicted = [table.set_index("sample")["predicted"].astype(str).sort_index() for table in tables]
+    sg.tl.tune(adata, "sample", "label", grid=grid, cv="leave_one_out", **shared)
+    entries = [adata.uns["ggml"]["validation"], adata.uns["ggml_cross_validation"], adata.uns["ggml_tuning"]]
+    own = "classifier == 'class_mean' and method != 'euclidean'"
+    tables = [entry["predictions"].query(own).set_index("sample") for entry in entries]
+    predicted = [table["predicted"].astype(str).sort_index() for table in tables]
     assert len(predicted[0]) == 12
-    for other in predicted[1:]:
-        pd.testing.assert_series_equal(other, predicted[0], check_names=False)
+    for table, other in zip(tables[1:], predicted[1:], strict=True):
+        assert other.tolist() == predicted[0].tolist() and list(other.index) == list(predicted[0].index)
+        for name in ("score_0", "score_1"):  # and not only the classes
+            np.testing.assert_allclose(table[name].sort_index(), tables[0][name].sort_index(), rtol=1e-12)
     # by hand: each donor is held out, labels are compared within donors, and the nearer class mean is predicted
     assert adata.uns["ggml"]["validation"]["n_splits"] == 6
     first = adata.obs.drop_duplicates("sample").set_index("sample").sort_index()
     clouds = [adata.X[(adata.obs["sample"] == name).to_numpy()] for name in first.index]
     labels, donors = first["label"].to_numpy(), first["donor"].to_numpy()
-    without_donors = []
+    guesses = []
     for strata in (donors, None):
         guess = pd.Series("", index=first.index)
         for donor in np.unique(donors):
@@ -622,9 +626,9 @@ def test_all_functions_score_the_same_metric_of_paired_donors():
                 [np.sort(found[:, labels[kept] == c], axis=1)[:, :3].mean(axis=1) for c in np.unique(labels)]
             )
             guess.iloc[held] = np.unique(labels)[means.argmin(axis=0)]
-        without_donors.append(guess)
-    assert predicted[0].tolist() == without_donors[0].tolist()
-    assert predicted[0].tolist() != without_donors[1].tolist()  # the pairing matters here
+        guesses.append(guess)
+    assert predicted[0].tolist() == guesses[0].tolist()
+    assert predicted[0].tolist() != guesses[1].tolist()  # the pairing matters here
 
 
 def test_a_metric_that_does_not_help_is_warned_about():
