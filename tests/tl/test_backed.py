@@ -28,7 +28,7 @@ RESULTS = ("obsm", "varm", "uns")
 def set_block_sizes(monkeypatch, stored, rows, sketch):
     """Set how many numbers are read from storage, projected, and sketched at a time."""
     monkeypatch.setattr("scggml.core.measures._on_disk.BLOCK_SIZE", stored)
-    monkeypatch.setattr("scggml._anndata._on_disk.BLOCK_SIZE", stored)
+    monkeypatch.setattr("scggml._anndata._on_disk.BLOCK_SIZE", stored, raising=False)
     monkeypatch.setattr("scggml.core.measures._blocks.row_blocks.__defaults__", (rows,))
     monkeypatch.setattr("scggml.core.transport._sketch._BLOCK_ENTRIES", sketch)
 

@@ -185,7 +185,7 @@ def bad(error, match, make, **arguments):
         bad(ValueError, "cv=5 folds need at least 5 samples of every class", None, cv=5),
         bad(TypeError, "rng must be an integer", None, rng="0"),
         bad(ValueError, "n_jobs must not be 0", None, n_jobs=0),
-        bad(ValueError, r"cv must hold each sample out once, found 4 never", None, cv=[([0, 1, 2, 3], [4, 5, 6, 7])]),
+        bad(ValueError, r"cv must hold each sample out once, found 6 never", None, cv=[(range(6), [6, 7])]),
     ],
 )
 def test_bad_input(fitted, pdata, assert_same_anndata, error, match, make, arguments):

@@ -225,7 +225,7 @@ def test_repeated_genes_are_refused(fitted_x):
 
 def test_representation_of_another_width(fitted):
     fitted.obsm["X_pca"] = fitted.obsm["X_pca"][:, :3]
-    with pytest.raises(ValueError, match=r"uns\['ggml'\] was learned on 5 features of 'X_pca', but .* has 3\. Use"):
+    with pytest.raises(ValueError, match=r"on 'X_pca' in uns\['ggml'\] was learned on 5 features, but .* has 3\. Use"):
         sg.tl.sample_distances(fitted)
 
 
