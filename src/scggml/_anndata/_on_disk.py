@@ -28,8 +28,7 @@ def matrix_x(adata: AnnData) -> Any:
     if adata.isbacked and adata.is_view:
         msg = (
             "X is in a file, of which adata is a view. Call adata.to_memory(), which loads the cells of the view "
-            "only, or "
-            "give them a file of their own: adata.copy(filename=...)."
+            "only, or give them a file of their own: adata.copy(filename=...)."
         )
         raise TypeError(msg)
     with reading("X"):
@@ -42,14 +41,12 @@ def unreadable(x: Any) -> str | None:
     if kind == "csc":
         return (
             "is stored by columns (CSC), of which single rows cannot be read. Call adata.to_memory() first, or store "
-            "it by "
-            "rows (CSR), from which blocks are read."
+            "it by rows (CSR), from which blocks are read."
         )
     if kind is None and not in_memory(x):
         return (
             f"is a {type(x).__name__}, which cannot be read by rows. Call adata.to_memory() first, or pass use_rep "
-            "with "
-            "another representation."
+            "with another representation."
         )
     return None
 

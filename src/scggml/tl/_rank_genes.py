@@ -148,7 +148,6 @@ def _check_closed_form(learned: StoredMetric) -> None:
         text = ", ".join(f"{name}={value!r}" for name, value in found.items())
         msg = (
             f"n_boot is for metrics of the closed form alone, found {text} in uns[{learned.key!r}]. Fit with the "
-            "defaults of "
-            "these, or leave n_boot out."
+            "defaults of these, or leave n_boot out."
         )
         raise ValueError(msg)
