@@ -8,7 +8,7 @@ import pandas as pd
 
 from scggml import _check as check
 from scggml._anndata._gene_table import gene_table
-from scggml._anndata._genes import read_genes
+from scggml._anndata._genes import required_genes
 from scggml._anndata._stored_metric import read_metric
 from scggml._anndata._writing import check_writable, writable
 from scggml._docs import shared_doc
@@ -105,8 +105,7 @@ def rank_genes(
     if n_boot:
         _check_closed_form(learned)
     cohort = learned.read_samples(adata, labels=True, sketch_key=learned.params.get("sketch_key"))
-    genes = read_genes(adata, cohort.features)
-    assert genes is not None  # there are gene weights
+    genes = required_genes(adata, cohort.features)
     labels, spread = cohort.labels, genes.standard_deviation()
 
     means = GeneMeans.of(genes.values, cohort.codes, spread, labels.targets, labels.classes)
