@@ -117,8 +117,7 @@ def check_anndata(name: str, adata: Any) -> None:
     if not isinstance(adata.obs, pd.DataFrame):
         msg = (
             f"{name}.obs is a {type(adata.obs).__name__}, which is not in memory. Set {name}.obs = "
-            f"{name}.obs.to_memory() first; "
-            "X, layers and obsm may stay where they are."
+            f"{name}.obs.to_memory() first; X, layers and obsm may stay where they are."
         )
         raise TypeError(msg)
 
@@ -216,9 +215,8 @@ def check_not_confounded(
         raise ValueError(msg)
     return (
         f"{len(single)} of {len(table)} batches of batch_key={batch_key!r} hold one class of label_key={label_key!r} "
-        "only "
-        f"({listed(single)}), where classes cannot be separated from batches. Samples by batch and "
-        f"class:\n{table.to_string()}"
+        f"only ({listed(single)}), where classes cannot be separated from batches. Samples by batch and class:\n"
+        f"{table.to_string()}"
     )
 
 
@@ -271,9 +269,9 @@ def check_classes(labels: Sequence[Any] | NDArray[Any], *, name: str, minimum: i
     if len(few):
         found = "one" if minimum == _MIN_SAMPLES else "fewer"
         msg = (
-            f"each class of {name} needs at least {minimum} samples, found {found} in {listed(few.index)}. "
-            "Merge it with another class or drop its samples, for example with "
-            f"sg.pp.filter_samples(..., min_samples={minimum})."
+            f"each class of {name} needs at least {minimum} samples, found {found} in {listed(few.index)}. Merge it "
+            "with another class or drop its samples, for example with sg.pp.filter_samples(..., "
+            f"min_samples={minimum})."
         )
         raise ValueError(msg)
 
@@ -303,8 +301,7 @@ def check_finite(points: Any, feature_names: Sequence[str] | None, *, name: str)
     ]
     msg = (
         f"{name} has {int(n_bad.sum())} values that are NaN or infinite, in {len(features)} feature(s): "
-        f"{listed(found)}. "
-        "Remove or impute them first."
+        f"{listed(found)}. Remove or impute them first."
     )
     raise ValueError(msg)
 

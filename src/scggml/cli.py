@@ -176,18 +176,12 @@ def _draw(adata: AnnData, pdata: AnnData, label_key: str, out: Path, planted: se
 
 def _held_out(validation: dict[str, Any]) -> list[str]:
     """Return lines on held-out accuracy, from what `fit_metric(validate=True)` wrote."""
-    table = validation["predictions"]
     lines = [
-        (
-            f"Held-out accuracy ({validation['n_splits']} folds of samples, the metric refitted within each; nearest "
-            "class by mean"
-        ),
-        "distance to its nearest samples, 3 of the largest class):",
+        f"Held-out accuracy ({validation['n_splits']} folds of samples, the metric refitted within each; nearest class",
+        "by mean distance to its nearest samples, 3 of the largest class):",
     ]
     for method, text, score in (("ggml", "learned metric", "value"), ("euclidean", "Euclidean OT", "euclidean")):
-        part = table[table["method"] == method]
-        correct, n = int((part["label"] == part["predicted"]).sum()), len(part)
-        balanced = validation[score]
+        correct, n, balanced = validation["n_correct"][method], validation["n_predictions"], validation[score]
         lines.append(f"  {text:<15} {correct}/{n} correct ({correct / n:.2f}), balanced accuracy {balanced:.2f}")
     return lines
 

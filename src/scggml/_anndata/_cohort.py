@@ -129,10 +129,9 @@ class Cohort:
             return
         one, many = ("class", "classes") if labels.kind == "class" else ("label", "labels")
         msg = (
-            f"the number of cells depends on the {one}; {found}. Distances between small samples are longer by chance, "
-            f"which can be mistaken for a difference between {many}. Subsample each sample to the same number of "
-            "cells, "
-            "for example with scanpy.pp.sample, and compare."
+            f"the number of cells depends on the {one}; {found}. Distances between small samples are longer by "
+            f"chance, which can be mistaken for a difference between {many}. Subsample each sample to the same number "
+            "of cells, for example with scanpy.pp.sample, and compare."
         )
         warnings.warn(msg, UserWarning, stacklevel=3)
 

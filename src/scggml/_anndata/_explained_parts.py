@@ -48,12 +48,10 @@ def types_of_points(
     if mixed:
         msg = (
             f"points of sketch {cohort.sketch_key!r} stand for cells of several types of "
-            f"cell_type_key={cell_type_key!r} "
-            f"({mixed} of {len(codes)} cells share a point with cells of another type), so that transport between "
-            "types is "
-            "not known. Compute distances of all cells with sg.tl.sample_distances(..., sketch_key=False), or sketch "
-            "by "
-            f"type with sg.pp.sketch(..., cell_type_key={cell_type_key!r})."
+            f"cell_type_key={cell_type_key!r} ({mixed} of {len(codes)} cells share a point with cells of another "
+            "type), so that transport between types is not known. Compute distances of all cells with "
+            "sg.tl.sample_distances(..., sketch_key=False), or sketch by type with sg.pp.sketch(..., "
+            f"cell_type_key={cell_type_key!r})."
         )
         raise ValueError(msg)
     return names, of_points

@@ -38,14 +38,12 @@ def learned_distances(pdata: AnnData, key: str) -> dict[str, Any]:
 def check_same_solver(known: dict[str, Any], learned: StoredMetric) -> None:
     """Refuse distances that differ from those of held-out samples, which are by the solver of the metric."""
     wanted, found = learned.solver, solver_of(known)
-    if type(wanted) is not type(found) or getattr(wanted, "epsilon", 0.0) != getattr(found, "epsilon", 0.0):
+    if any(getattr(wanted, name, None) != getattr(found, name, None) for name in ("epsilon", "debiased")):
         msg = (
             f"the metric was learned with solver {wanted}, the distances in pdata were computed with {found}, so that "
-            "those of "
-            "held-out samples are not comparable. Compute distances with "
-            f"sg.tl.sample_distances(adata, key={learned.key!r}), which takes the metric's solver, or learn the "
-            "metric with "
-            "the other one, or pass cv=None."
+            "those of held-out samples are not comparable. Compute distances with sg.tl.sample_distances(adata, "
+            f"key={learned.key!r}), which takes the metric's solver, or learn the metric with the other one, or pass "
+            "cv=None."
         )
         raise ValueError(msg)
 
@@ -95,8 +93,7 @@ def check_same_metric(
         names = pdata.obs_names[[first, second]]
         msg = (
             f"pdata does not hold the distances of the metric in adata.uns[{key!r}]: between {names[0]!r} and "
-            f"{names[1]!r} it "
-            f"stores {stored:.6g}, but the metric gives {again:.6g}. Compute them again with "
+            f"{names[1]!r} it stores {stored:.6g}, but the metric gives {again:.6g}. Compute them again with "
             f"sg.tl.sample_distances(adata, key={key!r})."
         )
         raise ValueError(msg)

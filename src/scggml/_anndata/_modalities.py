@@ -199,8 +199,8 @@ def _shared_cells(mdata: MuData, mods: Sequence[str], *, intersect: bool) -> pd.
         cells = mdata.mod[name].obs_names
         if not cells.is_unique:
             msg = (
-                f"the cells of modality {name!r} have names that are not unique. "
-                f"Call mdata.mod[{name!r}].obs_names_make_unique() first."
+                f"the cells of modality {name!r} have names that are not unique. Call "
+                f"mdata.mod[{name!r}].obs_names_make_unique() first."
             )
             raise ValueError(msg)
         shared = shared[shared.isin(cells)]
@@ -264,8 +264,8 @@ def _balancing_unit(features: Features, rows: NDArray[np.int64], name: str) -> N
     scale, constant = feature_scale(Measures.from_arrays([features.points[rows]]), features.scale)
     if constant.all():
         msg = (
-            f"no feature of {features.text} of modality {name!r} varies between cells. "
-            "Choose other modalities with use_rep."
+            f"no feature of {features.text} of modality {name!r} varies between cells. Choose other modalities with "
+            "use_rep."
         )
         raise ValueError(msg)
     return np.asarray(scale * np.sqrt((~constant).sum()))

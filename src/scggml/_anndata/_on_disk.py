@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
+from scggml.core.measures._measures import as_points
+from scggml.core.measures._on_disk import BLOCK_SIZE, StoredPoints
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from anndata import AnnData
-
-    from scggml.core.measures._on_disk import StoredPoints
 
 _USUAL_DENSITY = 0.1
 
@@ -28,8 +29,7 @@ def matrix_x(adata: AnnData) -> Any:
     if adata.isbacked and adata.is_view:
         msg = (
             "X is in a file, of which adata is a view. Call adata.to_memory(), which loads the cells of the view "
-            "only, or "
-            "give them a file of their own: adata.copy(filename=...)."
+            "only, or give them a file of their own: adata.copy(filename=...)."
         )
         raise TypeError(msg)
     with reading("X"):
@@ -42,14 +42,12 @@ def unreadable(x: Any) -> str | None:
     if kind == "csc":
         return (
             "is stored by columns (CSC), of which single rows cannot be read. Call adata.to_memory() first, or store "
-            "it by "
-            "rows (CSR), from which blocks are read."
+            "it by rows (CSR), from which blocks are read."
         )
     if kind is None and not in_memory(x):
         return (
             f"is a {type(x).__name__}, which cannot be read by rows. Call adata.to_memory() first, or pass use_rep "
-            "with "
-            "another representation."
+            "with another representation."
         )
     return None
 
@@ -69,9 +67,6 @@ def reading(text: str) -> Iterator[None]:
 
 def points_on_disk(x: Any, text: str) -> StoredPoints:
     """Return the points of a matrix that is not `unreadable`, to be read by blocks of rows."""
-    from scggml.core.measures._measures import as_points
-    from scggml.core.measures._on_disk import BLOCK_SIZE, StoredPoints
-
     (n_rows, n_columns), kind = x.shape, _kind(x)
     row_size: float = n_columns
     if kind == "csr":

@@ -21,8 +21,8 @@ def read_distances(pdata: AnnData, key: str, *, minimum: int, what: str) -> NDAr
     matrix = read_frame(pdata, key).to_numpy()
     if not np.isfinite(matrix).all() or (matrix < 0).any() or not np.allclose(matrix, matrix.T):
         msg = (
-            f"the distances of key={key!r} must be finite, not negative and symmetric. "
-            "Compute them again with sg.tl.sample_distances."
+            f"the distances of key={key!r} must be finite, not negative and symmetric. Compute them again with "
+            "sg.tl.sample_distances."
         )
         raise ValueError(msg)
     if len(matrix) < minimum:

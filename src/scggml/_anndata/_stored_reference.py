@@ -88,8 +88,8 @@ class StoredReference:
                 wanted = self.metric.params["use_rep"]
                 msg = (
                     f"the reference's metric acts on {wanted!r}, which cannot be computed from genes. Pass use_rep "
-                    "with the "
-                    "key of new.obsm that holds the same features of the new cells, computed by the same model."
+                    "with the key of new.obsm that holds the same features of the new cells, computed by the same "
+                    "model."
                 )
                 raise ValueError(msg)
             return self.metric.project(read_features(new, use_rep, None)), None
@@ -118,8 +118,7 @@ class StoredReference:
         if len(repeated):
             msg = (
                 f"new.var_names holds {len(repeated)} of the reference's genes more than once: "
-                f"{check.listed(repeated)}. "
-                "Choose one of each, or add them up."
+                f"{check.listed(repeated)}. Choose one of each, or add them up."
             )
             raise ValueError(msg)
         if not known.any():
@@ -173,8 +172,7 @@ def read_reference(reference: Any, key: str) -> StoredReference:
     if not np.array_equal(names, np.asarray(entry["samples"], dtype=object)):
         msg = (
             f"reference holds {len(names)} samples, but its cells are those of {len(entry['samples'])}, or in another "
-            "order: "
-            "samples were dropped, moved or renamed after it was made. Pass it as it was made."
+            "order: samples were dropped, moved or renamed after it was made. Pass it as it was made."
         )
         raise ValueError(msg)
     return StoredReference(key, dict(entry))
@@ -237,9 +235,8 @@ def genes_of_features(adata: AnnData, features: Features, layer: str | None) -> 
     msg = (
         f"{features.text} is not a linear map of {genes.text}: {genes.text} @ varm[{name!r}] plus a constant leaves "
         f"{error:.1%} of its spread. Genes that were clipped, regressed out or integrated (Harmony) before or after "
-        "the PCA "
-        "cannot be repeated for new cells. Pass the layer that the PCA was computed from as layer, if there is one. "
-        f"{remedy}"
+        "the PCA cannot be repeated for new cells. Pass the layer that the PCA was computed from as layer, if there "
+        f"is one. {remedy}"
     )
     warnings.warn(msg, UserWarning, stacklevel=3)
     return None

@@ -76,8 +76,8 @@ def check_left_out(targets: Targets, names: NDArray[np.object_]) -> None:
             example = names[targets.codes == counts.argmin()]
             msg = (
                 f"each class needs at least {_MIN_SAMPLES} samples, because two must be left when one is held out. "
-                f"Found {counts.min()} in the class of {check.listed(example)}. "
-                "Merge the class with another, or drop its samples."
+                f"Found {counts.min()} in the class of {check.listed(example)}. Merge the class with another, or drop "
+                "its samples."
             )
             raise ValueError(msg)
     i, j = np.triu_indices(len(targets) - 1, k=1)

@@ -168,8 +168,8 @@ def _check_folds(
         if fewest <= _MIN_TRAINING:
             remedy = f"Drop classes with fewer than {_MIN_TRAINING + 1} {what}, or merge them."
         msg = (
-            f"cv={n_folds} folds need at least {n_folds} {what} of every class, "
-            f"found fewer in {check.listed(few)}. {remedy}"
+            f"cv={n_folds} folds need at least {n_folds} {what} of every class, found fewer in {check.listed(few)}. "
+            f"{remedy}"
         )
         raise ValueError(msg)
 

@@ -66,8 +66,7 @@ def check_members(members: pd.DataFrame, method: str, *, signed: bool) -> None:
     if not signed and (members["weight"] < 0).any():
         msg = (
             "gene_sets has negative weights, but gene weights say how much a gene counts and not whether it rises or "
-            "falls. "
-            "Pass signed=True with two classes, or absolute weights."
+            "falls. Pass signed=True with two classes, or absolute weights."
         )
         raise ValueError(msg)
 

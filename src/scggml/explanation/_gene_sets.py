@@ -25,8 +25,7 @@ def read_gene_sets(gene_sets: Any) -> pd.DataFrame:
     else:
         msg = (
             "gene_sets must be the path of a GMT file, a dict of names and genes, or a data frame with the columns "
-            "'source' and "
-            f"'target', found {type(gene_sets).__name__}"
+            f"'source' and 'target', found {type(gene_sets).__name__}"
         )
         raise TypeError(msg)
     if not len(table):
@@ -60,8 +59,7 @@ def _read_gmt(path: Path) -> pd.DataFrame:
         if not name or not genes:
             msg = (
                 f"gene_sets={str(path)!r} is not a GMT file: line {i} has no name, description and genes with tabs in "
-                "between, found "
-                f"{line[:60]!r}"
+                f"between, found {line[:60]!r}"
             )
             raise ValueError(msg)
         if name in found:
@@ -131,8 +129,8 @@ def match_genes(table: pd.DataFrame, genes: pd.Index, min_genes: int) -> pd.Data
     if not len(found):
         msg = (
             f"none of the {table['target'].nunique()} genes of gene_sets "
-            f"({check.listed(table['target'].unique()[:3], limit=3)}) is "
-            f"among those of adata ({check.listed(genes[:3], limit=3)})."
+            f"({check.listed(table['target'].unique()[:3], limit=3)}) is among those of adata "
+            f"({check.listed(genes[:3], limit=3)})."
         )
         if pd.Index(table["target"].str.casefold()).isin(genes.str.casefold()).any():
             msg += (

@@ -83,8 +83,8 @@ def explain_distances(
     pdata
         Samples with exact distances under a learned or the Euclidean metric, from :func:`scggml.tl.sample_distances`.
         Distances of a sketch can be explained if no point of it stands for cells of several types.
-    cell_type_key
-        Column of `adata.obs` with the type of each cell. None takes all cells as one type, "all".
+    %(cell_type_key)s
+        None takes all cells as one type, "all".
     classes
         Two classes to compare. None compares all classes with one another.
     samples
@@ -212,15 +212,13 @@ def _check_explainable(entry: dict[str, Any], key: str) -> None:
     if entry["metric"] not in ("learned", "euclidean"):
         msg = (
             f"the distances of key={key!r} are those of metric={entry['metric']!r}, whose ground cost cannot be "
-            "decomposed. "
-            f"{again} with metric='learned' or metric='euclidean'."
+            f"decomposed. {again} with metric='learned' or metric='euclidean'."
         )
         raise ValueError(msg)
     if entry["solver"] not in ("exact", "pot"):
         msg = (
             f"the distances of key={key!r} are entropic ({entry['solver']}), and their plans blur which cells are "
-            "matched. "
-            f"{again}(..., solver='exact')."
+            f"matched. {again}(..., solver='exact')."
         )
         raise ValueError(msg)
 
@@ -253,9 +251,7 @@ def _warn_about_remainder(result: dict[str, Any], text: str) -> None:
     if share > _MAX_REMAINDER:
         msg = (
             f"genes leave over up to {share:.2g} of a distance, because {text} is not X times its loadings: it was "
-            "scaled or "
-            "batch-corrected, or X has changed since. Interpret genes with care (uns[...]['genes']['remainder']), "
-            "compute PCs "
-            "of the present X, or learn the metric with use_rep='X'."
+            "scaled or batch-corrected, or X has changed since. Interpret genes with care "
+            "(uns[...]['genes']['remainder']), compute PCs of the present X, or learn the metric with use_rep='X'."
         )
         warnings.warn(msg, UserWarning, stacklevel=3)

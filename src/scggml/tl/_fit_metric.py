@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from copy import deepcopy
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -99,10 +100,11 @@ def fit_metric(
         relative duality gap of the last transport problems (of entropic ones, the largest marginal error), and
         `solver`, with `epsilon` if it is entropic. `params`, the arguments, and `version`, that of scggml. On several
         modalities also `modality_weights`, the share of each modality in the variance of cells in the learned space.
-        With `validate` also `validation`: `score` (balanced accuracy, or Spearman's rank correlation for ordered
-        labels) of held-out samples with its 95 % interval `ci_low` to `ci_high`, `euclidean`, the score of Euclidean
-        optimal transport, the discordant pairs `only_learned` and `only_euclidean` (samples right with one of both
-        only), the `p_value` of their sign test, `n_splits`, and `predictions`.
+        With `validate` also `validation`: `score`, the name of the score of held-out samples ("balanced_accuracy", or
+        "spearman" for ordinal and continuous labels), its `value` with the 95 % interval `ci_low` to `ci_high`, and
+        `euclidean`, that of Euclidean optimal transport; the discordant pairs `only_learned` and `only_euclidean`
+        (samples right with one of both only) and the `p_value` of their sign test; `n_correct` of `n_predictions`;
+        `n_splits`; and `predictions`.
     `.obsm["X_" + key_added]` : `numpy.ndarray` (n_obs, n_components), float64
         Cells in the learned space, where Euclidean distance is the ground metric.
     `.varm[key_added]` : `numpy.ndarray` (n_vars, n_components), float64
@@ -188,18 +190,13 @@ def _validation(cohort: Cohort, learner: GroundMetricLearner) -> dict[str, Any]:
     if found.value <= found.euclidean < 1:
         msg = (
             "the learned metric is not better than the Euclidean one on held-out samples: "
-            f"{found.score.replace('_', ' ')} "
-            f"{found.value:.2f} instead of {found.euclidean:.2f} ({found.only_learned} samples are right with the "
-            "learned "
-            f"metric only, {found.only_euclidean} with the Euclidean one only). Prefer distances of "
-            "sg.tl.sample_distances(..., metric='euclidean'), and do not rely on gene weights."
+            f"{found.score.replace('_', ' ')} {found.value:.2f}, Euclidean {found.euclidean:.2f} "
+            f"({found.only_learned} samples are right with the learned metric only, {found.only_euclidean} with the "
+            "Euclidean one only). Prefer distances of sg.tl.sample_distances(..., metric='euclidean'), and do not "
+            "rely on gene weights."
         )
         warnings.warn(msg, UserWarning, stacklevel=3)
-    return {
-        "score": found.score, "value": found.value, "ci_low": found.ci_low, "ci_high": found.ci_high,
-        "euclidean": found.euclidean, "only_learned": found.only_learned, "only_euclidean": found.only_euclidean,
-        "p_value": found.p_value, "n_splits": found.n_splits, "predictions": found.predictions,
-    }  # fmt: skip
+    return {field.name: getattr(found, field.name) for field in fields(found)}
 
 
 def _warn_about_constant(learner: GroundMetricLearner, cohort: Cohort) -> None:

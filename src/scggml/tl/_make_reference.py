@@ -149,7 +149,8 @@ def make_reference(
     if n_points is not None:
         sketch = coresets(points, cohort.codes, len(cohort), n_points, rng=point_rng, n_jobs=n_jobs)
     params = stored_params(
-        sample_key=cohort.sample_key, label_key=learned.params["label_key"], label_kind=cohort.labels.kind, layer=layer,
+        sample_key=cohort.sample_key, label_key=learned.params["label_key"], label_kind=cohort.labels.kind,
+        layer=cohort.features.layer if layer is None else layer,
         sketch_key=cohort.sketch_key if n_points is None else None, n_points=n_points,
         donor_key=learned.params.get("donor_key"), cv=None if cv is None else str(cv), n_splits=len(splits), rng=rng,
     )  # fmt: skip
@@ -182,8 +183,7 @@ def _splits(cohort: Cohort, cv: Any, rng: np.random.Generator) -> list[Any]:
     if cohort.labels.kind == "continuous":
         msg = (
             "there are no classes to predict with label_kind='continuous'. Pass cv=None for a reference that new "
-            "samples are "
-            "mapped to."
+            "samples are mapped to."
         )
         raise ValueError(msg)
     splits = make_splits(cohort.labels.text, cohort.donors, cv=cv, rng=rng)
@@ -191,8 +191,7 @@ def _splits(cohort: Cohort, cv: Any, rng: np.random.Generator) -> list[Any]:
     if (counts != 1).any():
         msg = (
             f"cv must hold each sample out once, found {int((counts == 0).sum())} never and {int((counts > 1).sum())} "
-            "more "
-            "than once. Pass a number of folds."
+            "more than once. Pass a number of folds."
         )
         raise ValueError(msg)
     return splits
@@ -221,9 +220,8 @@ def _cells_to_hold_out(
     elif features.use_rep != "X":
         msg = (
             f"{features.text} cannot be computed again without the held-out samples. If it was computed from these "
-            "samples, "
-            "probabilities are less reliable, and new samples are not flagged as outliers by comparison with held-out "
-            "ones."
+            "samples, probabilities are less reliable, and new samples are not flagged as outliers by comparison "
+            "with held-out ones."
         )
         warnings.warn(msg, UserWarning, stacklevel=3)
     codes = labels.values.astype(np.int64)

@@ -158,8 +158,7 @@ def _check_names(cohort: Cohort, reference: AnnData) -> None:
     if clash:
         msg = (
             f"{len(clash)} new sample(s) have names of samples of the reference: {check.listed(clash)}. If they are "
-            "the same "
-            "samples, leave them out; else rename them."
+            "the same samples, leave them out; else rename them."
         )
         raise ValueError(msg)
 

@@ -106,8 +106,7 @@ def _root(pdata: AnnData, root: str, label_key: str | None, key: str, matrix: ND
         if label_key is None:
             msg = (
                 f"root={root!r} is not the name of a sample ({check.listed(pdata.obs_names)}), and it is not known "
-                "which column of "
-                "obs holds classes. Pass label_key."
+                "which column of obs holds classes. Pass label_key."
             )
             raise ValueError(msg)
     classes = check.as_names("label_key", label_key, check.check_column("label_key", label_key, pdata.obs))

@@ -152,8 +152,7 @@ def _check_known(known: pd.Index, held: pd.Index) -> None:
         msg = (
             f"mapped holds {len(known)} samples of the reference, which has {len(held)}; not known: "
             f"{check.listed(known[~known.isin(held)])}; missing: {check.listed(held[~held.isin(known)])}. New samples "
-            "may be "
-            "left out, those of the reference not: map the new ones again with sg.tl.map_samples."
+            "may be left out, those of the reference not: map the new ones again with sg.tl.map_samples."
         )
         raise ValueError(msg)
 
@@ -163,8 +162,7 @@ def _calibration(mapped: AnnData, keys: Keys) -> tuple[dict[str, Any], NDArray[n
     if not isinstance(entry, Mapping) or IS_REFERENCE not in mapped.obs:
         msg = (
             f"mapped needs uns[{keys.reference!r}] and obs[{IS_REFERENCE!r}]: pass what sg.tl.map_samples(new, "
-            f"reference, key={keys.key!r}) "
-            "returns"
+            f"reference, key={keys.key!r}) returns"
         )
         raise KeyError(msg)
     if "calibration" not in entry:
@@ -188,8 +186,7 @@ def _warn_about_small(mapped: AnnData, is_new: NDArray[np.bool_]) -> None:
         found = check.listed([f"{mapped.obs_names[i]} ({sizes[i]})" for i in small])
         msg = (
             f"{len(small)} new sample(s) have fewer cells than any of the reference ({smallest}): {found}. Their "
-            "distances are longer "
-            "by chance, so that flags and probabilities may be wrong."
+            "distances are longer by chance, so that flags and probabilities may be wrong."
         )
         warnings.warn(msg, UserWarning, stacklevel=3)
 

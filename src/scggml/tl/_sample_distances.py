@@ -166,8 +166,8 @@ def _read(
         if metric == "cosine" and sketch_key:
             msg = (
                 f"sketch_key={sketch_key!r} cannot be used with metric='cosine', which is not a metric: nothing "
-                "bounds the "
-                "error of sketched distances. Pass sketch_key=False, or metric='euclidean' on cells of unit length."
+                "bounds the error of sketched distances. Pass sketch_key=False, or metric='euclidean' on cells of "
+                "unit length."
             )
             raise ValueError(msg)
         return read_samples(adata, sample_key, use_rep=use_rep, layer=layer, sketch_key=sketch_key or None)

@@ -135,8 +135,8 @@ def separation_test(
     if exchange.smallest_p > _LEVEL:
         msg = (
             f"only {exchange.n_possible} permutations of the labels are possible, some of them equivalent: no p-value "
-            "can be "
-            f"below {exchange.smallest_p:.3g}. More samples are needed, or donors or batches that hold more of them."
+            f"can be below {exchange.smallest_p:.3g}. More samples are needed, or donors or batches that hold more of "
+            "them."
         )
         warnings.warn(msg, UserWarning, stacklevel=3)
     tests = separation_tests(

@@ -333,8 +333,8 @@ class _ScaledClouds:
         z = (z - z.mean(axis=0)) / epsilon
         if not np.abs(z).max() < _MAX_SPREAD:
             msg = (
-                "points must be finite, and spread over less than "
-                f"{_MAX_SPREAD:.0e} times epsilon = {epsilon:g}: raise the entropic strength"
+                f"points must be finite, and spread over less than {_MAX_SPREAD:.0e} times epsilon = {epsilon:g}: "
+                "raise the entropic strength"
             )
             raise ValueError(msg)
         offsets = np.searchsorted(rows, measures.offsets)
