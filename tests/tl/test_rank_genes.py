@@ -107,7 +107,7 @@ def test_bootstrap_repeats_itself(fitted):
 def test_bootstrap_needs_the_closed_form(fitted):
     learners = {
         "n_sweeps=2": sg.GroundMetricLearner(n_sweeps=2),
-        "refine=Refinement": sg.GroundMetricLearner(refine=sg.Refinement(max_iter=1)),
+        "refine=Refinement": sg.GroundMetricLearner(refine=sg.Refinement(max_iter=2)),
         "solver=Sinkhorn": sg.GroundMetricLearner(solver=sg.Sinkhorn()),
     }
     for text, learner in learners.items():
