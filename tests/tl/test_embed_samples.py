@@ -38,7 +38,9 @@ def test_shape_and_key(two_groups, method, n_components):
     assert sg.tl.embed_samples(pdata, method, n_components=n_components, rng=0) is None
     assert list(pdata.obsm) == [f"X_{method}"]
     coordinates = pdata.obsm[f"X_{method}"]
-    assert coordinates.shape == (24, n_components) and coordinates.dtype == np.float64 and np.isfinite(coordinates).all()
+    assert (
+        coordinates.shape == (24, n_components) and coordinates.dtype == np.float64 and np.isfinite(coordinates).all()
+    )
 
 
 @pytest.mark.parametrize("method", METHODS)

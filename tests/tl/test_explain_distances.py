@@ -363,7 +363,8 @@ def test_sketch_of_mixed_types(fitted, pdata):
     sg.pp.sketch(fitted, "sample", n_points=4, rng=0)
     pdata = sg.tl.sample_distances(fitted, sketch_key="sketch")
     with pytest.raises(
-        ValueError, match="several types of cell_type_key='cell_type'.*sketch_key=False.*sketch.*cell_type_key='cell_type'"
+        ValueError,
+        match="several types of cell_type_key='cell_type'.*sketch_key=False.*sketch.*cell_type_key='cell_type'",
     ):
         sg.tl.explain_distances(fitted, pdata, cell_type_key="cell_type")
     sg.tl.explain_distances(fitted, pdata)  # genes need no types

@@ -20,7 +20,9 @@ def on_a_curve(n, noise=0.05, seed=0):
     time = rng.uniform(size=n)
     time[[3, 5]] = 0, 1
     coordinates = np.stack([np.cos(1.3 * np.pi * time), np.sin(1.3 * np.pi * time), time], axis=1)
-    pdata = AnnData(obsp={"ggml_distances": squareform(pdist(coordinates + noise * rng.normal(size=(n, 3))))}, shape=(n, 0))
+    pdata = AnnData(
+        obsp={"ggml_distances": squareform(pdist(coordinates + noise * rng.normal(size=(n, 3))))}, shape=(n, 0)
+    )
     pdata.obs_names = [f"s{i}" for i in range(n)]
     third = np.digitize(time, [0.3, 0.7])
     pdata.obs["label"] = pd.Categorical(np.array(["early", "middle", "late"])[third])

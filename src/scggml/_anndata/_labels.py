@@ -80,16 +80,17 @@ def read_labels(
     else:
         values, classes = _ordered(column, label_key, label_kind, codes)
         check.check_ordered(values, label_kind, name=name)
+    warning = None
     if batches is not None and label_kind == "class":
-        found = check.check_not_confounded(label_key, text, str(batch_key), batches)
-        if found is not None and warn:
-            warnings.warn(found, UserWarning, stacklevel=4)
+        warning = check.check_not_confounded(label_key, text, str(batch_key), batches)
     strata = strata_of(batches, donors, text)
     if strata is not None:
         given = (("batch_key", batch_key), ("donor_key", donor_key))
         keys = " with ".join(f"{argument}={key!r}" for argument, key in given if key is not None)
         positions = np.unique(text, return_inverse=True)[1]
         check.check_strata(positions, np.unique(strata, return_inverse=True)[1], name=keys)
+    if warning is not None and warn:
+        warnings.warn(warning, UserWarning, stacklevel=4)
     return Labels(label_kind, text, classes, values, strata)
 
 

@@ -1,0 +1,74 @@
+"""The features that distances are measured in."""
+
+from __future__ import annotations
+
+import anndata as ad
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from scggml._anndata._cohort import read_samples
+from scggml._anndata._features import read_features, standard_deviation
+from scggml.core.measures._on_disk import StoredPoints
+
+
+@pytest.mark.parametrize(
+    ("use_rep", "layer", "text", "names"),
+    [
+        (None, None, "obsm['X_pca']", None),
+        ("X", None, "X", "var"),
+        (None, "counts", "layers['counts']", "var"),
+        ("X_df", None, "obsm['X_df']", ["u", "v", "w"]),
+    ],
+)
+def test_representation(cohort, use_rep, layer, text, names):
+    found = read_features(cohort, use_rep, layer)
+    assert found.text == text and found.layer == layer
+    assert found.points.shape[0] == cohort.n_obs
+    if names is None:
+        assert found.names is None
+    else:
+        assert list(found.names) == (list(cohort.var_names) if names == "var" else names)
+
+
+def test_csr_is_not_copied_and_csc_is_converted(cohort):
+    assert read_features(cohort, "X", None).points is cohort.X
+    cohort.X = sp.csc_matrix(cohort.X)
+    found = read_features(cohort, "X", None).points
+    assert found.format == "csr" and cohort.X.format == "csc"
+    np.testing.assert_array_equal(found.toarray(), cohort.X.toarray())
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sp.csr_matrix, sp.csc_array])
+def test_standard_deviation(kind):
+    x = np.random.default_rng(0).poisson(0.7, size=(50, 6)).astype(np.float32)
+    x[:, 2] = 0
+    np.testing.assert_allclose(standard_deviation(kind(x)), x.std(axis=0, dtype=np.float64), rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", [sp.csr_matrix, sp.csc_array])
+def test_standard_deviation_of_large_values(kind):
+    x = np.random.default_rng(0).normal(3000.0, 1.0, size=(50, 6)).astype(np.float32)
+    np.testing.assert_allclose(standard_deviation(kind(x)), x.std(axis=0, dtype=np.float64), rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["dense", "csr"])
+def test_a_backed_matrix_is_not_loaded(cohort, tmp_path, kind):
+    if kind == "dense":
+        cohort.X = cohort.X.toarray()
+    cohort.write_h5ad(tmp_path / "cells.h5ad")
+    backed = ad.read_h5ad(tmp_path / "cells.h5ad", backed="r")
+    found = read_features(backed, "X", None)
+    assert found.text == "X" and list(found.names) == list(cohort.var_names)
+    assert isinstance(found.points, StoredPoints) and found.points.shape == cohort.shape
+    assert found.points.dtype == np.float32 and found.points.size == cohort.X.size
+    rows = np.array([50, 3, 3])
+    for part in (slice(10, 30), rows):
+        block, expected = found.points[part], cohort.X[part]
+        assert sp.issparse(block) == (kind == "csr") and block.dtype == np.float32
+        np.testing.assert_array_equal(*(x.toarray() if sp.issparse(x) else x for x in (block, expected)))
+    np.testing.assert_array_equal(standard_deviation(found.points), standard_deviation(cohort.X))
+    measures = read_samples(backed, "sample", features=False).measures_of(found.points)
+    assert sp.issparse(measures.points) == (kind == "csr")
+    backed.file.close()
+    found.points[0:5]  # has been read into memory as a whole, and is taken from there
