@@ -11,7 +11,19 @@ import pytest
 
 import scggml as sg
 
-PUBLIC = ["GroundMetricLearner", "OTNeighborsClassifier", "__version__", "datasets", "get", "pl", "pp", "tl"]
+PUBLIC = [
+    "GroundMetricLearner",
+    "OTNeighborsClassifier",
+    "Refinement",
+    "Sinkhorn",
+    "__version__",
+    "datasets",
+    "get",
+    "pl",
+    "pp",
+    "tl",
+]
+HEAVY = {"torch", "ot", "matplotlib", "seaborn", "scanpy", "umap", "mudata", "decoupler", "distributed", "pooch"}
 
 
 def fresh(code):
@@ -38,12 +50,12 @@ def test_import_loads_nothing_heavy():
 @pytest.mark.parametrize(
     ("statement", "heavy"),
     [
-        ("import scggml.pl", {"torch", "ot", "matplotlib", "seaborn", "scanpy", "sklearn", "umap"}),
-        ("import scggml.pp, scggml.get", {"torch", "ot", "matplotlib", "seaborn", "scanpy", "sklearn", "umap"}),
-        ("import scggml.tl", {"torch", "ot", "matplotlib", "seaborn", "scanpy", "sklearn", "umap"}),
-        ("import scggml.cli", {"torch", "ot", "matplotlib", "seaborn", "scanpy", "sklearn", "umap", "anndata"}),
-        ("import scggml.estimators", {"matplotlib", "seaborn", "scanpy", "umap", "anndata"}),
-        ("import scggml.core", {"matplotlib", "seaborn", "scanpy", "umap", "anndata"}),
+        ("import scggml.pp, scggml.tl, scggml.datasets", HEAVY),
+        ("import scggml.pl, scggml.get", HEAVY | {"anndata"}),
+        ("import scggml.cli", HEAVY | {"anndata", "pandas", "scipy", "sklearn", "numba"}),
+        ("import scggml.estimators", HEAVY | {"anndata"}),
+        ("import scggml.core.transport._exact, scggml.core.metric._training", HEAVY | {"anndata"}),
+        ("import scggml.core.measures._measures", HEAVY | {"anndata", "pandas", "sklearn", "numba"}),
     ],
 )
 def test_parts_load_only_what_they_need(statement, heavy):

@@ -6,9 +6,11 @@ import warnings
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
 
 import scggml as sg
+from scggml._anndata._stored_metric import read_metric
 
 
 def write_and_read(adata, folder, kind):
@@ -33,9 +35,10 @@ def again(request, tmp_path):
 FITS = {
     "X_pca": {},
     "X": {"use_rep": "X", "n_comps": 3},
-    "layer": {"layer": "counts", "max_iter": 3},
+    "layer": {"layer": "counts", "learner": sg.GroundMetricLearner(refine=sg.Refinement(max_iter=3))},
     "data frame": {"use_rep": "X_df"},
-    "paper": {"init": "random", "n_comps": 2, "scale": None, "triplets": 2, "batch_size": 16, "relative": False},
+    "preset": {"learner": "triplet", "n_comps": 2},
+    "entropic": {"learner": sg.GroundMetricLearner(solver=sg.Sinkhorn(0.2), scale=None, ridge=0.5)},
 }
 
 
@@ -46,9 +49,8 @@ def test_cells(cohort, again, assert_same_anndata, arguments):
         sg.tl.rank_genes(cohort, key="mine")
     found = again(cohort)
     assert_same_anndata(cohort, found)
-    for name, value in cohort.uns["mine"]["params"].items():
-        assert found.uns["mine"]["params"][name] == value
-        assert np.asarray(found.uns["mine"]["params"][name]).dtype.kind == np.asarray(value).dtype.kind
+    learned, read = (read_metric(adata, "mine").learner.get_params(deep=False) for adata in (cohort, found))
+    assert read == learned
     expected = sg.tl.sample_distances(cohort, key="mine")
     distances = sg.tl.sample_distances(found, key="mine")
     np.testing.assert_array_equal(distances.obsp["mine_distances"], expected.obsp["mine_distances"])
@@ -88,17 +90,18 @@ def test_samples(fitted, again, assert_same_anndata, metric):
     found = again(pdata)
     assert_same_anndata(pdata, found)
     assert found.shape == (8, 0)
-    sg.tl.embed_samples(found, "mds", key="mine", key_added="X_again")
-    np.testing.assert_array_equal(found.obsm["X_again"], pdata.obsm["X_mds"])
+    del found.obsm["X_mds"]
+    sg.tl.embed_samples(found, "mds", key="mine")
+    np.testing.assert_array_equal(found.obsm["X_mds"], pdata.obsm["X_mds"])
 
 
 def test_explanations(fitted, pdata, again, assert_same_anndata):
-    sg.tl.explain_distances(fitted, pdata, cell_type_key="cell_type", key_added="mine")
+    sg.tl.explain_distances(fitted, pdata, cell_type_key="cell_type")
     found = again(pdata)
     assert_same_anndata(pdata, found)
     for table in ("summary", "cell_types", "flows", "genes", "pairs"):
-        expected = sg.get.explanation(pdata, table, key="mine")
-        assert sg.get.explanation(found, table, key="mine").equals(expected)
+        expected = sg.get.explanation(pdata, table)
+        assert sg.get.explanation(found, table).equals(expected)
 
 
 def test_plots_of_what_was_read(fitted, pdata, again, pyplot):
@@ -127,9 +130,38 @@ def test_filtered_cells(cohort, again, assert_same_anndata):
 
 def test_barycenters_trajectory_and_enrichment(fitted, pdata, again, assert_same_anndata):
     pytest.importorskip("decoupler")
-    sg.tl.enrich_genes(fitted, {"a/b": ["g3", "g1", "g2"], "c": ["g4", "g5"]}, min_genes=2, signed=True)
+    sg.tl.enrich_genes(fitted, {"a/b": [f"g{i}" for i in range(5)], "c": [f"g{i}" for i in range(5, 11)]}, signed=True)
     assert_same_anndata(again(fitted), fitted)
     points = sg.tl.class_barycenters(fitted, n_points=6, cell_type_key="cell_type", rng=0)
     assert_same_anndata(again(points), points)
     sg.tl.order_samples(pdata, "well")
     assert_same_anndata(again(pdata), pdata)
+
+
+def test_evaluation(cohort, again, assert_same_anndata):
+    """Scores, settings and permutation tests, with labels whose names files could not take as keys."""
+    cohort.obs["label"] = cohort.obs["label"].cat.rename_categories({"sick": "CKD/DKD"})
+    options = {"use_rep": "X_pca", "rng": 0}
+    sg.tl.separation_test(cohort, "sample", "label", n_permutations=19, **options)
+    sg.tl.cross_validate(cohort, "sample", "label", methods=["ggml", "pseudobulk"], cv=2, **options)
+    sg.tl.tune(cohort, "sample", "label", grid={"ridge": ["auto", 0.1], "power": [0.5, 1.0]}, cv=4, **options)
+    found = again(cohort)
+    assert_same_anndata(cohort, found)
+    expected = sg.get.scores(cohort, baseline="pseudobulk")
+    pd.testing.assert_frame_equal(sg.get.scores(found, baseline="pseudobulk"), expected)
+    learner = sg.GroundMetricLearner(**found.uns["ggml_tuning"]["best"])
+    assert learner.get_params() == sg.GroundMetricLearner(**cohort.uns["ggml_tuning"]["best"]).get_params()
+
+
+def test_new_samples(cohort, again, assert_same_anndata):
+    """A reference, and samples that are mapped onto it."""
+    is_new = cohort.obs["sample"].isin(["p5", "p7"])
+    old, new = cohort[~is_new].copy(), cohort[is_new].copy()
+    sg.tl.fit_metric(old, "sample", "label", rng=0)
+    reference = sg.tl.make_reference(old, sg.tl.sample_distances(old), rng=0)
+    read = again(reference)
+    assert_same_anndata(reference, read)
+    mapped, expected = sg.tl.map_samples(new, read, "sample"), sg.tl.map_samples(new, reference, "sample")
+    assert_same_anndata(mapped, expected)
+    sg.tl.predict_samples(mapped)
+    assert_same_anndata(again(mapped), mapped)
