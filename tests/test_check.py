@@ -111,6 +111,117 @@ def test_classes():
         check.check_classes(["a", "a", "b", "c"], name="y")
 
 
+def test_classes_of_a_larger_minimum():
+    check.check_classes(["a"] * 3 + ["b"] * 3, name="y", minimum=3)
+    with pytest.raises(ValueError, match="at least 3 samples, found fewer in b"):
+        check.check_classes(["a"] * 3 + ["b"] * 2, name="y", minimum=3)
+
+
+def test_generators():
+    generator = np.random.default_rng(0)
+    assert check.check_random_generator(generator) is generator
+    assert check.check_random_generator(3).integers(99) == np.random.default_rng(3).integers(99)
+    assert check.check_random_generator(None) is not check.check_random_generator(None)
+    for value, error in ((-1, ValueError), (1.0, TypeError), ("a", TypeError), (True, TypeError)):
+        with pytest.raises(error, match="rng must be"):
+            check.check_random_generator(value)
+
+
+def test_jobs():
+    for value in (None, -1, 4):
+        check.check_jobs(value)
+    for value, error in ((0, ValueError), (1.5, TypeError), ("all", TypeError)):
+        with pytest.raises(error, match="n_jobs must"):
+            check.check_jobs(value)
+
+
+def test_device():
+    for value in (None, "cpu"):
+        check.check_device(value)
+    with pytest.raises(ValueError, match="device must be None or one of .*cpu.*, found 'tpu'"):
+        check.check_device("tpu")
+
+
+def test_column():
+    obs = pd.DataFrame({"s": ["a", None], "t": ["a", "b"]}, index=["c1", "c2"])
+    assert list(check.check_column("key", "t", obs)) == ["a", "b"]
+    with pytest.raises(KeyError, match="key='u' is not a column of obs. Found: s, t"):
+        check.check_column("key", "u", obs)
+    with pytest.raises(TypeError, match="key must be the name of a column of obs, found 3 of type int"):
+        check.check_column("key", 3, obs)
+    with pytest.raises(ValueError, match="key='s' has missing values in 1 of 2 cells, first 'c2'"):
+        check.check_column("key", "s", obs)
+    with pytest.raises(ValueError, match="key='t' names 2 columns of obs"):
+        check.check_column("key", "t", obs[["t", "t"]])
+
+
+def test_anndata():
+    from anndata import AnnData
+
+    check.check_anndata("adata", AnnData(np.ones((2, 1))))
+    with pytest.raises(ValueError, match="adata has no observations"):
+        check.check_anndata("adata", AnnData(np.ones((0, 1))))
+    with pytest.raises(TypeError, match="adata must be an AnnData, found dict"):
+        check.check_anndata("adata", {})
+    mudata = pytest.importorskip("mudata")
+    cells = AnnData(np.ones((2, 1)), var=pd.DataFrame(index=["g"]))
+    with mudata.set_options(pull_on_update=False):
+        mdata = mudata.MuData({"rna": cells})
+    with pytest.raises(TypeError, match=r"found MuData\. Join its modalities with sg\.pp\.join_modalities\(mdata\)"):
+        check.check_anndata("mdata", mdata)
+
+
+def test_categories_without_cells():
+    column = pd.Series(pd.Categorical(["a", "a"], categories=["a", "b"]))
+    check.check_declared_samples("s", column.cat.remove_unused_categories())
+    check.check_declared_samples("s", column.astype(str))
+    with pytest.raises(ValueError, match=r"sample_key='s' has 1 sample\(s\) without cells: b"):
+        check.check_declared_samples("s", column)
+
+
+def confounded(labels, batches):
+    return check.check_not_confounded("label", np.array(list(labels)), "batch", np.array(list(batches)))
+
+
+def test_batches_and_classes():
+    assert confounded("xyxy", "aabb") is None
+    assert confounded("xyxy", "aaaa") is None
+    assert "1 of 2 batches" in confounded("xyxx", "aabb") and "(b)" in confounded("xyxx", "aabb")
+    assert "4 of 4 batches" in confounded("xxyy", "abcd")  # classes have several batches, which may be averaged
+    with pytest.raises(ValueError, match="'label' and batch_key='batch' are confounded: no batch holds two classes"):
+        confounded("xxyy", "aabb")
+
+
+def test_strata_hold_something_to_compare():
+    check.check_strata(np.array([0, 1]), None)
+    check.check_strata(np.array([0, 1, 1]), np.array([0, 0, 1]))
+    with pytest.raises(
+        ValueError, match="keys must have a stratum that holds samples with different labels, found none"
+    ):
+        check.check_strata(np.array([0, 1, 1]), np.array([0, 1, 1]), name="keys")
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "text"),
+    [
+        ([1, np.nan, np.inf, 2], "continuous", "y has 2 values that are NaN or infinite"),
+        ([1, 1, 1, 1], "continuous", "y has only the value 1: there is no order to learn"),
+        ([1, 2, 3, 4], "ordinal", "no ordinal label of y has 2 samples"),
+        ([1, 2, 3], "continuous", "y has 3 samples, too few to learn an order from"),
+    ],
+)
+def test_ordered(values, kind, text):
+    check.check_ordered(np.array([1.0, 1, 2, 3]), kind, name="y")
+    with pytest.raises(ValueError, match=text):
+        check.check_ordered(np.array(values, dtype=float), kind, name="y")
+
+
+def test_unique_genes():
+    check.check_unique_genes("adata", pd.Index(["a", "b"]))
+    with pytest.raises(ValueError, match="found several of a. Call adata.var_names_make_unique"):
+        check.check_unique_genes("adata", pd.Index(["a", "b", "a"]))
+
+
 @pytest.mark.parametrize("kind", [np.asarray, sp.csr_matrix])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_finite(kind, dtype):

@@ -227,8 +227,9 @@ def check_strata(codes: NDArray[np.integer], strata: NDArray[np.integer] | None,
     table = pd.DataFrame({"stratum": strata, "code": codes}).drop_duplicates()
     if not table["stratum"].duplicated().any():
         msg = (
-            f"{name} must have a stratum that holds samples with different labels, found none: differences between labels cannot be "
-            f"separated from differences between strata. Leave {name} out, knowing that the metric may learn the latter, or add samples."
+            f"{name} must have a stratum that holds samples with different labels, found none: differences between "
+            f"labels cannot be separated from differences between strata. Leave {name} out, knowing that the metric "
+            "may learn the latter, or add samples."
         )
         raise ValueError(msg)
 
