@@ -25,13 +25,18 @@ SOME = ["backed", "zarr", "dask"]
 RESULTS = ("obsm", "varm", "uns")
 
 
+def set_block_sizes(monkeypatch, stored, rows, sketch):
+    """Set how many numbers are read from storage, projected, and sketched at a time."""
+    monkeypatch.setattr("scggml.core.measures._on_disk.BLOCK_SIZE", stored)
+    monkeypatch.setattr("scggml._anndata._on_disk.BLOCK_SIZE", stored, raising=False)
+    monkeypatch.setattr("scggml.core.measures._blocks.row_blocks.__defaults__", (rows,))
+    monkeypatch.setattr("scggml.core.transport._sketch._BLOCK_ENTRIES", sketch)
+
+
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
     """A small cohort in many blocks, in memory as in storage."""
-    monkeypatch.setattr("scggml.core.BLOCK_SIZE", 100)
-    monkeypatch.setattr("scggml.core._stored_points.BLOCK_SIZE", 100)
-    monkeypatch.setattr("scggml.core._metric.row_blocks.__defaults__", (150,))
-    monkeypatch.setattr("scggml.core._sketch._BLOCK_ENTRIES", 120)
+    set_block_sizes(monkeypatch, 100, 150, 120)
 
 
 @pytest.fixture
@@ -177,7 +182,7 @@ def test_genes_in_another_order(cells, elsewhere, place):
 
 @pytest.mark.parametrize("dtype", [np.int32, bool, np.float64])
 @pytest.mark.parametrize("place", ["backed", "zarr", "dask"])
-def test_other_types_of_numbers(cells, elsewhere, place, dtype):
+def test_other_dtypes(cells, elsewhere, place, dtype):
     cells.X = (cells.X > 0).astype(dtype)
     moved = elsewhere(cells, place)
     for adata in (cells, moved):
@@ -229,12 +234,12 @@ def columns_first(adata, elsewhere, place):
 @pytest.mark.parametrize("place", ["backed", "h5py", "zarr", "dask"])
 def test_csc_says_what_to_do(cohort, elsewhere, place):
     moved = columns_first(cohort, elsewhere, place)
-    for verb, arguments in (
+    for function, arguments in (
         (sg.tl.fit_metric, ("sample", "label")),
         (sg.pp.sketch, ("sample",)),
     ):
         with pytest.raises(TypeError, match=r"^X is stored by columns \(CSC\).*to_memory\(\).*CSR"):
-            verb(moved, *arguments, use_rep="X")
+            function(moved, *arguments, use_rep="X")
     with pytest.raises(TypeError, match=r"^X is stored by columns \(CSC\).*to_memory\(\).*CSR"):
         sg.tl.sample_distances(moved, "sample", metric="euclidean", use_rep="X")
     assert "ggml" not in moved.uns and "sketch" not in moved.obs
@@ -268,7 +273,7 @@ def test_a_chunk_that_cannot_be_computed(cohort):
 def test_nan_is_found_before_the_work(cells, elsewhere, place, monkeypatch):
     cells.X[40, 2], cells.X[60, 2], cells.X[5, 7] = np.nan, np.inf, -np.inf
     moved = elsewhere(cells, place)
-    monkeypatch.setattr("scggml.estimators.GroundMetricLearner.fit", None)
+    monkeypatch.setattr("scggml.estimators._ground_metric.GroundMetricLearner.fit", None)
     texts = []
     for adata in (cells, moved):
         with pytest.raises(
@@ -282,14 +287,14 @@ def test_nan_is_found_before_the_work(cells, elsewhere, place, monkeypatch):
 
 def test_a_copy_of_a_backed_anndata(cells, elsewhere, tmp_path, monkeypatch):
     moved = elsewhere(cells, "backed")
-    monkeypatch.setattr("scggml.tl._fit_metric.read_cohort", None)  # nothing is done before
+    monkeypatch.setattr("scggml.tl._fit_metric.read_samples", None)  # nothing is done before
     text = r"copy=True cannot copy .*to_memory\(\).*copy\(filename=.*copy=False"
-    for verb in (
+    for function in (
         lambda: sg.tl.fit_metric(moved, "sample", "label", copy=True),
         lambda: sg.pp.sketch(moved, "sample", copy=True),
     ):
         with pytest.raises(ValueError, match=text):
-            verb()
+            function()
     monkeypatch.undo()
     other = moved.copy(filename=tmp_path / "other.h5ad")  # the remedy
     sg.tl.fit_metric(other, "sample", "label")
@@ -329,9 +334,9 @@ def test_views_of_a_backed_anndata(cells, elsewhere, tmp_path):
     moved = elsewhere(cells, "backed")
     keep = cells.obs["sample"].isin(["p1", "p2", "p3", "p4"]).to_numpy()
     view, expected = moved[keep], cells[keep].copy()
-    for verb in (sg.tl.fit_metric, sg.pp.sketch):
+    for function in (sg.tl.fit_metric, sg.pp.sketch):
         with pytest.raises(ValueError, match=r"adata is a view of a file, .*to_memory\(\).*copy\(filename="):
-            verb(view, *(("sample", "label") if verb is sg.tl.fit_metric else ("sample",)))
+            function(view, *(("sample", "label") if function is sg.tl.fit_metric else ("sample",)))
     with pytest.raises(TypeError, match=r"X is in a file, of which adata is a view.*to_memory\(\).*copy\(filename="):
         sg.tl.sample_distances(view)
     # what is in memory can be read, and the remedies work
@@ -400,7 +405,7 @@ def test_a_failure_leaves_everything_as_it_was(cells, elsewhere, place, tmp_path
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("scggml.core._training._fit_full", interrupted)
+    monkeypatch.setattr("scggml.core.metric._training.evaluate", interrupted)
     with pytest.raises(KeyboardInterrupt):
         sg.tl.fit_metric(moved, "sample", "label", use_rep="X")
     assert before[0] == {slot: sorted(getattr(moved, slot)) for slot in RESULTS} and before[2] is type(moved.X)
@@ -417,10 +422,7 @@ def test_a_failure_leaves_everything_as_it_was(cells, elsewhere, place, tmp_path
 @pytest.mark.parametrize("form", FORMS)
 def test_x_is_never_loaded_as_a_whole(tmp_path, monkeypatch, form):
     monkeypatch.undo()
-    for module in ("scggml.core", "scggml.core._stored_points"):
-        monkeypatch.setattr(f"{module}.BLOCK_SIZE", 100_000)
-    monkeypatch.setattr("scggml.core._metric.row_blocks.__defaults__", (100_000,))
-    monkeypatch.setattr("scggml.core._sketch._BLOCK_ENTRIES", 100_000)
+    set_block_sizes(monkeypatch, 100_000, 100_000, 100_000)
     rng = np.random.default_rng(0)
     n_samples, n_cells, n_genes = 50, 800, 250
     sample = np.repeat(np.arange(n_samples), n_cells)
@@ -439,7 +441,7 @@ def test_x_is_never_loaded_as_a_whole(tmp_path, monkeypatch, form):
     tracemalloc.start()
     try:
         sg.pp.sketch(backed, "sample", n_points=5, use_rep="X", rng=0, n_jobs=1)
-        sg.tl.fit_metric(backed, "sample", "label", sketch_key="sketch", n_comps=2, triplets=1, rng=0)
+        sg.tl.fit_metric(backed, "sample", "label", sketch_key="sketch", n_comps=2, rng=0)
         sg.tl.sample_distances(backed)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
@@ -491,7 +493,7 @@ def test_lazily_read(cells, tmp_path, kind):
         assert_same_results(lazy, cells)
 
 
-def test_a_matrix_of_an_unknown_kind(cohort):
+def test_a_matrix_of_an_unknown_type(cohort):
     awkward = pytest.importorskip("awkward", reason="awkward is not installed")
     cohort.obsm["odd"] = awkward.Array([[1.0, 2.0]] * cohort.n_obs)
     with pytest.raises(TypeError, match=r"obsm\['odd'\] is a Array, which cannot be read by rows.*use_rep"):

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import warnings
+from importlib.metadata import version
 
+import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
 from anndata import AnnData
 from scipy.spatial.distance import pdist
+from sklearn.base import clone
 
 import scggml as sg
+from scggml._anndata._learners import learner_of
 
-ENTRY_KEYS = {"params", "components", "scale", "loss_history", "n_iter", "converged", "gap", "classes"}
+ENTRY_KEYS = {
+    "version", "params", "components", "scale", "loss_history", "n_iter", "converged", "gap", "solver", "classes",
+}  # fmt: skip
 
 
 def fit(adata, **kwargs):
@@ -58,16 +65,17 @@ def test_entry_on_pca(fitted):
     assert entry["loss_history"].shape == (entry["n_iter"],)
     assert entry["converged"] and 0 <= entry["gap"] < 1e-9
     assert list(entry["classes"]) == ["sick", "well"]
+    assert entry["solver"] == "exact" and entry["version"] == version("scggml")
     assert entry["params"]["sample_key"] == "sample" and entry["params"]["label_key"] == "label"
-    assert entry["params"]["use_rep"] == "X_pca" and entry["params"]["scale"] == "global"
-    assert "layer" not in entry["params"] and "n_comps" not in entry["params"]  # None is not written
+    assert entry["params"]["use_rep"] == "X_pca" and entry["params"]["learner"]["scale"] == "global"
+    assert "layer" not in entry["params"] and "n_comps" not in entry["params"]["learner"]  # None is not written
 
 
 def test_entry_on_x_names_features(fitted_x):
     entry = fitted_x.uns["ggml"]
     assert set(entry) == ENTRY_KEYS | {"features"}
     assert list(entry["features"]) == list(fitted_x.var_names)
-    assert entry["params"]["use_rep"] == "X" and entry["params"]["scale"] == "feature"
+    assert entry["params"]["use_rep"] == "X" and entry["params"]["learner"]["scale"] == "feature"
     assert entry["components"].shape[1] == fitted_x.n_vars
 
 
@@ -90,14 +98,14 @@ def test_feature_scale_is_the_standard_deviation(fitted_x):
 
 @pytest.mark.parametrize("scale", [None, "global", "feature"])
 def test_forced_scale(cohort, scale):
-    fit(cohort, scale=scale)
+    fit(cohort, learner=sg.GroundMetricLearner(scale=scale))
     found = cohort.uns["ggml"]["scale"]
     if scale is None:
         assert (found == 1).all()
-        assert "scale" not in cohort.uns["ggml"]["params"]
+        assert "scale" not in cohort.uns["ggml"]["params"]["learner"]
     else:
         assert (len(np.unique(found)) == 1) == (scale == "global")
-        assert cohort.uns["ggml"]["params"]["scale"] == scale
+        assert cohort.uns["ggml"]["params"]["learner"]["scale"] == scale
 
 
 @pytest.mark.parametrize("use_rep", ["X", "X_pca"])
@@ -340,23 +348,24 @@ def test_constant_feature_of_sparse_float32(cohort):
 def test_n_comps_bounds_the_components(cohort, fitted):
     fit(cohort, n_comps=2)
     assert cohort.obsm["X_ggml"].shape == (cohort.n_obs, 2)
-    assert cohort.uns["ggml"]["params"]["n_comps"] == 2
+    assert cohort.uns["ggml"]["params"]["learner"]["n_comps"] == 2
     # the first two of the soft spectrum, up to the unit
     full = fitted.uns["ggml"]["components"][:2]
     ratio = np.linalg.norm(cohort.uns["ggml"]["components"]) / np.linalg.norm(full)
     np.testing.assert_allclose(cohort.uns["ggml"]["components"], ratio * full, atol=1e-9)
 
 
-SETTINGS = [
-    {},
-    {"max_iter": 4},
-    {"init": "random", "n_comps": 2, "scale": None, "triplets": 2, "batch_size": 16, "max_iter": 2, "relative": False},
-]
+RANDOM = sg.Refinement(start="random", triplets=2, minibatch=16, relative=False, max_iter=2)
+LEARNERS = {
+    "closed form": None,
+    "refined": sg.GroundMetricLearner(refine=sg.Refinement(max_iter=4)),
+    "paper": sg.GroundMetricLearner(n_comps=2, scale=None, refine=RANDOM),
+}
 
 
-@pytest.mark.parametrize("settings", SETTINGS, ids=["closed form", "refined", "paper"])
-def test_same_seed_and_any_n_jobs_give_the_same_bits(cohort, assert_same_anndata, settings):
-    results = [fit(cohort, n_jobs=n_jobs, copy=True, **settings) for n_jobs in (1, 2, 4, -1, None)]
+@pytest.mark.parametrize("learner", LEARNERS.values(), ids=LEARNERS)
+def test_same_seed_and_any_n_jobs_give_the_same_bits(cohort, assert_same_anndata, learner):
+    results = [fit(cohort, n_jobs=n_jobs, learner=learner, copy=True) for n_jobs in (1, 2, -1, None)]
     for other in results[1:]:
         assert_same_anndata(results[0], other)
     sample_level = [sg.tl.sample_distances(results[0], n_jobs=n_jobs) for n_jobs in (1, 3)]
@@ -364,12 +373,17 @@ def test_same_seed_and_any_n_jobs_give_the_same_bits(cohort, assert_same_anndata
 
 
 def test_seed_matters_where_chance_is_used(cohort):
+    learner = LEARNERS["paper"]
     results = [
-        sg.tl.fit_metric(cohort, "sample", "label", init="random", n_comps=2, rng=rng, copy=True).obsm["X_ggml"]
+        sg.tl.fit_metric(cohort, "sample", "label", learner=learner, rng=rng, copy=True).obsm["X_ggml"]
         for rng in (0, 1, np.random.default_rng(0))
     ]
+    results.append(  # a seed of the learner's own
+        sg.tl.fit_metric(cohort, "sample", "label", learner=clone(learner).set_params(rng=0), copy=True).obsm["X_ggml"]
+    )
     assert not np.allclose(results[0], results[1])
-    np.testing.assert_array_equal(results[0], results[2])
+    for other in results[2:]:
+        np.testing.assert_array_equal(results[0], other)
 
 
 def test_order_of_cells_does_not_matter(cohort, fitted):
@@ -381,21 +395,161 @@ def test_order_of_cells_does_not_matter(cohort, fitted):
 
 
 def test_params_reproduce_the_fit(cohort):
-    fit(cohort, use_rep="X", n_comps=3, ridge=0.5, power=2.0, max_iter=3)
+    learner = sg.GroundMetricLearner(ridge=0.5, power=2.0, refine=sg.Refinement(max_iter=3))
+    fit(cohort, use_rep="X", n_comps=3, learner=learner)
     params = dict(cohort.uns["ggml"]["params"])
+    assert params["rng"] == 0 and "rng" not in params["learner"]
     keys = params.pop("sample_key"), params.pop("label_key")
-    assert params["rng"] == 0
+    params["learner"] = learner_of(params)
     sg.tl.fit_metric(cohort, *keys, **params, key_added="again")
     np.testing.assert_array_equal(cohort.obsm["X_again"], cohort.obsm["X_ggml"])
+    assert not hasattr(learner, "metric_") and learner.n_comps is None and learner.rng is None  # it was copied
+
+
+STORED = {
+    "raw scale": {"scale": None, "n_comps": None, "ridge": "auto", "max_cells": None},
+    "entropic": {"solver": sg.Sinkhorn(reg=0.2, debiased=True), "whitening": 0.5, "n_sweeps": 2},
+    "minibatches": {"n_comps": 2, "solver": "pot", "refine": sg.Refinement(minibatch=8, triplets=2, max_iter=1)},
+    "all triplets": {"refine": sg.Refinement(start="random", triplets="all", max_cells=None, max_iter=2, tol=0)},
+}
+
+
+@pytest.mark.parametrize("settings", STORED.values(), ids=STORED)
+def test_a_stored_metric_gives_its_learner_back(cohort, tmp_path, assert_same_anndata, settings):
+    learner = sg.GroundMetricLearner(**settings)
+    fit(cohort, learner=learner)
+    cohort.write_h5ad(tmp_path / "cells.h5ad")
+    back = ad.read_h5ad(tmp_path / "cells.h5ad")
+    assert_same_anndata(back, cohort)
+    entry = back.uns["ggml"]
+    assert entry["version"] == version("scggml")
+    expected = learner.get_params(deep=False) | ({} if learner.scale is None else {"scale": "global"})  # that of PCs
+    for stored in (entry, cohort.uns["ggml"]):
+        found = learner_of(stored["params"])
+        assert found.get_params(deep=False) == expected
+        for name, value in found.get_params(deep=False).items():  # Python's own, which clone and == like
+            assert type(value) is type(expected[name])
+    again = sg.tl.fit_metric(back, "sample", "label", learner=learner_of(entry["params"]), rng=0, copy=True)
+    np.testing.assert_array_equal(again.obsm["X_ggml"], cohort.obsm["X_ggml"])
+
+
+# what the arguments do
+
+
+@pytest.fixture(scope="module")
+def designed(_cohort):
+    """Cells with batches, donors that have several ordinal labels, and a sketch."""
+    adata = _cohort.copy()
+    position = adata.obs["sample"].cat.codes.to_numpy()
+    adata.obs["grade"] = np.array([0, 1, 2, 2, 0, 1, 0, 1])[position]
+    adata.obs["batch"] = np.array(list("xxxyyyyx"))[position]
+    adata.obs["donor"] = np.array(list("uuuvvvww"))[position]
+    sg.pp.sketch(adata, "sample", n_points=4, rng=0)
+    return adata
+
+
+CHANGES = {  # the change of each argument, or an error that it gives
+    "label_kind": {"label_kind": "ordinal"},
+    "batch_key": {"batch_key": "batch"},
+    "donor_key": {"donor_key": "donor"},
+    "use_rep": {"use_rep": "X"},
+    "layer": {"layer": "counts"},
+    "sketch_key": {"sketch_key": "sketch"},
+    "n_comps": {"n_comps": 1},
+    "learner": {"learner": "triplet"},
+    "validate": {"validate": True, "label_key": "label"},  # of which there are enough to hold one out
+    "rng": {"rng": 1},
+    "n_jobs": {"n_jobs": 1},
+    "key_added": {"key_added": "mine"},
+    "copy": {"copy": True},
+}
+
+
+@pytest.mark.filterwarnings("ignore:the learned metric is not better")
+def test_every_argument_has_an_effect(designed, assert_same_anndata):
+    assert list(CHANGES) == list(inspect.signature(sg.tl.fit_metric).parameters)[3:]
+
+    def run(label_key="grade", **changed):
+        adata = designed.copy()
+        result = sg.tl.fit_metric(adata, "sample", label_key, **{"rng": 0, **changed})
+        return adata, result
+
+    plain, nothing = run()
+    assert nothing is None
+    by_chance = sg.GroundMetricLearner(refine=sg.Refinement(start="random", max_iter=2))
+    with_chance = run(learner=by_chance)[0]
+    for name, change in CHANGES.items():
+        adata, result = run(**change, **({"learner": by_chance} if name == "rng" else {}))
+        if name == "n_jobs":  # speed only
+            assert_same_anndata(adata, plain)
+            with pytest.raises(ValueError, match="n_jobs must not be 0"):
+                run(n_jobs=0)
+        elif name == "copy":
+            assert_same_anndata(result, plain)
+            assert_same_anndata(adata, designed)
+        elif name == "key_added":
+            np.testing.assert_array_equal(adata.obsm["X_mine"], plain.obsm["X_ggml"])
+            assert "ggml" not in adata.uns and "X_ggml" not in adata.obsm
+        elif name == "validate":
+            np.testing.assert_array_equal(adata.obsm["X_ggml"], run(label_key="label")[0].obsm["X_ggml"])
+            assert "validation" in adata.uns["ggml"] and "validation" not in plain.uns["ggml"]
+        else:
+            found, before = adata.obsm["X_ggml"], (with_chance if name == "rng" else plain).obsm["X_ggml"]
+            assert found.shape != before.shape or not np.allclose(pdist(found), pdist(before)), name
+            stored = adata.uns["ggml"]["params"]
+            if name not in ("n_comps", "learner"):
+                assert stored[name] == change[name]
+    assert run(n_comps=1)[0].uns["ggml"]["params"]["learner"]["n_comps"] == 1
+
+
+def test_learner_and_arguments_do_not_contradict_each_other(cohort, assert_same_anndata):
+    cohort.obs["grade"] = cohort.obs["sample"].cat.codes // 2
+    before = cohort.copy()
+    learner = sg.GroundMetricLearner
+    for given, arguments, texts in (
+        (learner(n_comps=2), {"n_comps": 3}, ["n_comps=3", "n_comps=2", "one place"]),
+        (learner(n_comps=2), {"n_comps": 2}, ["n_comps=2", "one place"]),
+        (learner(rng=1), {"rng": 0}, ["rng=0", "rng=1", "one place"]),
+        (learner(n_jobs=1), {"n_jobs": 2}, ["n_jobs=2", "n_jobs=1", "one place"]),
+        (learner(label_kind="ordinal"), {}, ["label_kind='class'", "label_kind='ordinal'", "both"]),
+        (learner(), {"label_kind": "ordinal"}, ["label_kind='ordinal'", "label_kind='class'", "both"]),
+        ("best", {}, ["'best'", "discriminant", "triplet", "paper"]),
+    ):
+        with pytest.raises(ValueError) as caught:
+            sg.tl.fit_metric(cohort, "sample", "grade", learner=given, **arguments)
+        for text in texts:
+            assert text in str(caught.value), (given, arguments)
+    for given in (learner, {"ridge": 0.1}, sg.Refinement()):
+        with pytest.raises(TypeError, match="learner must be a GroundMetricLearner, or the name of a preset"):
+            sg.tl.fit_metric(cohort, "sample", "label", learner=given)
+    assert_same_anndata(cohort, before)
+
+
+def test_presets(cohort, fitted):
+    fit(cohort, learner="discriminant")
+    np.testing.assert_array_equal(cohort.obsm["X_ggml"], fitted.obsm["X_ggml"])
+    fit(cohort, learner="triplet")
+    expected = sg.GroundMetricLearner(refine=sg.Refinement(), rng=0, scale="global")
+    by_learner = by_hand(cohort.obsm["X_pca"], cohort, refine=sg.Refinement(), scale="global")
+    np.testing.assert_allclose(metric(cohort), by_learner.components_, atol=1e-8)
+    assert learner_of(cohort.uns["ggml"]["params"]).refine == expected.refine
+    fit(cohort, learner="paper", n_comps=2)
+    found = learner_of(cohort.uns["ggml"]["params"])
+    assert found.refine.start == "random" and found.refine.minibatch and not found.refine.relative
+    assert found.scale is None and found.n_comps == 2 and (cohort.uns["ggml"]["scale"] == 1).all()
+
+
+# validation
 
 
 def test_validation_is_that_of_a_cross_validation_with_the_same_settings(tmp_path):
     adata = sg.datasets.simulated_cohort(n_samples=12, n_cells=25, n_genes=60, rng=0)
+    settings = {"use_rep": "X", "learner": sg.GroundMetricLearner(ridge=0.5), "rng": 0}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        sg.tl.fit_metric(adata, "sample", "label", use_rep="X", ridge=0.5, validate=True, rng=0)
+        sg.tl.fit_metric(adata, "sample", "label", validate=True, **settings)
         plain = adata.copy()
-        sg.tl.fit_metric(plain, "sample", "label", use_rep="X", ridge=0.5, rng=0)
+        sg.tl.fit_metric(plain, "sample", "label", **settings)
     np.testing.assert_array_equal(adata.obsm["X_ggml"], plain.obsm["X_ggml"])
     assert "validation" not in plain.uns["ggml"]
     learner = sg.GroundMetricLearner(scale="feature", ridge=0.5)
@@ -405,11 +559,76 @@ def test_validation_is_that_of_a_cross_validation_with_the_same_settings(tmp_pat
     )
     table = table.set_index("method")
     found = adata.uns["ggml"]["validation"]
+    assert found["score"] == "balanced_accuracy"
     assert found["euclidean"] == pytest.approx(table.loc["euclidean", "value"])
-    assert found["balanced_accuracy"] == pytest.approx(table.loc["m", "value"])
-    assert [found["gained"], found["lost"]] == table.loc["m", ["gained", "lost"]].tolist()
+    assert [found[name] for name in ("value", "ci_low", "ci_high")] == pytest.approx(
+        table.loc["m", ["value", "ci_low", "ci_high"]].tolist()
+    )
+    discordant = table.loc["m", ["only_method", "only_baseline"]].tolist()
+    assert [found["only_learned"], found["only_euclidean"]] == discordant
+    assert found["p_value"] == pytest.approx(table.loc["m", "p_value"])
     assert found["n_splits"] == 12
     adata.write_h5ad(tmp_path / "a.h5ad")
+
+
+def paired_cohort():
+    """Two samples of each of six donors, treated and not; donors differ more than treatments."""
+    rng = np.random.default_rng(2)
+    donor = np.repeat(np.arange(6), 2)
+    treated = np.tile([0, 1], 6)
+    centre = np.zeros((12, 3))
+    centre[:, 0] = 2.0 * treated + 3 * rng.normal(size=6)[donor]
+    centre[:, 1] = 0.7 * treated + rng.normal(size=12)
+    x = rng.normal(size=(12, 12, 3)) + centre[:, None]
+    obs = pd.DataFrame(
+        {
+            "sample": np.repeat([f"s{i:02d}" for i in range(12)], 12),
+            "label": np.repeat(np.array(["control", "treated"])[treated], 12),
+            "donor": np.repeat([f"d{i}" for i in donor], 12),
+        },
+        index=[f"c{i}" for i in range(144)],
+    )
+    return AnnData(x.reshape(-1, 3), obs=obs)
+
+
+@pytest.mark.filterwarnings("ignore:the learned metric is not better")
+def test_all_functions_score_the_same_metric_of_paired_donors():
+    adata = paired_cohort()
+    settings = {"ridge": 0.3, "whitening": 0.5}
+    learner, shared = sg.GroundMetricLearner(**settings), {"donor_key": "donor", "rng": 0}
+    sg.tl.fit_metric(adata, "sample", "label", learner=learner, validate=True, **shared)
+    sg.tl.cross_validate(adata, "sample", "label", methods={"m": learner}, **shared)
+    grid = {name: [value] for name, value in settings.items()}
+    sg.tl.tune(adata, "sample", "label", grid=grid, cv="leave_one_out", **shared)
+    entries = [adata.uns["ggml"]["validation"], adata.uns["ggml_cross_validation"], adata.uns["ggml_tuning"]]
+    own = "classifier == 'class_mean' and method != 'euclidean'"
+    tables = [entry["predictions"].query(own).set_index("sample") for entry in entries]
+    predicted = [table["predicted"].astype(str).sort_index() for table in tables]
+    assert len(predicted[0]) == 12
+    for table, other in zip(tables[1:], predicted[1:], strict=True):
+        assert other.tolist() == predicted[0].tolist() and list(other.index) == list(predicted[0].index)
+        for name in ("score_0", "score_1"):  # and not only the classes
+            np.testing.assert_allclose(table[name].sort_index(), tables[0][name].sort_index(), rtol=1e-12)
+    # by hand: each donor is held out, labels are compared within donors, and the nearer class mean is predicted
+    assert adata.uns["ggml"]["validation"]["n_splits"] == 6
+    first = adata.obs.drop_duplicates("sample").set_index("sample").sort_index()
+    clouds = [adata.X[(adata.obs["sample"] == name).to_numpy()] for name in first.index]
+    labels, donors = first["label"].to_numpy(), first["donor"].to_numpy()
+    guesses = []
+    for strata in (donors, None):
+        guess = pd.Series("", index=first.index)
+        for donor in np.unique(donors):
+            held, kept = np.flatnonzero(donors == donor), np.flatnonzero(donors != donor)
+            given = sg.GroundMetricLearner(scale="feature", **settings)
+            given.fit([clouds[i] for i in kept], labels[kept], None if strata is None else strata[kept])
+            found = given.pairwise_distances([clouds[i] for i in held], [clouds[i] for i in kept])
+            means = np.stack(
+                [np.sort(found[:, labels[kept] == c], axis=1)[:, :3].mean(axis=1) for c in np.unique(labels)]
+            )
+            guess.iloc[held] = np.unique(labels)[means.argmin(axis=0)]
+        guesses.append(guess)
+    assert predicted[0].tolist() == guesses[0].tolist()
+    assert predicted[0].tolist() != guesses[1].tolist()  # the pairing matters here
 
 
 def test_a_metric_that_does_not_help_is_warned_about():
@@ -420,9 +639,12 @@ def test_a_metric_that_does_not_help_is_warned_about():
         index=[f"c{i}" for i in range(180)],
     )
     adata = AnnData(x.reshape(-1, 4), obs=obs)
-    with pytest.warns(UserWarning, match=r"does not help: balanced accuracy 0\.\d\d, Euclidean .* gained, \d+ lost"):
+    with pytest.warns(
+        UserWarning, match=r"not better .*: balanced accuracy 0\.\d\d instead of 0\.\d\d \(\d+ samples .*, \d+ with"
+    ) as record:
         sg.tl.fit_metric(adata, "sample", "label", use_rep="X", validate=True, rng=0)
-    assert adata.uns["ggml"]["validation"]["balanced_accuracy"] <= adata.uns["ggml"]["validation"]["euclidean"]
+    assert record[0].filename == __file__
+    assert adata.uns["ggml"]["validation"]["value"] <= adata.uns["ggml"]["validation"]["euclidean"]
 
 
 def test_validation_is_refused_where_nothing_can_be_held_out(fitted):

@@ -158,7 +158,7 @@ CASES = {
     ),
     "zero width": (flat_representation, {}, ValueError, ["obsm['X_pca']", "(87, 0)"]),
     "cube": (cube, {}, ValueError, ["obsm['X_pca']", "(87, 2, 2)"]),
-    "text": (text_representation, {}, TypeError, ["obsm['X_pca']", "numeric", "<U1"]),
+    "text in obsm": (text_representation, {}, TypeError, ["obsm['X_pca']", "numeric", "<U1"]),
     "text column": (text_in_data_frame, {"use_rep": "X_df"}, TypeError, ["obsm['X_df']", "numeric", "object"]),
     "all constant": (all_constant, {}, ValueError, ["no feature varies"]),
     "identical samples": (identical_samples, {}, ValueError, ["all samples hold the same cells", "no difference"]),
@@ -167,27 +167,6 @@ CASES = {
     "n_comps True": (None, {"n_comps": True}, TypeError, ["n_comps", "integer", "True"]),
     "n_comps large": (None, {"n_comps": 6}, ValueError, ["n_comps", "at most 5, the number of features", "found 6"]),
     "n_comps large X": (None, {"n_comps": 13, "use_rep": "X"}, ValueError, ["n_comps", "at most 12", "found 13"]),
-    "margin": (None, {"margin": -1}, ValueError, ["margin", "at least 0", "found -1"]),
-    "margin NaN": (None, {"margin": np.nan}, ValueError, ["margin", "finite", "nan"]),
-    "margin text": (None, {"margin": "1"}, TypeError, ["margin", "number", "'1'"]),
-    "reg": (None, {"reg": -0.1}, ValueError, ["reg", "at least 0", "found -0.1"]),
-    "ridge": (None, {"ridge": -0.1}, ValueError, ["ridge", "at least 0", "found -0.1"]),
-    "ridge text": (None, {"ridge": "large"}, (ValueError, TypeError), ["ridge", "'large'"]),
-    "power": (None, {"power": np.inf}, ValueError, ["power", "finite", "inf"]),
-    "whitening": (None, {"whitening": 1.5}, ValueError, ["whitening", "at most 1", "1.5"]),
-    "lr": (None, {"lr": 0}, ValueError, ["lr", "greater than 0", "found 0"]),
-    "tol": (None, {"tol": -1}, ValueError, ["tol", "at least 0", "found -1"]),
-    "max_iter 0": (None, {"max_iter": 0}, ValueError, ["max_iter", "at least 1", "found 0"]),
-    "max_iter float": (None, {"max_iter": 5.0}, TypeError, ["max_iter", "integer", "5.0"]),
-    "n_sweeps": (None, {"n_sweeps": 0}, ValueError, ["n_sweeps", "at least 1", "found 0"]),
-    "batch_size": (None, {"batch_size": 0}, ValueError, ["batch_size", "at least 1", "found 0"]),
-    "refine_cells": (None, {"refine_cells": 1}, ValueError, ["refine_cells", "at least 2", "found 1"]),
-    "triplets": (None, {"triplets": "some"}, ValueError, ["triplets", "auto, all", "'some'"]),
-    "triplets 0": (None, {"triplets": 0}, ValueError, ["triplets", "at least 1", "found 0"]),
-    "scale": (None, {"scale": "gene"}, ValueError, ["scale", "auto, feature, global, None", "'gene'"]),
-    "init": (None, {"init": "zeros"}, ValueError, ["init", "discriminant, random", "'zeros'"]),
-    "regularizer": (None, {"regularizer": "l3"}, ValueError, ["regularizer", "frobenius", "'l3'"]),
-    "relative": (None, {"relative": "yes"}, ValueError, ["relative", "True, False", "'yes'"]),
     "rng": (None, {"rng": -1}, ValueError, ["rng", "at least 0", "found -1"]),
     "rng text": (None, {"rng": "seed"}, TypeError, ["rng", "integer", "'seed'"]),
     "n_jobs": (None, {"n_jobs": 0}, ValueError, ["n_jobs", "must not be 0"]),
@@ -195,34 +174,79 @@ CASES = {
     "key_added slash": (None, {"key_added": "a/b"}, ValueError, ["key_added", "without '/'", "'a/b'"]),
     "key_added empty": (None, {"key_added": ""}, ValueError, ["key_added", "non-empty", "''"]),
     "key_added number": (None, {"key_added": 3}, ValueError, ["key_added", "text", "3"]),
+    "label_kind": (None, {"label_kind": "grade"}, ValueError, ["label_kind", "class, ordinal, continuous", "'grade'"]),
+    "no order": (None, {"label_kind": "ordinal"}, ValueError, ["label_key='label'", "no order", "ordered=True"]),
+    "text": (None, {"label_kind": "continuous"}, TypeError, ["label_key='label'", "numbers", "'ordinal'"]),
+    "validate": (None, {"validate": "yes"}, ValueError, ["validate", "True, False", "'yes'"]),
+    "copy": (None, {"copy": "yes"}, ValueError, ["copy", "True, False", "'yes'"]),
     "unknown keyword": (None, {"n_components": 3}, TypeError, ["n_components", "unexpected keyword"]),
+    "of the learner": (None, {"whitening": 0.5}, TypeError, ["whitening", "unexpected keyword"]),
 }
 
 
-@pytest.mark.parametrize(
-    ("case", "as_view"),
-    # a view drops categories without cells by itself
-    [(case, view) for case in CASES for view in (False, True) if (case, view) != ("no cells", True)],
-)
-def test_bad_input(cohort, assert_same_anndata, monkeypatch, case, as_view):
+def no_work(*args, **kwargs):
+    raise AssertionError("training started before the input was checked")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_bad_input(cohort, assert_same_anndata, monkeypatch, case):
     change, arguments, error, texts = CASES[case]
     if change is not None:
         change(cohort)
     if case not in ("all constant", "identical samples"):  # those only show in the transport problems
-
-        def no_work(*args, **kwargs):
-            raise AssertionError("training started before the input was checked")
-
         monkeypatch.setattr("scggml.estimators._ground_metric.train", no_work)
     before = cohort.copy()
-    given = cohort[:] if as_view else cohort
-    with pytest.raises(error) as caught:
-        sg.tl.fit_metric(given, **{"sample_key": "sample", "label_key": "label", "rng": 0, **arguments})
-    text = str(caught.value.args[0])
-    for part in texts:
-        assert part in text
-    assert "\n" not in text and not text.startswith("\"'")
-    assert given.is_view == as_view
+    for given in (cohort, cohort[:]):
+        if given.is_view and case == "no cells":  # a view drops categories without cells by itself
+            continue
+        as_view = given.is_view
+        with pytest.raises(error) as caught:
+            sg.tl.fit_metric(given, **{"sample_key": "sample", "label_key": "label", "rng": 0, **arguments})
+        text = str(caught.value.args[0])
+        for part in texts:
+            assert part in text
+        assert "\n" not in text and not text.startswith("\"'")
+        assert given.is_view == as_view
+        assert_same_anndata(cohort, before)
+
+
+BAD_LEARNERS = [  # settings of the learner, those of its refinement or solver, the error, and what its text must hold
+    ({"n_comps": 6}, {}, ValueError, ["n_comps", "at most 5, the number of features", "found 6"]),
+    ({"ridge": -0.1}, {}, ValueError, ["ridge", "at least 0", "found -0.1"]),
+    ({"ridge": "large"}, {}, (ValueError, TypeError), ["ridge", "'large'"]),
+    ({"power": np.inf}, {}, ValueError, ["power", "finite", "inf"]),
+    ({"whitening": 1.5}, {}, ValueError, ["whitening", "at most 1", "1.5"]),
+    ({"n_sweeps": 0}, {}, ValueError, ["n_sweeps", "at least 1", "found 0"]),
+    ({"scale": "gene"}, {}, ValueError, ["scale", "auto, feature, global, None", "'gene'"]),
+    ({"solver": "sinkhorn"}, {}, (ValueError, TypeError), ["solver", "Sinkhorn", "'sinkhorn'"]),
+    ({"solver": sg.Sinkhorn}, {"reg": 0}, ValueError, ["reg", "greater than 0", "found 0"]),
+    ({"refine": sg.Refinement}, {"margin": -1}, ValueError, ["margin", "at least 0", "found -1"]),
+    ({"refine": sg.Refinement}, {"margin": np.nan}, ValueError, ["margin", "finite", "nan"]),
+    ({"refine": sg.Refinement}, {"margin": "1"}, TypeError, ["margin", "number", "'1'"]),
+    ({"refine": sg.Refinement}, {"reg": -0.1}, ValueError, ["reg", "at least 0", "found -0.1"]),
+    ({"refine": sg.Refinement}, {"lr": 0}, ValueError, ["lr", "greater than 0", "found 0"]),
+    ({"refine": sg.Refinement}, {"tol": -1}, ValueError, ["tol", "at least 0", "found -1"]),
+    ({"refine": sg.Refinement}, {"max_iter": 0}, ValueError, ["max_iter", "at least 1", "found 0"]),
+    ({"refine": sg.Refinement}, {"max_iter": 5.0}, TypeError, ["max_iter", "integer", "5.0"]),
+    ({"refine": sg.Refinement}, {"minibatch": 0}, ValueError, ["minibatch", "at least 1", "found 0"]),
+    ({"refine": sg.Refinement}, {"max_cells": 1}, ValueError, ["max_cells", "at least 2", "found 1"]),
+    ({"refine": sg.Refinement}, {"triplets": "some"}, ValueError, ["triplets", "auto, all", "'some'"]),
+    ({"refine": sg.Refinement}, {"triplets": 0}, ValueError, ["triplets", "at least 1", "found 0"]),
+    ({"refine": sg.Refinement}, {"start": "zeros"}, ValueError, ["start", "discriminant, random", "'zeros'"]),
+    ({"refine": sg.Refinement}, {"regularizer": "l3"}, ValueError, ["regularizer", "frobenius", "'l3'"]),
+    ({"refine": sg.Refinement}, {"relative": "yes"}, ValueError, ["relative", "True, False", "'yes'"]),
+]
+
+
+def test_bad_learners(cohort, assert_same_anndata, monkeypatch):
+    monkeypatch.setattr("scggml.estimators._ground_metric.train", no_work)
+    before = cohort.copy()
+    for settings, parts, error, texts in BAD_LEARNERS:
+        with pytest.raises(error) as caught:
+            made = {name: value(**parts) if parts else value for name, value in settings.items()}
+            sg.tl.fit_metric(cohort, "sample", "label", learner=sg.GroundMetricLearner(**made))
+        for part in texts:
+            assert part in str(caught.value), (settings, parts)
     assert_same_anndata(cohort, before)
 
 
@@ -254,7 +278,7 @@ def test_error_half_way_leaves_adata_as_it_was(cohort, assert_same_anndata, monk
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("scggml.core._training._fit_full", interrupted)
+    monkeypatch.setattr("scggml.core.metric._training.evaluate", interrupted)
     for given in (cohort, view):
         with pytest.raises(KeyboardInterrupt):
             sg.tl.fit_metric(given, "sample", "label")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib.metadata import version
 
 import anndata as ad
 import numpy as np
@@ -28,7 +29,7 @@ def test_samples_are_a_copy(fitted, pdata, assert_same_anndata):
     assert_same_anndata(reference, pdata)
 
 
-def test_cells_are_places_in_the_learned_space(fitted, entry):
+def test_cells_are_coordinates_in_the_learned_space(fitted, entry):
     samples = fitted.obs["sample"].astype(str).to_numpy()
     for i, name in enumerate(sorted(set(samples))):
         rows = slice(*entry["offsets"][i : i + 2])
@@ -37,7 +38,7 @@ def test_cells_are_places_in_the_learned_space(fitted, entry):
     assert len(entry["points"]) == fitted.n_obs
 
 
-def test_way_from_genes(fitted, entry):
+def test_linear_map_from_genes(fitted, entry):
     genes = entry["genes"]
     x = fitted.X.toarray()
     np.testing.assert_allclose(x @ genes["loadings"] + genes["offset"], fitted.obsm["X_pca"], atol=1e-6)
@@ -46,7 +47,7 @@ def test_way_from_genes(fitted, entry):
     assert genes["values"]["kind"] == "log"
 
 
-def test_order_of_samples_follows_sdata(fitted, pdata):
+def test_order_of_samples_follows_pdata(fitted, pdata):
     reference = sg.tl.make_reference(fitted, pdata, rng=0)
     turned = sg.tl.make_reference(fitted, pdata[::-1].copy(), rng=0)
     one, other = (r.uns["ggml_reference"] for r in (reference, turned))
@@ -64,11 +65,11 @@ def test_calibration(fitted, entry):
     np.testing.assert_allclose(held[["probability_0", "probability_1"]].sum(axis=1), 1)
     right = held["label"] == held["predicted"]
     assert found["scores"]["balanced_accuracy"] == pytest.approx(right.mean())  # four of each class
-    assert found["sharpness"] > 0 and found["unit"] == 1.0
+    assert found["inverse_temperature"] > 0 and found["unit"] == 1.0
     assert (held["distance"] > 0).all()
     beside = found["novelty"]
     assert list(beside.index) == list(held.index)
-    assert np.isfinite(beside[["outside", "outside_error", "group", "group_error"]]).all(axis=None)
+    assert np.isfinite(beside[["outside", "outside_error", "new_cluster", "new_cluster_error"]]).all(axis=None)
 
 
 def test_rng_and_jobs(fitted, pdata, assert_same_anndata):
@@ -77,13 +78,16 @@ def test_rng_and_jobs(fitted, pdata, assert_same_anndata):
 
 
 def test_without_calibration(fitted, pdata):
-    assert "calibration" not in sg.tl.make_reference(fitted, pdata, calibrate=False).uns["ggml_reference"]
+    found = sg.tl.make_reference(fitted, pdata, cv=None).uns["ggml_reference"]
+    assert "calibration" not in found and "clusters" not in found
+    assert found["version"] == version("scggml") and "cv" not in found["params"]
 
 
-def test_groups_are_held_out_together(fitted, pdata):
-    fitted.obs["donor"] = fitted.obs["sample"].map({f"p{i}": f"d{(i - 1) // 2}" for i in range(1, 9)})
-    found = sg.tl.make_reference(fitted, pdata, group_key="donor", rng=0).uns["ggml_reference"]
-    assert found["params"]["n_splits"] == fitted.obs["donor"].nunique()
+def test_donors_of_the_metric_are_held_out_together(cohort):
+    cohort.obs["donor"] = cohort.obs["sample"].map({f"p{i}": f"d{(i - 1) // 2}" for i in range(1, 9)})
+    sg.tl.fit_metric(cohort, "sample", "label", donor_key="donor", rng=0)
+    found = sg.tl.make_reference(cohort, sg.tl.sample_distances(cohort), rng=0).uns["ggml_reference"]
+    assert found["params"]["n_splits"] == 4 and found["params"]["donor_key"] == "donor"
 
 
 @pytest.mark.parametrize("how", ["n_points", "sketch_key"])
@@ -127,7 +131,7 @@ def test_scaled_before_the_components(cohort):
     new = sg.tl.project(cohort, reference, copy=True)
     np.testing.assert_allclose(new.obsm["X_ggml"], scaled.obsm["X_ggml"], atol=1e-4)
     # the scaled values themselves lead there as well, from cells that were scaled alike
-    as_scaled = sg.tl.make_reference(scaled, pdata, calibrate=False)
+    as_scaled = sg.tl.make_reference(scaled, pdata, cv=None)
     assert as_scaled.uns["ggml_reference"]["genes"]["values"]["kind"] == "scaled"
     with pytest.warns(UserWarning, match="looks log-normalised .*that of the reference scaled"):
         sg.tl.project(cohort, as_scaled)
@@ -138,24 +142,23 @@ def test_components_of_other_values(fitted, pdata):
     with pytest.warns(UserWarning) as caught:
         reference = sg.tl.make_reference(fitted, pdata, rng=0)
     texts = [str(w.message) for w in caught]
-    assert any(re.search(r"X_pca is not a linear map of X: .* leaves \d+\.\d% of its spread", t) for t in texts)
-    assert any("cannot be computed anew without the samples that are held out" in t for t in texts)
+    assert any(re.search(r"X_pca'\] is not a linear map of X: .* leaves \d+\.\d% of its spread", t) for t in texts)
+    assert any("cannot be computed again without the held-out samples" in t for t in texts)
     assert "genes" not in reference.uns["ggml_reference"]
     assert "novelty" not in reference.uns["ggml_reference"]["calibration"]
-    assert "kinds" not in reference.uns["ggml_reference"]
+    assert "clusters" not in reference.uns["ggml_reference"]
 
 
 def test_missing_loadings(fitted, pdata):
     del fitted.varm["PCs"]
-    with pytest.warns(UserWarning, match=r"no way from genes to X_pca: varm\['PCs'\] is missing"):
-        sg.tl.make_reference(fitted, pdata, calibrate=False)
+    with pytest.warns(UserWarning, match=r"obsm\['X_pca'\] cannot be computed from genes: varm\['PCs'\] is missing"):
+        sg.tl.make_reference(fitted, pdata, cv=None)
 
 
 def test_paper_settings_have_a_unit_of_their_own(cohort):
-    sg.tl.fit_metric(
-        cohort, "sample", "label", init="random", n_comps=2, scale=None, triplets=2, batch_size=16, relative=False,
-        max_iter=2, rng=0,
-    )  # fmt: skip
+    refine = sg.Refinement(start="random", triplets=2, minibatch=16, relative=False, max_iter=2)
+    learner = sg.GroundMetricLearner(n_comps=2, scale=None, refine=refine)
+    sg.tl.fit_metric(cohort, "sample", "label", learner=learner, rng=0)
     pdata = sg.tl.sample_distances(cohort)
     found = sg.tl.make_reference(cohort, pdata, cv=2, rng=0).uns["ggml_reference"]["calibration"]
     upper = pdata.obsp["ggml_distances"][np.triu_indices(8, 1)]
@@ -174,14 +177,15 @@ def bad(error, match, make, **arguments):
         bad(ValueError, "must hold distances under the learned metric, found metric='euclidean'", "euclidean"),
         bad(ValueError, "pdata must hold the samples of adata, each once, found 8 for 8; not in adata: x", "renamed"),
         bad(ValueError, "pdata does not hold the distances of the metric", "refitted"),
-        bad(KeyError, "there is no sketch", None, sketch_key="sketch"),
-        bad(ValueError, "n_points=3 and sketch_key='s' exclude each other", None, n_points=3, sketch_key="s"),
+        bad(TypeError, "sketch_key", None, sketch_key="sketch"),
+        bad(TypeError, "donor_key", None, donor_key="donor"),
+        bad(TypeError, "calibrate", None, calibrate=False),
         bad(ValueError, "n_points must be at least 1", None, n_points=0),
         bad(KeyError, "layer='raw' is not in layers", None, layer="raw"),
         bad(ValueError, "cv=5 folds need at least 5 samples of every class", None, cv=5),
         bad(TypeError, "rng must be an integer", None, rng="0"),
         bad(ValueError, "n_jobs must not be 0", None, n_jobs=0),
-        bad(KeyError, "group_key='donor' is not a column", None, group_key="donor"),
+        bad(ValueError, r"cv must hold each sample out once, found 6 never", None, cv=[(range(6), [6, 7])]),
     ],
 )
 def test_bad_input(fitted, pdata, assert_same_anndata, error, match, make, arguments):
@@ -192,7 +196,7 @@ def test_bad_input(fitted, pdata, assert_same_anndata, error, match, make, argum
     elif make == "renamed":
         pdata.obs_names = ["x", *pdata.obs_names[1:]]
     elif make == "refitted":
-        sg.tl.fit_metric(fitted, "sample", "label", n_comps=1, power=3.0)
+        sg.tl.fit_metric(fitted, "sample", "label", n_comps=1, learner=sg.GroundMetricLearner(power=3.0))
     cells, samples = fitted.copy(), pdata.copy()
     with pytest.raises(error, match=match):
         sg.tl.make_reference(fitted, pdata, **arguments)
@@ -202,22 +206,21 @@ def test_bad_input(fitted, pdata, assert_same_anndata, error, match, make, argum
 
 def test_repeated_genes(fitted, pdata):
     fitted.var_names = ["g0", "g0", *fitted.var_names[2:]]
-    with pytest.raises(ValueError, match="var_names are not unique, by which the genes of new cells are found"):
+    with pytest.raises(ValueError, match="var_names are not unique, but the genes of new cells are found by name"):
         sg.tl.make_reference(fitted, pdata)
 
 
-def test_numbers_are_no_classes(cohort):
+def test_continuous_labels_are_no_classes(cohort):
     sg.tl.fit_metric(cohort, "sample", "age", label_kind="continuous", rng=0)
     pdata = sg.tl.sample_distances(cohort)
     with pytest.raises(ValueError, match="there are no classes to predict with label_kind='continuous'"):
         sg.tl.make_reference(cohort, pdata)
-    reference = sg.tl.make_reference(cohort, pdata, calibrate=False)
+    reference = sg.tl.make_reference(cohort, pdata, cv=None)
     assert "calibration" not in reference.uns["ggml_reference"]
 
 
-def test_grades_are_classes_in_their_order(cohort):
-    grades = cohort.obs["label"].astype(str)
-    cohort.obs["grade"] = grades.cat.codes if hasattr(grades, "cat") else (grades == "well").astype(int)
+def test_ordinal_labels_are_classes_in_their_order(cohort):
+    cohort.obs["grade"] = (cohort.obs["label"] == "well").astype(int)
     sg.tl.fit_metric(cohort, "sample", "grade", label_kind="ordinal", rng=0)
     found = sg.tl.make_reference(cohort, sg.tl.sample_distances(cohort), rng=0).uns["ggml_reference"]["calibration"]
     assert list(found["classes"]) == ["0", "1"]
@@ -233,13 +236,26 @@ def test_features_in_a_file(cohort, use_rep, tmp_path, assert_same_anndata):
     found = sg.tl.make_reference(backed, pdata, cv=2, rng=0)
     one, other = (r.uns["ggml_reference"] for r in (expected, found))
     np.testing.assert_allclose(other["points"], one["points"], atol=1e-12)
-    np.testing.assert_allclose(other["calibration"]["sharpness"], one["calibration"]["sharpness"], rtol=1e-6)
+    np.testing.assert_allclose(
+        other["calibration"]["inverse_temperature"], one["calibration"]["inverse_temperature"], rtol=1e-6
+    )
     backed.file.close()
 
 
 def test_distances_that_held_out_ones_do_not_compare_with(fitted):
-    pdata = sg.tl.sample_distances(fitted, solver="sinkhorn", sinkhorn_reg=0.3)
+    pdata = sg.tl.sample_distances(fitted, solver=sg.Sinkhorn(reg=0.3))
     with pytest.raises(
-        ValueError, match=r"learned with solver exact, .* computed with sinkhorn \(epsilon .* calibrate=False"
+        ValueError, match=r"learned with solver Exact.*, .* computed with Entropic\(epsilon=0\.\d.* cv=None"
     ):
         sg.tl.make_reference(fitted, pdata)
+    assert "calibration" not in sg.tl.make_reference(fitted, pdata, cv=None).uns["ggml_reference"]
+
+
+def test_distances_of_another_entropic_kind(cohort):
+    learner = sg.GroundMetricLearner(solver=sg.Sinkhorn(reg=0.3))
+    sg.tl.fit_metric(cohort, "sample", "label", learner=learner, rng=0)
+    pdata = sg.tl.sample_distances(cohort)
+    assert "calibration" in sg.tl.make_reference(cohort, pdata, cv=2, rng=0).uns["ggml_reference"]
+    pdata.uns["ggml"]["solver"] = "sinkhorn_divergence"  # of the same strength
+    with pytest.raises(ValueError, match="learned with solver .*debiased=False.* computed with .*debiased=True"):
+        sg.tl.make_reference(cohort, pdata, cv=2)

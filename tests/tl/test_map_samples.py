@@ -45,7 +45,7 @@ def test_distances_are_those_of_all_cells_together(new, fitted, reference):
 
 
 def test_metric_on_genes(new, fitted_x):
-    reference = sg.tl.make_reference(fitted_x, sg.tl.sample_distances(fitted_x), calibrate=False)
+    reference = sg.tl.make_reference(fitted_x, sg.tl.sample_distances(fitted_x), cv=None)
     mapped = sg.tl.map_samples(new, reference)
     union = ad.concat([fitted_x, new])
     union.uns["ggml"] = fitted_x.uns["ggml"]
@@ -54,16 +54,18 @@ def test_metric_on_genes(new, fitted_x):
     assert "ggml_novelty" not in mapped.obsm
 
 
-@pytest.mark.parametrize("solver", ["sinkhorn", "sinkhorn_divergence"])
-def test_entropic_distances(new, cohort, solver):
-    sg.tl.fit_metric(cohort, "sample", "label", solver=solver, sinkhorn_reg=0.1, rng=0)
-    reference = sg.tl.make_reference(cohort, sg.tl.sample_distances(cohort), calibrate=False)
+@pytest.mark.parametrize("debiased", [False, True])
+def test_entropic_distances(new, cohort, debiased):
+    learner = sg.GroundMetricLearner(solver=sg.Sinkhorn(reg=0.1, debiased=debiased))
+    sg.tl.fit_metric(cohort, "sample", "label", learner=learner, rng=0)
+    reference = sg.tl.make_reference(cohort, sg.tl.sample_distances(cohort), cv=None)
     mapped = sg.tl.map_samples(new, reference)
     sg.tl.project(new, reference)
     union = ad.concat([cohort, new])
     union.uns["ggml"] = new.uns["ggml"]
     whole = sg.tl.sample_distances(union)[mapped.obs_names]
-    assert whole.uns["ggml"]["epsilon"] == mapped.uns["ggml"]["epsilon"]
+    assert mapped.uns["ggml"]["solver"] == ("sinkhorn_divergence" if debiased else "sinkhorn")
+    assert whole.uns["ggml"]["epsilon"] == mapped.uns["ggml"]["epsilon"] > 0
     np.testing.assert_allclose(mapped.obsp["ggml_distances"], whole.obsp["ggml_distances"], atol=1e-6)
 
 
@@ -75,15 +77,15 @@ def test_reference_does_not_move(new, reference, assert_same_anndata):
     np.testing.assert_array_equal(mapped.obsm["X_mds"][:8], reference.obsm["X_mds"])
 
 
-def test_new_places_have_the_least_stress(new, reference):
+def test_new_coordinates_have_the_least_stress(new, reference):
     mapped = sg.tl.map_samples(new, reference)
-    known, places = mapped.obsm["X_mds"][:8], mapped.obsm["X_mds"][8:]
+    known, found = mapped.obsm["X_mds"][:8], mapped.obsm["X_mds"][8:]
     wanted = mapped.obsp["ggml_distances"][8:, :8]
     grid = np.stack(np.meshgrid(*[np.linspace(-2, 2, 401)] * 2), axis=-1).reshape(-1, 2)
     on_grid = cdist(grid, known)
-    for place, distances in zip(places, wanted, strict=True):
+    for coordinates, distances in zip(found, wanted, strict=True):
         least = ((on_grid - distances) ** 2).sum(axis=1).min()
-        assert ((cdist(place[None], known) - distances) ** 2).sum() <= least
+        assert ((cdist(coordinates[None], known) - distances) ** 2).sum() <= least
 
 
 def test_a_sample_of_the_reference_comes_to_itself(fitted, reference):
@@ -136,7 +138,7 @@ def test_other_maps_are_left_out(new, reference, caplog):
     with caplog.at_level(logging.INFO, logger="scggml"):
         mapped = sg.tl.map_samples(new, reference)
     assert list(mapped.obsm) == ["X_mds", "ggml_novelty"]
-    assert "X_umap, which have no place for new samples" in caplog.text
+    assert "X_umap, which cannot take new samples" in caplog.text
     del reference.obsm["X_mds"]
     assert list(sg.tl.map_samples(new, reference).obsm) == ["ggml_novelty"]
 
@@ -187,9 +189,10 @@ def test_names_of_the_reference(new, reference, fitted):
     [
         (KeyError, "reference has no uns\\['x_reference'\\]", {"key": "x"}),
         (ValueError, "n_jobs must not be 0", {"n_jobs": 0}),
-        (ValueError, "missing_genes must be one of", {"missing_genes": None}),
+        (TypeError, "missing_genes", {"missing_genes": None}),
         (KeyError, "use_rep='X_pca' is not in obsm", {"use_rep": "X_pca"}),
-        (KeyError, "layer='x' is not in layers", {"layer": "x"}),
+        (TypeError, "layer", {"layer": "x"}),
+        (KeyError, "sample_key='donor' is not a column", {"sample_key": "donor"}),
     ],
 )
 def test_bad_arguments(new, reference, error, match, arguments):
@@ -214,9 +217,9 @@ def test_a_reference_that_was_changed(new, reference, kind):
         sg.tl.map_samples(new, changed)
 
 
-def test_numbers_stay_numbers(new, cohort):
+def test_continuous_labels_stay_numbers(new, cohort):
     sg.tl.fit_metric(cohort, "sample", "age", label_kind="continuous", rng=0)
-    reference = sg.tl.make_reference(cohort, sg.tl.sample_distances(cohort), calibrate=False)
+    reference = sg.tl.make_reference(cohort, sg.tl.sample_distances(cohort), cv=None)
     del new.obs["age"]
     ages = sg.tl.map_samples(new, reference).obs["age"]
     assert ages.dtype == np.float64 and ages.isna().tolist() == [False] * 8 + [True] * 3
@@ -226,14 +229,14 @@ def test_numbers_stay_numbers(new, cohort):
 
 def test_a_column_called_is_reference(new, fitted):
     fitted.obs["is_reference"] = new.obs["is_reference"] = True
-    reference = sg.tl.make_reference(fitted, sg.tl.sample_distances(fitted), calibrate=False)
+    reference = sg.tl.make_reference(fitted, sg.tl.sample_distances(fitted), cv=None)
     mapped = sg.tl.map_samples(new, reference)
     assert mapped.obs["is_reference"].tolist() == [True] * 8 + [False] * 3
 
 
 def test_distances_by_another_solver_than_that_of_the_metric(new, fitted):
-    pdata = sg.tl.sample_distances(fitted, solver="sinkhorn_divergence", sinkhorn_reg=0.3)
-    reference = sg.tl.make_reference(fitted, pdata, calibrate=False)
+    pdata = sg.tl.sample_distances(fitted, solver=sg.Sinkhorn(reg=0.3, debiased=True))
+    reference = sg.tl.make_reference(fitted, pdata, cv=None)
     mapped = sg.tl.map_samples(new, reference)
     sg.tl.project(new, reference)
     union = ad.concat([fitted, new])

@@ -10,8 +10,8 @@ import scanpy as sc
 from scipy.stats import t
 
 import scggml as sg
-from scggml._anndata._stored_reference import cell_kinds, gene_space
-from scggml.reference._novelty import novelty, unusual
+from scggml._anndata._stored_reference import gene_space, read_reference
+from scggml.reference._novelty import novelty, outlier_probabilities
 
 
 def patients(n, seed, *, prefix="r", shift=0.0, cells=25):
@@ -47,7 +47,7 @@ def test_probabilities_are_a_softmax_of_the_rule(mapped):
     matrix = mapped.obsp["ggml_distances"][15:, :15]
     labels = mapped.obs["label"].astype(str).to_numpy()[:15]
     means = np.stack([np.sort(matrix[:, labels == c], axis=1)[:, :3].mean(axis=1) for c in "abc"], axis=1)
-    e = np.exp(-calibration["sharpness"] * means / means.mean(axis=1, keepdims=True))
+    e = np.exp(-calibration["inverse_temperature"] * means / means.mean(axis=1, keepdims=True))
     found = mapped.obsm["ggml_probabilities"]
     np.testing.assert_allclose(found[15:], e / e.sum(axis=1, keepdims=True))
     assert np.isnan(found[:15]).all()
@@ -62,10 +62,10 @@ def test_p_values_are_those_of_a_prediction_interval(mapped):
     held = np.log(mapped.uns["ggml_reference"]["calibration"]["held_out"]["distance"].to_numpy())
     near = np.log(np.sort(mapped.obsp["ggml_distances"][15:, :15], axis=1)[:, :3].mean(axis=1))
     expected = t.sf((near - held.mean()) / (held.std(ddof=1) * np.sqrt(1 + 1 / 15)), 14)
-    np.testing.assert_allclose(mapped.obs["unusual_p"][15:], expected)  # the metric acts on genes: there is no outside
-    assert mapped.obs["unusual_p"][:15].isna().all()
-    assert mapped.obs["unusual"].tolist() == [False] * 15 + (expected <= 0.3).tolist()
-    assert mapped.obs["unusual"].dtype == bool
+    np.testing.assert_allclose(mapped.obs["outlier_p"][15:], expected)  # the metric acts on genes: there is no outside
+    assert mapped.obs["outlier_p"][:15].isna().all()
+    assert mapped.obs["outlier"].tolist() == [False] * 15 + (expected <= 0.3).tolist()
+    assert mapped.obs["outlier"].dtype == bool
 
 
 def test_scores_are_those_of_the_reference(mapped):
@@ -73,10 +73,10 @@ def test_scores_are_those_of_the_reference(mapped):
     assert mapped.uns["ggml_prediction"]["scores"] == mapped.uns["ggml_reference"]["calibration"]["scores"]
 
 
-def test_strangers_are_flagged(_reference):
-    strange = sg.tl.map_samples(patients(6, 2, prefix="n", shift=6.0), _reference)
-    sg.tl.predict_samples(strange)
-    assert strange.obs["unusual"][15:].all()
+def test_outliers_are_flagged(_reference):
+    shifted = sg.tl.map_samples(patients(6, 2, prefix="n", shift=6.0), _reference)
+    sg.tl.predict_samples(shifted)
+    assert shifted.obs["outlier"][15:].all()
 
 
 def test_ordinary_samples_are_flagged_as_often_as_alpha_says():
@@ -87,21 +87,21 @@ def test_ordinary_samples_are_flagged_as_often_as_alpha_says():
         reference = sg.tl.make_reference(known, sg.tl.sample_distances(known), rng=0)
         mapped = sg.tl.map_samples(patients(30, 100 + seed, prefix="n"), reference)
         sg.tl.predict_samples(mapped)
-        p.append(mapped.obs["unusual_p"].dropna())
+        p.append(mapped.obs["outlier_p"].dropna())
     p = np.concatenate(p)
     assert np.mean(p <= 0.05) <= 0.12
     assert 0.35 <= np.mean(p <= 0.5) <= 0.65
 
 
-def in_kinds(prefix, seed, *, strange=False, n=14, cells=40, genes=60):
-    """Patients of classes a and b whose cells are of two kinds; strange ones have a programme in one of them."""
+def in_clusters(prefix, seed, *, programme=False, n=14, cells=40, genes=60):
+    """Patients of classes a and b whose cells are of two clusters; one of them may have a programme."""
     rng = np.random.default_rng(seed)
     labels = np.array(["a", "b"])[np.arange(n) % 2]
     x = rng.normal(scale=0.5, size=(n * cells, genes))
     x[:, 0] += rng.choice([-3.0, 3.0], size=n * cells)
     x[:, 1] += np.repeat(3.0 * (labels == "b") + 0.3 * rng.normal(size=n), cells)
     x += np.repeat(0.05 * rng.normal(size=(n, genes)), cells, axis=0)
-    if strange:
+    if programme:
         x[x[:, 0] > 0, 20:40] += 0.6
     names = [f"{prefix}{i:02d}" for i in range(n)]
     obs = pd.DataFrame({"sample": np.repeat(names, cells), "label": np.repeat(labels, cells)})
@@ -111,56 +111,56 @@ def in_kinds(prefix, seed, *, strange=False, n=14, cells=40, genes=60):
 
 @pytest.fixture(scope="module")
 def with_components():
-    known = in_kinds("r", 85)
+    known = in_clusters("r", 85)
     sc.pp.pca(known, n_comps=3)
     sg.tl.fit_metric(known, "sample", "label", rng=0)
     return sg.tl.make_reference(known, sg.tl.sample_distances(known), rng=0)
 
 
-@pytest.mark.parametrize("strange", [False, True])
-def test_outside_of_the_components(with_components, strange):
+@pytest.mark.parametrize("programme", [False, True])
+def test_outside_of_the_components(with_components, programme):
     """A programme of genes that the components do not hold is seen outside of them, and the metric does not see it."""
-    mapped = sg.tl.map_samples(in_kinds("n", 5, strange=strange), with_components)
+    mapped = sg.tl.map_samples(in_clusters("n", 5, programme=programme), with_components)
     sg.tl.predict_samples(mapped)
     p = mapped.uns["ggml_prediction"]["p_values"]
-    assert list(p.columns) == ["distance", "outside", "group", "kinds", "composition"]
-    assert (p["kinds"] <= 0.01).mean() == (1.0 if strange else pytest.approx(0, abs=0.1))
-    assert mapped.obs["unusual"].sum() == (14 if strange else pytest.approx(0, abs=2))
+    assert list(p.columns) == ["distance", "outside", "new_cluster", "clusters", "composition"]
+    assert (p["clusters"] <= 0.01).mean() == (1.0 if programme else pytest.approx(0, abs=0.1))
+    assert mapped.obs["outlier"].sum() == (14 if programme else pytest.approx(0, abs=2))
     assert (p["distance"] <= 0.025).mean() < 0.2
     assert (p["composition"] <= 0.025).mean() < 0.15
 
 
 def test_samples_are_compared_by_name(with_components):
     """The order of samples makes no difference, and the probabilities are those of the tables."""
-    mapped = sg.tl.map_samples(in_kinds("n", 6), with_components)
+    mapped = sg.tl.map_samples(in_clusters("n", 6), with_components)
     turned = mapped[np.random.default_rng(0).permutation(mapped.n_obs)].copy()
     for each in (mapped, turned):
         sg.tl.predict_samples(each)
-    np.testing.assert_allclose(turned[mapped.obs_names].obs["unusual_p"], mapped.obs["unusual_p"], rtol=1e-9)
+    np.testing.assert_allclose(turned[mapped.obs_names].obs["outlier_p"], mapped.obs["outlier_p"], rtol=1e-9)
     calibration = with_components.uns["ggml_reference"]["calibration"]
     known = {"distance": calibration["held_out"]["distance"], **calibration["novelty"]}
     nearest = np.sort(mapped.obsp["ggml_distances"][14:, :14], axis=1)[:, :3].mean(axis=1) / calibration["unit"]
     new = {"distance": nearest, **mapped.obsm["ggml_novelty"].iloc[14:]}
-    p, families = unusual(*({name: np.asarray(x) for name, x in table.items()} for table in (known, new)))
-    np.testing.assert_allclose(mapped.obs["unusual_p"][14:], p)
+    p, families = outlier_probabilities(*({name: np.asarray(x) for name, x in table.items()} for table in (known, new)))
+    np.testing.assert_allclose(mapped.obs["outlier_p"][14:], p)
     for family, values in families.items():
         np.testing.assert_allclose(mapped.uns["ggml_prediction"]["p_values"][family], values)
 
 
-def test_missing_genes_are_left_out_of_what_is_unusual(with_components):
-    new = in_kinds("n", 7, strange=True)
+def test_missing_genes_are_left_out_of_novelty(with_components):
+    new = in_clusters("n", 7, programme=True)
     part = new[:, np.arange(60) % 4 > 0].copy()
-    with pytest.warns(UserWarning, match="what is unusual in these genes is not seen"):
+    with pytest.warns(UserWarning, match="outliers in these genes are not detected"):
         mapped = sg.tl.map_samples(part, with_components)
     entry = with_components.uns["ggml_reference"]
     present = np.isin(entry["genes"]["names"].astype(str), part.var_names)
     space = gene_space(entry["genes"]).restricted(present)
     codes = part.obs["sample"].cat.codes.to_numpy()
-    expected = novelty(space, cell_kinds(entry), part.X, codes, 14, present)
+    expected = novelty(space, read_reference(with_components, "ggml").clusters, part.X, codes, 14, present)
     for name, values in expected.items():
         np.testing.assert_allclose(mapped.obsm["ggml_novelty"][name][14:], values, err_msg=name)
     sg.tl.predict_samples(mapped)
-    assert mapped.obs["unusual"].sum() == 14
+    assert mapped.obs["outlier"].sum() == 14
 
 
 def test_copy_and_again(mapped, assert_same_anndata):
@@ -189,7 +189,12 @@ def test_small_samples_are_named(_reference):
         (TypeError, "alpha must be a number", None, {"alpha": "0.05"}),
         (ValueError, "no sample is new", lambda m: m.obs.__setitem__("is_reference", True), {}),
         (KeyError, "obs\\['is_reference'\\]", lambda m: m.obs.pop("is_reference"), {}),
-        (ValueError, "made with calibrate=False", lambda m: m.uns["ggml_reference"].pop("calibration"), {}),
+        (
+            ValueError,
+            "made with cv=None, without a calibration",
+            lambda m: m.uns["ggml_reference"].pop("calibration"),
+            {},
+        ),
         (KeyError, "obsp\\['ggml_distances'\\] does not exist", lambda m: m.obsp.pop("ggml_distances"), {}),
     ],
 )
@@ -204,13 +209,13 @@ def test_bad_input(mapped, assert_same_anndata, error, match, change, arguments)
 
 def test_samples_that_the_calibration_does_not_know(mapped):
     mapped.obs_names = ["x", *mapped.obs_names[1:]]
-    with pytest.raises(ValueError, match=r"not known: x; not there: r00\..*map the new ones again"):
+    with pytest.raises(ValueError, match=r"not known: x; missing: r00\..*map the new ones again"):
         sg.tl.predict_samples(mapped)
 
 
 def test_part_of_the_reference(mapped):
     with pytest.raises(
-        ValueError, match=r"mapped holds 12 samples as those of the reference, which has 15; .*not there: r00, r01, r02"
+        ValueError, match=r"mapped holds 12 samples of the reference, which has 15; .*missing: r00, r01, r02"
     ):
         sg.tl.predict_samples(mapped[3:].copy())
 
@@ -220,12 +225,12 @@ def test_part_of_the_samples(mapped):
     whole = sg.tl.predict_samples(mapped, copy=True)
     part = mapped[[*range(15), 16, 19]]
     sg.tl.predict_samples(part)
-    np.testing.assert_allclose(part.obs["unusual_p"][15:], whole.obs["unusual_p"].iloc[[16, 19]])
+    np.testing.assert_allclose(part.obs["outlier_p"][15:], whole.obs["outlier_p"].iloc[[16, 19]])
 
 
-def test_the_best_fit_is_predicted_also_without_calibration_to_speak_of(mapped):
+def test_the_best_score_is_predicted_even_with_equal_probabilities(mapped):
     expected = sg.tl.predict_samples(mapped, copy=True).obs["predicted"]
-    mapped.uns["ggml_reference"]["calibration"]["sharpness"] = 0.0
+    mapped.uns["ggml_reference"]["calibration"]["inverse_temperature"] = 0.0
     sg.tl.predict_samples(mapped)
     np.testing.assert_allclose(mapped.obsm["ggml_probabilities"][15:], 1 / 3)
     assert mapped.obs["predicted"].equals(expected)

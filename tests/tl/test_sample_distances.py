@@ -56,8 +56,8 @@ def test_fixed_metrics_are_emd2_on_raw_features(cohort, metric, use_rep):
     pdata = sg.tl.sample_distances(cohort, "sample", metric=metric, **features)  # no fit needed
     assert_distances(pdata.obsp["ggml_distances"], by_emd2(points, cohort.obs["sample"], metric))
     entry = pdata.uns["ggml"]
-    assert entry["metric"] == metric
-    assert entry["params"] == {"sample_key": "sample", "solver": "exact"} | (
+    assert entry["metric"] == metric and entry["solver"] == "exact"
+    assert entry["params"] == {"sample_key": "sample"} | (
         {"use_rep": "X", "layer": "counts"} if use_rep == "layer" else {"use_rep": use_rep or "X_pca"}
     )
 
@@ -68,6 +68,27 @@ def test_formats_of_x_agree(cohort, kind):
     cohort.X = dense(cohort.X) if kind is np.asarray else kind(cohort.X)
     pdata = sg.tl.sample_distances(cohort, "sample", metric="euclidean", use_rep="X")
     np.testing.assert_allclose(pdata.obsp["ggml_distances"], expected, rtol=1e-6)
+
+
+def test_solvers(cohort, fitted, tmp_path):
+    exact = sg.tl.sample_distances(fitted)
+    by_pot = sg.tl.sample_distances(fitted, solver="pot", checkpoint=tmp_path / "pairs")
+    assert by_pot.uns["ggml"]["solver"] == "pot" and (tmp_path / "pairs").exists()
+    np.testing.assert_allclose(by_pot.obsp["ggml_distances"], exact.obsp["ggml_distances"], rtol=1e-9)
+    found = sg.tl.sample_distances(fitted, solver=sg.Sinkhorn(reg=0.3))
+    cells = [fitted.obsm["X_ggml"][(fitted.obs["sample"] == name).to_numpy()] for name in found.obs_names[:2]]
+    epsilon = found.uns["ggml"]["epsilon"]
+    a, b = (np.full(len(x), 1 / len(x)) for x in cells)
+    plan = ot.sinkhorn(a, b, cost := cdist(*cells), epsilon, stopThr=1e-10)
+    entropy = (plan * np.log(plan / np.outer(a, b))).sum()
+    assert found.obsp["ggml_distances"][0, 1] == pytest.approx((plan * cost).sum() + epsilon * entropy, rel=1e-5)
+    # a metric that was learned with one gives it to its distances
+    sg.tl.fit_metric(cohort, "sample", "label", learner=sg.GroundMetricLearner(solver=sg.Sinkhorn(reg=0.3)))
+    own = sg.tl.sample_distances(cohort)
+    assert own.uns["ggml"]["solver"] == "sinkhorn" and own.uns["ggml"]["epsilon"] == cohort.uns["ggml"]["epsilon"] > 0
+    assert "epsilon" not in sg.tl.sample_distances(cohort, solver="exact").uns["ggml"]
+    with pytest.raises(ValueError, match=r"checkpoint='file' .* entropic\. Pass solver='exact'"):
+        sg.tl.sample_distances(cohort, checkpoint="file")
 
 
 def test_triangle_inequality(pdata):
@@ -95,7 +116,7 @@ def test_sample_level_anndata(fitted, assert_same_anndata):
     assert pdata.obs["unknown"].isna().tolist() == [name == "p2" for name in pdata.obs_names]
     assert isinstance(pdata.obs["label"].dtype, pd.CategoricalDtype)
     assert set(pdata.uns) == {"label_colors", "ggml"}
-    assert set(pdata.uns["ggml"]) == {"params", "distances_key", "metric", "gap"}
+    assert set(pdata.uns["ggml"]) == {"version", "params", "distances_key", "metric", "solver", "gap"}
     assert pdata.uns["ggml"]["distances_key"] == "ggml_distances" and pdata.uns["ggml"]["metric"] == "learned"
     assert 0 <= pdata.uns["ggml"]["gap"] < 1e-9
     assert pdata.uns["ggml"]["params"] == fitted.uns["ggml"]["params"]
@@ -204,7 +225,7 @@ def test_repeated_genes_are_refused(fitted_x):
 
 def test_representation_of_another_width(fitted):
     fitted.obsm["X_pca"] = fitted.obsm["X_pca"][:, :3]
-    with pytest.raises(ValueError, match=r"uns\['ggml'\] was learned on 5 features of 'X_pca', but .* has 3\. Use"):
+    with pytest.raises(ValueError, match=r"on 'X_pca' in uns\['ggml'\] was learned on 5 features, but .* has 3\. Use"):
         sg.tl.sample_distances(fitted)
 
 
@@ -230,7 +251,7 @@ def test_metric_of_a_layer_reads_the_layer(cohort):
         sg.tl.sample_distances(cohort)
 
 
-def test_x_in_the_place_of_a_layer_is_noted(cohort):
+def test_x_instead_of_a_layer_is_noted(cohort):
     sg.tl.fit_metric(cohort, "sample", "label", layer="counts")
     pdata = sg.tl.sample_distances(cohort, use_rep="X")
     assert pdata.uns["ggml"]["params"]["use_rep"] == "X" and "layer" not in pdata.uns["ggml"]["params"]
@@ -289,11 +310,26 @@ CASES = {
         empty_cell,
         {"metric": "cosine", "sample_key": "sample", "use_rep": "X"},
         ValueError,
-        ["metric='cosine'", "1 all-zero rows in X", "Remove them"],
+        ["metric='cosine'", "all-zero cells", "1 of them in X", "Remove them"],
     ),
     "NaN": (nan_in_pca, {}, ValueError, ["obsm['X_pca']", "feature 2 (1)"]),
     "use_rep": (None, {"use_rep": "X_none"}, KeyError, ["use_rep='X_none'", "X_pca"]),
     "layer and use_rep": (None, {"use_rep": "X_pca", "layer": "counts"}, ValueError, ["layer='counts'", "exclude"]),
+    "solver": (None, {"solver": "sinkhorn"}, (ValueError, TypeError), ["solver", "'sinkhorn'", "Sinkhorn"]),
+    "no strength": (None, {"sinkhorn_reg": 0.1}, TypeError, ["sinkhorn_reg"]),
+    "entropic cityblock": (
+        None,
+        {"solver": sg.Sinkhorn(), "metric": "cityblock", "sample_key": "sample"},
+        ValueError,
+        ["solver=Sinkhorn", "metric='cityblock'", "solver='exact'"],
+    ),
+    "entropic checkpoint": (
+        None,
+        {"solver": sg.Sinkhorn(), "checkpoint": "file"},
+        ValueError,
+        ["checkpoint='file'", "exact", "solver=Sinkhorn"],
+    ),
+    "checkpoint": (None, {"checkpoint": 1}, TypeError, ["checkpoint", "path", "int"]),
     "n_jobs": (None, {"n_jobs": 0}, ValueError, ["n_jobs"]),
     "key": (None, {"key": 1}, ValueError, ["key must be", "1"]),
     "key_added": (None, {"key_added": "a/b"}, ValueError, ["key_added", "'a/b'"]),
@@ -310,7 +346,7 @@ def test_bad_input(fitted, assert_same_anndata, monkeypatch, case):
     def no_work(*args, **kwargs):
         raise AssertionError("transport started before the input was checked")
 
-    monkeypatch.setattr("scggml.core.pairwise_distances", no_work)
+    monkeypatch.setattr("scggml.tl._sample_distances.pairwise_distances", no_work)
     before = fitted.copy()
     with pytest.raises(error) as caught:
         sg.tl.sample_distances(fitted, **arguments)

@@ -10,6 +10,7 @@ import scipy.sparse as sp
 from scipy.spatial.distance import cdist
 
 import scggml as sg
+from scggml._anndata._learners import learner_of
 from scggml.core.measures._measures import Measures
 
 CELL_TYPES = {"n_points": None, "cell_type_key": "cell_type"}
@@ -67,7 +68,7 @@ def test_fit_is_that_of_the_estimator_on_the_points(cohort, use_rep, arguments):
     found = metric(cohort).T @ metric(cohort)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
     assert cohort.uns["ggml"]["params"]["sketch_key"] == "sketch"
-    # all cells are placed, not only those of the sketch
+    # all cells are projected, not only those of the sketch
     np.testing.assert_allclose(cohort.obsm["X_ggml"], points @ metric(cohort).T, rtol=1e-5, atol=1e-5)
     assert cohort.varm["ggml"].shape == (12, cohort.obsm["X_ggml"].shape[1])
 
@@ -92,9 +93,10 @@ def test_a_sketch_of_as_many_points_as_cells_changes_nothing(cohort, fitted):
 
 def test_params_reproduce_the_fit(cohort):
     sketch(cohort)
-    fit(cohort, use_rep="X", max_iter=3)
+    fit(cohort, use_rep="X", learner=sg.GroundMetricLearner(refine=sg.Refinement(max_iter=3)))
     params = dict(cohort.uns["ggml"]["params"])
     keys = params.pop("sample_key"), params.pop("label_key")
+    params["learner"] = learner_of(params)
     sg.tl.fit_metric(cohort, *keys, **params, n_jobs=2, key_added="again")
     np.testing.assert_array_equal(cohort.obsm["X_again"], cohort.obsm["X_ggml"])
 
@@ -161,7 +163,7 @@ def test_distances_take_the_sketch_of_the_fit_unless_told_otherwise(cohort):
     clouds = [cohort.obsm["X_ggml"][cohort.obs["sample"] == name] for name in whole.obs_names]
     expected = ot.emd2([], [], cdist(clouds[0], clouds[5]))
     np.testing.assert_allclose(whole.obsp["ggml_distances"][0, 5], expected, rtol=1e-10)
-    # fixed metrics know of no fit
+    # fixed metrics do not take it
     assert "sketch_error" not in sg.tl.sample_distances(cohort, "sample", metric="euclidean").obs
 
 
@@ -255,8 +257,8 @@ def test_bad_keys(cohort, assert_same_anndata, monkeypatch, sketch_key, error, t
     def no_work(*args, **kwargs):
         raise AssertionError("work started before the input was checked")
 
-    monkeypatch.setattr("scggml.core.pairwise_distances", no_work)
-    monkeypatch.setattr("scggml.estimators.GroundMetricLearner", no_work)
+    monkeypatch.setattr("scggml.tl._sample_distances.pairwise_distances", no_work)
+    monkeypatch.setattr("scggml.estimators._ground_metric.train", no_work)
     for use in (
         lambda: fit(cohort, sketch_key=sketch_key),
         lambda: sg.tl.sample_distances(cohort, sketch_key=sketch_key),

@@ -52,25 +52,43 @@ class Genes:
         return self.linear_map(linear_map).T * self.standard_deviation()[:, None]
 
 
-def read_genes(adata: AnnData, features: Features, *, warn: bool = True) -> Genes | None:
+def read_genes(adata: AnnData, features: Features) -> Genes | None:
     """Return the genes that features lead back to; None where they do not, with a warning where they could."""
-    if features.use_rep == "X":
-        return Genes(sp.eye_array(adata.n_vars), features.points)
-    name = LOADINGS.get(features.use_rep)
-    if name is None:
+    if features.use_rep != "X" and features.use_rep not in LOADINGS:
         logger.info("no gene weights: %s does not lead back to genes", features.text)
         return None
+    reason = _missing(adata, features)
+    if reason is not None:
+        warnings.warn(f"no gene weights for the metric on {features.text}: {reason}", UserWarning, stacklevel=3)
+        return None
+    return required_genes(adata, features)
+
+
+def required_genes(adata: AnnData, features: Features) -> Genes:
+    """Return the genes that features lead back to, or say why they do not."""
+    reason = _missing(adata, features)
+    if reason is not None:
+        msg = f"{features.text} does not lead back to genes: {reason}"
+        raise KeyError(msg)
+    if features.use_rep == "X":
+        return Genes(sp.eye_array(adata.n_vars), features.points)
+    loadings = adata.varm[LOADINGS[features.use_rep]]
+    dense = loadings if sp.issparse(loadings) else np.asarray(loadings, dtype=np.float64)
+    return Genes(dense, read_features(adata, "X", None).points)
+
+
+def _missing(adata: AnnData, features: Features) -> str | None:
+    """Return what is missing on the way from features to genes, and what to do; None where nothing is."""
+    if features.use_rep == "X":
+        return None
+    name = LOADINGS.get(features.use_rep)
+    if name is None:
+        return "no loadings are known for it. Fit with use_rep='X', or on 'X_pca' with the loadings in varm['PCs']."
     loadings, width = adata.varm.get(name), features.points.shape[1]
     if loadings is None or loadings.shape[1] != width:
         found = "missing" if loadings is None else f"{loadings.shape[1]} wide, not {width} like {features.text}"
-        reason = f"varm[{name!r}] is {found}. Compute both with the same call (scanpy.pp.pca), or fit with use_rep='X'."
-    elif adata.X is None:
-        reason = "X, which holds the genes' values, is None."
-    elif unreadable(adata.X) is not None:
-        reason = f"X, which holds the genes' values, {unreadable(adata.X)}"
-    else:
-        dense = loadings if sp.issparse(loadings) else np.asarray(loadings, dtype=np.float64)
-        return Genes(dense, read_features(adata, "X", None).points)
-    if warn:
-        warnings.warn(f"no gene weights for the metric on {features.text}: {reason}", UserWarning, stacklevel=3)
-    return None
+        return f"varm[{name!r}] is {found}. Compute both with the same call (scanpy.pp.pca), or fit with use_rep='X'."
+    if adata.X is None:
+        return "X, which holds the genes' values, is None."
+    reason = unreadable(adata.X)
+    return None if reason is None else f"X, which holds the genes' values, {reason}"

@@ -38,7 +38,7 @@ def learned_distances(pdata: AnnData, key: str) -> dict[str, Any]:
 def check_same_solver(known: dict[str, Any], learned: StoredMetric) -> None:
     """Refuse distances that differ from those of held-out samples, which are by the solver of the metric."""
     wanted, found = learned.solver, solver_of(known)
-    if type(wanted) is not type(found) or getattr(wanted, "epsilon", 0.0) != getattr(found, "epsilon", 0.0):
+    if any(getattr(wanted, name, None) != getattr(found, name, None) for name in ("epsilon", "debiased")):
         msg = (
             f"the metric was learned with solver {wanted}, the distances in pdata were computed with {found}, so that "
             "those of held-out samples are not comparable. Compute distances with sg.tl.sample_distances(adata, "

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
+from scggml.core.measures._measures import as_points
+from scggml.core.measures._on_disk import BLOCK_SIZE, StoredPoints
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from anndata import AnnData
-
-    from scggml.core.measures._on_disk import StoredPoints
 
 _USUAL_DENSITY = 0.1
 
@@ -66,9 +67,6 @@ def reading(text: str) -> Iterator[None]:
 
 def points_on_disk(x: Any, text: str) -> StoredPoints:
     """Return the points of a matrix that is not `unreadable`, to be read by blocks of rows."""
-    from scggml.core.measures._measures import as_points
-    from scggml.core.measures._on_disk import BLOCK_SIZE, StoredPoints
-
     (n_rows, n_columns), kind = x.shape, _kind(x)
     row_size: float = n_columns
     if kind == "csr":

@@ -74,7 +74,8 @@ class StoredMetric:
 
     def points(self, features: Features) -> Any:
         """Return the points with its features in its order, (n_obs, n_features)."""
-        return features.in_order_of(self.features, len(self.entry["scale"]), f"the metric in uns[{self.key!r}]")
+        what = f"the metric on {self.params.get('use_rep')!r} in uns[{self.key!r}]"
+        return features.in_order_of(self.features, len(self.entry["scale"]), what)
 
     def project(self, features: Features) -> NDArray[np.float64]:
         """Return the cells in the learned space, (n_obs, n_components)."""

@@ -8,21 +8,21 @@ import numpy as np
 import pandas as pd
 
 from scggml._anndata._distances import read_distances
+from scggml._docs import shared_doc
 from scggml._keys import SKETCH_ERROR, Keys
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@shared_doc
 def distances(pdata: AnnData, *, key: str = "ggml", bounds: bool = False) -> pd.DataFrame:
     """Return the distances between samples, or bounds on their errors.
 
     Parameters
     ----------
-    pdata
-        Samples, from :func:`scggml.tl.sample_distances`.
-    key
-        Key of the distances: `.obsp[key + "_distances"]`.
+    %(pdata)s
+    %(key_distances)s
     bounds
         Return a bound on the error of each distance instead. The distance between two sketches
         (:func:`scggml.pp.sketch`) differs from that of all cells by at most this bound. It is the sum of

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from scggml import _check as check
+from scggml._docs import shared_doc
 from scggml._keys import Keys
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ _TABLES = ("summary", "cell_types", "flows", "genes", "pairs")
 ALL_PARTS = "all"  # states, exchange and composition together
 
 
+@shared_doc
 def explanation(
     pdata: AnnData,
     table: Literal["summary", "cell_types", "flows", "genes", "pairs"] = "summary",
@@ -33,13 +35,11 @@ def explanation(
 
     Parameters
     ----------
-    pdata
-        Samples, after :func:`scggml.tl.explain_distances`.
+    %(pdata_explained)s
     table
         "summary", "cell_types", "flows" or "pairs" for the tables that :func:`scggml.tl.explain_distances` describes.
         "genes" for the contributions of genes.
-    key
-        Key of the explanation: `.uns[key + "_explanation"]`.
+    %(key_explanation)s
     classes
         Two classes in either order, the same class twice, or two samples if these were compared. None for all
         comparisons.

@@ -8,12 +8,14 @@ import pandas as pd
 
 from scggml import _check as check
 from scggml._anndata._gene_table import gene_table
+from scggml._docs import shared_doc
 from scggml._keys import Keys
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@shared_doc
 def gene_weights(adata: AnnData, *, key: str = "ggml") -> pd.DataFrame:
     """Return the weights of genes in a learned metric, largest first.
 
@@ -21,8 +23,7 @@ def gene_weights(adata: AnnData, *, key: str = "ggml") -> pd.DataFrame:
     ----------
     adata
         Cells with a learned metric that leads back to genes, from :func:`scggml.tl.fit_metric`.
-    key
-        Key of the metric.
+    %(key)s
 
     Returns
     -------

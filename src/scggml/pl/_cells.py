@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scggml import _check as check
+from scggml._docs import shared_doc
 from scggml._keys import Keys, embedding
 from scggml._keys import colors as colors_key
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _NAMES = {"umap": "UMAP", "tsne": "t-SNE"}
 
 
+@shared_doc
 def cells(
     adata: AnnData,
     *,
@@ -54,8 +56,7 @@ def cells(
         Points of class barycenters to draw on top, from :func:`scggml.tl.class_barycenters`. They have the colour of
         their class if `color` names the column of the classes, else they are white. They need the learned space, so
         they cannot be drawn on maps such as "umap".
-    ax
-        Axes to draw on. None makes a new figure.
+    %(ax)s
 
     Returns
     -------

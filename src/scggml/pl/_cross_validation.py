@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scggml import _check as check
+from scggml._docs import shared_doc
 from scggml.get._scores import scores as score_table
 from scggml.get._scores import stored_scores
 
@@ -23,6 +24,7 @@ _LINE = 20  # characters of the baseline on one line
 _NAMES = {"mae": "mean absolute error", "ari": "adjusted Rand index", "roc_auc": "ROC AUC", "macro_f1": "macro F1"}
 
 
+@shared_doc
 def cross_validation(
     adata: AnnData,
     *,
@@ -52,8 +54,7 @@ def cross_validation(
         (or donors) it predicts correctly and the baseline does not, and the reverse, with the p-value of the sign test.
     key
         Key of the results: `.uns[key + "_cross_validation"]`.
-    ax
-        Axes to draw on. None makes a new figure.
+    %(ax)s
 
     Returns
     -------

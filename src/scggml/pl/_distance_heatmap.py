@@ -8,6 +8,7 @@ import numpy as np
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
+from scggml._docs import shared_doc
 from scggml.get import distances as get_distances
 
 from ._axes import MISSING, class_colors, drawing, is_continuous, obs_column, text_width
@@ -24,6 +25,7 @@ _LEGEND_ROW = 0.055  # height of a class in the legend, in heights of the heatma
 _MIN_BAR = 0.4  # of the heatmap's height
 
 
+@shared_doc
 def distance_heatmap(pdata: AnnData, *, key: str = "ggml", color: str | None = None, ax: Axes | None = None) -> Axes:
     """Plot the distances between samples as a heatmap.
 
@@ -32,15 +34,12 @@ def distance_heatmap(pdata: AnnData, *, key: str = "ggml", color: str | None = N
 
     Parameters
     ----------
-    pdata
-        Samples with distances, from :func:`scggml.tl.sample_distances`.
-    key
-        Key of the distances: `.obsp[key + "_distances"]`.
+    %(pdata)s
+    %(key_distances)s
     color
         Column of `.obs` with classes. Their colours are those in `.uns[color + "_colors"]` if there are any, else
         colour-blind safe ones.
-    ax
-        Axes to draw on. None makes a new figure.
+    %(ax)s
 
     Returns
     -------

@@ -6,6 +6,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING
 
 from scggml import _check as check
+from scggml._docs import shared_doc
 from scggml.get import explanation as get_explanation
 from scggml.get._explanation import stored_explanation
 
@@ -22,6 +23,7 @@ _NEGATIVE = "#b35806"
 _LINE = 34  # characters of the title on one line
 
 
+@shared_doc
 def explained_genes(
     pdata: AnnData,
     *,
@@ -38,19 +40,16 @@ def explained_genes(
 
     Parameters
     ----------
-    pdata
-        Samples, after :func:`scggml.tl.explain_distances`.
+    %(pdata_explained)s
     classes
         Two classes in either order, the same class twice, or two samples if these were compared. None if there is only
         one comparison of two classes or samples.
     cell_type
         Cell type whose state to look into, or "exchange" or "composition". None for the whole distance.
-    key
-        Key of the explanation.
+    %(key_explanation)s
     n_genes
         Number of genes. Those with the largest absolute values are drawn.
-    ax
-        Axes to draw on. None makes a new figure.
+    %(ax)s
 
     Returns
     -------

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from scggml import _check as check
+from scggml._docs import shared_doc
 from scggml.get import gene_weights as get_gene_weights
 
 from ._axes import HIGHLIGHT, PLAIN, drawing, text_width
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+@shared_doc
 def gene_weights(
     adata: AnnData,
     *,
@@ -31,15 +33,13 @@ def gene_weights(
     ----------
     adata
         Cells with a learned metric that leads back to genes, from :func:`scggml.tl.fit_metric`.
-    key
-        Key of the metric.
+    %(key)s
     n_genes
         Number of genes.
     highlight
         Genes to draw in another colour, such as known markers. A dict with one entry gives them a label in the legend:
         `{"interferon response": ["ISG15", "IFI6"]}`.
-    ax
-        Axes to draw on. None makes a new figure.
+    %(ax)s
 
     Returns
     -------

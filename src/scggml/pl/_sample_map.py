@@ -8,6 +8,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from scggml import _check as check
+from scggml._docs import shared_doc
 from scggml._keys import Keys, embedding
 
 from ._axes import MISSING, PLAIN, class_colors, drawing, is_continuous, obs_column, text_width, two_axes
@@ -28,6 +29,7 @@ _STYLE: dict[str, Any] = {"s": 60.0, "linewidths": 0.5, "edgecolors": "white"}
 _TITLES = {"mds": "MDS", "umap": "UMAP", "diffmap": "DC", "tsne": "t-SNE"}
 
 
+@shared_doc
 def sample_map(
     pdata: AnnData,
     *,
@@ -60,8 +62,7 @@ def sample_map(
         Whether to draw the path along `.obs["ggml_pseudotime"]` from :func:`scggml.tl.order_samples`. It is a smooth
         curve through samples with similar pseudotime, with an arrow at its end. A text names another column of
         pseudotime.
-    ax
-        Axes to draw on. None makes a new figure.
+    %(ax)s
 
     Returns
     -------

@@ -8,6 +8,7 @@ import numpy as np
 
 from scggml import _check as check
 from scggml._anndata._stored_metric import read_metric
+from scggml._docs import shared_doc
 
 from ._axes import PLAIN, drawing
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+@shared_doc
 def training_history(adata: AnnData, *, key: str = "ggml", ax: Axes | None = None) -> Axes:
     """Plot the objective over the iterations of the training.
 
@@ -26,10 +28,8 @@ def training_history(adata: AnnData, *, key: str = "ggml", ax: Axes | None = Non
     ----------
     adata
         Cells with a learned metric, from :func:`scggml.tl.fit_metric`.
-    key
-        Key of the metric.
-    ax
-        Axes to draw on. None makes a new figure.
+    %(key)s
+    %(ax)s
 
     Returns
     -------

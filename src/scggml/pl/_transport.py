@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from scggml import _check as check
+from scggml._docs import shared_doc
 from scggml.get import explanation as get_explanation
 from scggml.get._explanation import compared, stored_explanation
 
@@ -30,6 +31,7 @@ _MAX_WRITTEN = 16  # types; with more, the numbers are too small to read
 _LEAST_WRITTEN = 0.005  # smaller numbers would read 0.00
 
 
+@shared_doc
 def transport(
     pdata: AnnData,
     *,
@@ -50,13 +52,11 @@ def transport(
     classes
         Two classes in either order, the same class twice, or two samples if these were compared. None if there is only
         one comparison of two classes or samples.
-    key
-        Key of the explanation.
+    %(key_explanation)s
     what
         "cost" for the share of the distance. "mass" for the mass that is moved. "excess" for the cost between the
         classes minus the cost within them, in units of distance, on a colour scale that is white at zero.
-    ax
-        Axes to draw on. None makes a new figure.
+    %(ax)s
 
     Returns
     -------

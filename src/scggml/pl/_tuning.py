@@ -6,6 +6,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING
 
 from scggml import _check as check
+from scggml._docs import shared_doc
 from scggml._keys import Keys
 
 from ._axes import HIGHLIGHT, PLAIN, drawing
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _LINE = 48  # characters of a setting on one line
 
 
+@shared_doc
 def tuning(adata: AnnData, *, key: str = "ggml", ax: Axes | None = None) -> Axes:
     """Plot the inner scores of settings, how often each was chosen, and the score of the choice on held-out samples.
 
@@ -31,8 +33,7 @@ def tuning(adata: AnnData, *, key: str = "ggml", ax: Axes | None = None) -> Axes
         Cells, after :func:`scggml.tl.tune`.
     key
         Key of the results: `.uns[key + "_tuning"]`.
-    ax
-        Axes to draw on. None makes a new figure.
+    %(ax)s
 
     Returns
     -------

@@ -95,8 +95,9 @@ def sample_of_rows(n_rows: int) -> NDArray[np.int64]:
 
 
 def taken_rows(values: Any, rows: NDArray[np.int64]) -> Any:
-    """Return some rows of values; all of them as they are."""
-    return values if hasattr(values, "dtype") and len(rows) == values.shape[0] else values[rows]
+    """Return some rows of values, in memory; all rows as they are."""
+    in_memory = isinstance(values, np.ndarray) or sp.issparse(values)
+    return values if in_memory and len(rows) == values.shape[0] else values[rows]
 
 
 def _totals(values: Any, kind: str) -> NDArray[np.float64]:

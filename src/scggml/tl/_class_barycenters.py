@@ -62,8 +62,8 @@ def class_barycenters(
         Number of points of each barycenter.
     classes
         Classes to compute; None for all.
-    cell_type_key
-        Column of `.obs` with cell types, for their shares in each point.
+    %(cell_type_key)s
+        If given, the shares of the types are computed for each point.
     %(rng)s
         It draws the start among the cells.
 

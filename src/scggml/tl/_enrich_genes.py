@@ -9,7 +9,7 @@ import pandas as pd
 
 from scggml import _check as check
 from scggml._anndata._gene_table import gene_table
-from scggml._anndata._genes import read_genes
+from scggml._anndata._genes import required_genes
 from scggml._anndata._stored_metric import read_metric
 from scggml._anndata._writing import check_writable, writable
 from scggml._docs import shared_doc
@@ -127,8 +127,7 @@ def enrich_genes(
     members = match_genes(read_gene_sets(gene_sets), names, _MIN_GENES)
     check_members(members, method, signed=signed)
     cohort = learned.read_samples(adata, labels=signed)
-    genes = read_genes(adata, cohort.features)
-    assert genes is not None  # there are gene weights
+    genes = required_genes(adata, cohort.features)
 
     effect, classes = _amplification(learned, cohort, genes)[seen], None
     if signed:

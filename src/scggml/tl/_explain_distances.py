@@ -83,8 +83,8 @@ def explain_distances(
     pdata
         Samples with exact distances under a learned or the Euclidean metric, from :func:`scggml.tl.sample_distances`.
         Distances of a sketch can be explained if no point of it stands for cells of several types.
-    cell_type_key
-        Column of `adata.obs` with the type of each cell. None takes all cells as one type, "all".
+    %(cell_type_key)s
+        None takes all cells as one type, "all".
     classes
         Two classes to compare. None compares all classes with one another.
     samples

@@ -149,7 +149,8 @@ def make_reference(
     if n_points is not None:
         sketch = coresets(points, cohort.codes, len(cohort), n_points, rng=point_rng, n_jobs=n_jobs)
     params = stored_params(
-        sample_key=cohort.sample_key, label_key=learned.params["label_key"], label_kind=cohort.labels.kind, layer=layer,
+        sample_key=cohort.sample_key, label_key=learned.params["label_key"], label_kind=cohort.labels.kind,
+        layer=cohort.features.layer if layer is None else layer,
         sketch_key=cohort.sketch_key if n_points is None else None, n_points=n_points,
         donor_key=learned.params.get("donor_key"), cv=None if cv is None else str(cv), n_splits=len(splits), rng=rng,
     )  # fmt: skip

@@ -8,9 +8,9 @@ import pandas as pd
 
 from scggml import _check as check
 from scggml._anndata._gene_table import gene_table
-from scggml._anndata._genes import read_genes
+from scggml._anndata._genes import required_genes
 from scggml._anndata._stored_metric import read_metric
-from scggml._anndata._writing import check_writable, writable
+from scggml._anndata._writing import check_writable, stored_result, writable
 from scggml._docs import shared_doc
 from scggml._keys import Keys
 from scggml.core.metric._bootstrap import Stability, bootstrap_metrics
@@ -105,8 +105,7 @@ def rank_genes(
     if n_boot:
         _check_closed_form(learned)
     cohort = learned.read_samples(adata, labels=True, sketch_key=learned.params.get("sketch_key"))
-    genes = read_genes(adata, cohort.features)
-    assert genes is not None  # there are gene weights
+    genes = required_genes(adata, cohort.features)
     labels, spread = cohort.labels, genes.standard_deviation()
 
     means = GeneMeans.of(genes.values, cohort.codes, spread, labels.targets, labels.classes)
@@ -124,10 +123,10 @@ def rank_genes(
         adata.uns.pop(stale, None)
     adata.uns[keys.gene_ranking] = table
     if stability is not None:
-        adata.uns[keys.stability] = {
-            "n_boot": n_boot, "n_comps": stability.n_comps, "alignment": stability.alignment,
-            "principal_angles": stability.principal_angles,
-        }  # fmt: skip
+        adata.uns[keys.stability] = stored_result(
+            n_boot=n_boot, n_comps=stability.n_comps, alignment=stability.alignment,
+            principal_angles=stability.principal_angles,
+        )  # fmt: skip
     if labels.kind != "continuous":
         weight: NDArray[np.float64] = table["weight"].reindex(adata.var_names).to_numpy()
         by_class = means.by_class(weight, adata.var_names, learned.params["label_key"])
