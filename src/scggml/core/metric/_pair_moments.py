@@ -27,8 +27,8 @@ _MAX_DIRECTIONS = 100  # the learned metric has half as many
 class PairMoments:
     """Second moments of transported differences between each two samples.
 
-    Plans under a metric that no label enters are the same whatever the labels, so that the closed form for other labels, or
-    without some samples, needs nothing but sums of these.
+    Plans under a metric that no label enters are the same whatever the labels, so that the closed form for other
+    labels, or without some samples, needs nothing but sums of these.
 
     Parameters
     ----------
@@ -46,8 +46,8 @@ class PairMoments:
     def from_plans(cls, measures: Measures, plans: Plans, pairs: NDArray[np.int64]) -> PairMoments:
         """Sum over the plans of all pairs of samples.
 
-        More than 100 features, or so many that the moments would need more than a gigabyte, are first rotated to the leading
-        directions of transport between any two samples, which labels do not enter.
+        More than 100 features, or so many that the moments would need more than a gigabyte, are first rotated to the
+        leading directions of transport between any two samples, which labels do not enter.
 
         Parameters
         ----------
@@ -76,8 +76,8 @@ class PairMoments:
     ) -> NDArray[np.float64]:
         """Return root mean squared transport under metrics that were learned without the sample of each row, (n, n).
 
-        Row `i` holds distances from sample `i` under the closed form of all samples but `i`, along the plans that the moments
-        were taken from.
+        Row `i` holds distances from sample `i` under the closed form of all samples but `i`, along the plans that the
+        moments were taken from.
 
         Parameters
         ----------
