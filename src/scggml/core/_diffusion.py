@@ -16,10 +16,11 @@ _LEAST_GAP = 1e-12  # of an eigenvalue from one
 def diffusion_distances(connectivities: NDArray[np.float64], root: int) -> NDArray[np.float64]:
     """Return the distance of each node from a root in diffusion pseudotime, (n_nodes,).
 
-    Let `T` be the symmetric transition matrix of the graph with the density of the nodes divided out, and `M` the sum of all its
-    powers without their stationary part: how often walks of any length lead from one node to another beyond what
-    chance does. The distance of two nodes is that of their rows of `M` (Haghverdi et al. 2016). It is computed from all
-    eigenvectors in double precision, so that slow walks through a bottleneck count as much as they should.
+    Let `T` be the symmetric transition matrix of the graph with the density of the nodes divided out, and `M` the sum
+    of all its powers without their stationary part: how often walks of any length lead from one node to another
+    beyond what chance does. The distance of two nodes is that of their rows of `M` (Haghverdi et al. 2016). It is
+    computed from all eigenvectors in double precision, so that slow walks through a bottleneck count as much as they
+    should.
 
     Parameters
     ----------

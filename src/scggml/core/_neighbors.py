@@ -25,9 +25,9 @@ def class_scores(
     codes
         Class of each labelled sample, 0..n_classes-1, (n_labelled,).
     rule
-        "class_mean": minus the mean distance to the nearest samples of the class, to `n_neighbors` of the largest class and
-        to the same fraction of the others, at least one (`class_neighbors`). "knn": the share of the class among the
-        `n_neighbors` nearest samples, which favours large classes.
+        "class_mean": minus the mean distance to the nearest samples of the class, to `n_neighbors` of the largest
+        class and to the same fraction of the others, at least one (`class_neighbors`). "knn": the share of the class
+        among the `n_neighbors` nearest samples, which favours large classes.
     n_neighbors
         Number of neighbours.
     """
@@ -76,9 +76,10 @@ def neighbor_means(
 def class_neighbors(counts: NDArray[np.integer], n_neighbors: int) -> NDArray[np.float64]:
     """Return how many nearest samples of each class to look at, (n_classes,), fractions included.
 
-    The nearest 3 of 40 samples are nearer than the nearest 3 of 6, even if classes do not differ. The mean of the first k of n
-    lies at quantile (k + 1) / (2 (n + 1)) of all distances. This quantile is made the same for every class, except for small
-    classes, which need at least their nearest sample. It matters in balanced cohorts too, if a sample is left out of its class.
+    The nearest 3 of 40 samples are nearer than the nearest 3 of 6, even if classes do not differ. The mean of the
+    first k of n lies at quantile (k + 1) / (2 (n + 1)) of all distances. This quantile is made the same for every
+    class, except for small classes, which need at least their nearest sample. It matters in balanced cohorts too, if
+    a sample is left out of its class.
     """
     k = (n_neighbors + 1) * (counts + 1) / (counts.max() + 1) - 1
     return np.asarray(np.clip(k, 1, counts))

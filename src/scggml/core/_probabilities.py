@@ -32,8 +32,8 @@ def fit_inverse_temperature(scores: NDArray[np.float64], codes: NDArray[np.integ
     """Return the inverse temperature of the softmax of scores that predicts held-out samples best.
 
     It maximises the log likelihood, with equal weight for each class. The targets are smoothed as in Platt scaling
-    :cite:p:`platt1999`: a sample of a class of n samples has probability (n + 1) / (n + 2) for its class. Predictions in a small
-    cohort without errors therefore do not reach a probability of one.
+    :cite:p:`platt1999`: a sample of a class of n samples has probability (n + 1) / (n + 2) for its class. Predictions
+    in a small cohort without errors therefore do not reach a probability of one.
 
     Parameters
     ----------

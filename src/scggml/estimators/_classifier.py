@@ -38,12 +38,14 @@ class OTNeighborsClassifier(ClassifierMixin, BaseEstimator):
     ----------
     learner
         The metric. None learns one with the defaults of :class:`GroundMetricLearner` (for principal components pass
-        `GroundMetricLearner(scale="global")`). An unfitted learner is cloned and fitted to the training samples; its solver also
-        computes the distances to new samples. "euclidean" compares cells by Euclidean distance on raw features.
+        `GroundMetricLearner(scale="global")`). An unfitted learner is cloned and fitted to the training samples; its
+        solver also computes the distances to new samples. "euclidean" compares cells by Euclidean distance on raw
+        features.
     rule
-        "class_mean" predicts the class with the smallest mean distance to its nearest samples: to `n_neighbors` of the largest
-        class and the same fraction of the others, at least one, so that large classes are not favoured for their size. "knn"
-        predicts the most frequent class among the `n_neighbors` nearest samples; ties go to the class of the nearest sample.
+        "class_mean" predicts the class with the smallest mean distance to its nearest samples: to `n_neighbors` of
+        the largest class and the same fraction of the others, at least one, so that large classes are not favoured
+        for their size. "knn" predicts the most frequent class among the `n_neighbors` nearest samples; ties go to the
+        class of the nearest sample.
     n_neighbors
         Number of neighbours.
     n_jobs
@@ -145,10 +147,11 @@ class OTNeighborsClassifier(ClassifierMixin, BaseEstimator):
     def predict_proba(self, X: Samples) -> NDArray[np.float64]:
         """Return the probability of each class, (n_samples, n_classes), in the order of `classes_`.
 
-        Rule "knn": the share of the class among the nearest training samples. Rule "class_mean": the softmax of the mean
-        distances to the classes, relative to their mean over classes. Its inverse temperature is fitted to held-out training
-        samples: the first call splits them into at most five stratified folds, and refits the metric without each fold. All
-        classes are equally likely if distances do not predict the classes of held-out samples.
+        Rule "knn": the share of the class among the nearest training samples. Rule "class_mean": the softmax of the
+        mean distances to the classes, relative to their mean over classes. Its inverse temperature is fitted to
+        held-out training samples: the first call splits them into at most five stratified folds, and refits the
+        metric without each fold. All classes are equally likely if distances do not predict the classes of held-out
+        samples.
 
         Parameters
         ----------

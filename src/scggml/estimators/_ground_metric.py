@@ -36,52 +36,55 @@ MIN_CELLS = 2
 class GroundMetricLearner(TransformerMixin, BaseEstimator):
     r"""Learn the ground metric under which optimal transport separates classes of samples :cite:p:`kuehn2025`.
 
-    A sample is a cloud of cells with one label. The estimator learns a linear map `W` such that the Wasserstein-1 distance
-    between samples with ground metric :math:`\|W(x - y)\|_2` between cells is small within classes and large between them.
+    A sample is a cloud of cells with one label. The estimator learns a linear map `W` such that the Wasserstein-1
+    distance between samples with ground metric :math:`\|W(x - y)\|_2` between cells is small within classes and large
+    between them.
 
-    The objective, a hinge loss on triplets of samples, is from the paper; `refine=Refinement(...)` lowers it by gradient steps.
-    The default is ours: transport plans between all training samples give `W` in closed form. With the second moments
-    :math:`S_b` and :math:`S_w` of transported differences between and within classes, each class counting alike,
+    The objective, a hinge loss on triplets of samples, is from the paper; `refine=Refinement(...)` lowers it by
+    gradient steps. The default is ours: transport plans between all training samples give `W` in closed form. With
+    the second moments :math:`S_b` and :math:`S_w` of transported differences between and within classes, each class
+    counting alike,
 
     .. math:: W^\top W \propto S_w^{-w/2} \left(S_w^{-1/2} S_b S_w^{-1/2}\right)^p S_w^{-w/2},
 
-    with `power` :math:`p` and `whitening` :math:`w`. On small cohorts, refinement until convergence fitted the training samples
-    better and held-out samples worse than the closed form.
+    with `power` :math:`p` and `whitening` :math:`w`. On small cohorts, refinement until convergence fitted the
+    training samples better and held-out samples worse than the closed form.
 
-    Ordinal and continuous labels: :math:`S_w` takes pairs with like labels, :math:`S_b` weights the other pairs by the difference
-    of their labels, and the ratio :math:`R` of moments is replaced by the positive part of :math:`R - 0.5 I`, as with strata.
-    Triplets are those with :math:`|y_i - y_j| < |y_j - y_k|`, with margins that grow with the difference.
+    Ordinal and continuous labels: :math:`S_w` takes pairs with like labels, :math:`S_b` weights the other pairs by
+    the difference of their labels, and the ratio :math:`R` of moments is replaced by the positive part of :math:`R -
+    0.5 I`, as with strata. Triplets are those with :math:`|y_i - y_j| < |y_j - y_k|`, with margins that grow with the
+    difference.
 
     Parameters
     ----------
     label_kind
         Kind of the labels: "class"; "ordinal", numbers of which only the order counts; or "continuous", numbers.
     n_comps
-        Upper bound on the number of components, at most the number of features; None stands for 50. The closed form drops
-        directions of negligible weight.
+        Upper bound on the number of components, at most the number of features; None stands for 50. The closed form
+        drops directions of negligible weight.
     scale
-        Unit of the features: "feature" divides each by its standard deviation, "global" divides all by one number, None leaves
-        them as they are. The scale is part of the metric, which acts on raw features. "auto" is "feature" here; in
-        :func:`scggml.tl.fit_metric` it depends on the representation. For principal components pass "global", because their
-        variances carry information.
+        Unit of the features: "feature" divides each by its standard deviation, "global" divides all by one number,
+        None leaves them as they are. The scale is part of the metric, which acts on raw features. "auto" is "feature"
+        here; in :func:`scggml.tl.fit_metric` it depends on the representation. For principal components pass
+        "global", because their variances carry information.
     n_sweeps
-        Number of times that plans and closed form are computed in turn. More than one helps if the Euclidean plans mislead,
-        and overfits small cohorts.
+        Number of times that plans and closed form are computed in turn. More than one helps if the Euclidean plans
+        mislead, and overfits small cohorts.
     ridge
-        Shrinkage of :math:`S_w`: this fraction of its mean variance is added to every direction. "auto" is 0.03 + 3 d / N for
-        d features and N cells.
+        Shrinkage of :math:`S_w`: this fraction of its mean variance is added to every direction. "auto" is 0.03 + 3 d
+        / N for d features and N cells.
     power
         Exponent of the ratio of moments; larger values concentrate the metric on fewer directions.
     whitening
-        Between 0 and 1. If classes do not differ and there is no ridge, 0 gives the Euclidean metric back, and 1 the Mahalanobis
-        metric of the within-class moments.
+        Between 0 and 1. If classes do not differ and there is no ridge, 0 gives the Euclidean metric back, and 1 the
+        Mahalanobis metric of the within-class moments.
     max_cells
-        At most this many cells of each sample, evenly spaced in stored order, take part in the closed form; None takes all.
-        "auto" takes all unless a sweep would need more than 10^10 ground costs (some minutes on two cores) or, with more
-        than 3,000 features, more than 3 x 10^7 stored values. Distances are always between all cells.
+        At most this many cells of each sample, evenly spaced in stored order, take part in the closed form; None
+        takes all. "auto" takes all unless a sweep would need more than 10^10 ground costs (some minutes on two cores)
+        or, with more than 3,000 features, more than 3 x 10^7 stored values. Distances are always between all cells.
     solver
-        How transport is solved, in training and for distances: "exact"; :class:`scggml.Sinkhorn` for entropic transport; or
-        "pot", the exact solver of POT, which gives the same distances as "exact" but is slower.
+        How transport is solved, in training and for distances: "exact"; :class:`scggml.Sinkhorn` for entropic
+        transport; or "pot", the exact solver of POT, which gives the same distances as "exact" but is slower.
     refine
         None takes the closed form. :class:`scggml.Refinement` adds gradient steps on triplets.
     rng
@@ -92,15 +95,15 @@ class GroundMetricLearner(TransformerMixin, BaseEstimator):
     Attributes
     ----------
     metric_ : GroundMetric
-        Components on scaled features and their scale. Unless `refine` says otherwise, the unit of distance is the median distance
-        between training samples.
+        Components on scaled features and their scale. Unless `refine` says otherwise, the unit of distance is the
+        median distance between training samples.
     components_ : ndarray of shape (n_components, n_features)
         The linear map on raw features: `transform(X)[i] = X[i] @ components_.T`.
     classes_ : ndarray of shape (n_classes,)
         Classes, or ordinal labels in their order; empty for continuous labels.
     loss_history_ : ndarray of shape (n_iter,)
-        Objective on newly solved plans; the first value is that of the start (of minibatches, the mean over the first epoch).
-        Without refinement, the objective of a default `Refinement` at the closed form.
+        Objective on newly solved plans; the first value is that of the start (of minibatches, the mean over the first
+        epoch). Without refinement, the objective of a default `Refinement` at the closed form.
     n_iter_ : int
         Number of these values.
     converged_ : bool
@@ -108,8 +111,8 @@ class GroundMetricLearner(TransformerMixin, BaseEstimator):
     solver_ : Exact or Entropic
         The solver of distances under the metric; an entropic strength is in the unit of these distances.
     gap_ : float
-        Error of the transport problems behind the metric: the largest relative duality gap, or the largest marginal error of
-        entropic transport.
+        Error of the transport problems behind the metric: the largest relative duality gap, or the largest marginal
+        error of entropic transport.
     constant_features_ : ndarray of shape (n_features,)
         Features that do not vary in training, which have weight zero.
     n_features_in_ : int
@@ -172,9 +175,9 @@ class GroundMetricLearner(TransformerMixin, BaseEstimator):
         y
             Label of each sample, (n_samples,). Classes: at least two, with at least two samples each.
         strata
-            Stratum of each sample, such as its batch or its donor, (n_samples,). Samples with different labels are compared within
-            strata only, so that a difference between strata is not taken for one between labels. Samples with the same label are
-            compared within and across strata.
+            Stratum of each sample, such as its batch or its donor, (n_samples,). Samples with different labels are
+            compared within strata only, so that a difference between strata is not taken for one between labels.
+            Samples with the same label are compared within and across strata.
 
         Returns
         -------
@@ -246,8 +249,8 @@ class GroundMetricLearner(TransformerMixin, BaseEstimator):
     def score(self, X: Samples, y: Sequence[Any] | NDArray[Any], *, n_neighbors: int = 5) -> float:
         """Return how well the nearest training samples predict the labels of others.
 
-        For classes, the accuracy of their majority vote; for ordinal and continuous labels, Spearman's rank correlation with
-        their mean.
+        For classes, the accuracy of their majority vote; for ordinal and continuous labels, Spearman's rank
+        correlation with their mean.
 
         Parameters
         ----------

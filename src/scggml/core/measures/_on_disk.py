@@ -22,8 +22,8 @@ _BATCH_BLOCKS = 2  # as much is held of the clouds that are read together
 class StoredPoints:
     """A matrix of points that is not in memory, of which rows can be read: slices, and lists in any order.
 
-    Rows come as :func:`as_points` returns them. Blocks are cut in the same places as those of a matrix in memory, so that
-    what is computed of them is the same to the last bit.
+    Rows come as :func:`as_points` returns them. Blocks are cut in the same places as those of a matrix in memory, so
+    that what is computed of them is the same to the last bit.
 
     Parameters
     ----------

@@ -24,9 +24,9 @@ def n_threads(n_jobs: int | None) -> int:
 class SingleThreadedBlas:
     """Context in which matrix products take one thread; many threads may be inside.
 
-    Products of a thousand rows are faster so, and their last bits do not depend on how many threads BLAS would take, which
-    differs between processes. The number of threads is one for a whole process: the first to enter sets it, the last to
-    leave sets it back.
+    Products of a thousand rows are faster so, and their last bits do not depend on how many threads BLAS would take,
+    which differs between processes. The number of threads is one for a whole process: the first to enter sets it, the
+    last to leave sets it back.
     """
 
     def __init__(self) -> None:

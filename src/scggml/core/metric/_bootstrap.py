@@ -40,9 +40,9 @@ def bootstrap_metrics(
 ) -> Iterator[GroundMetric]:
     """Yield the closed form of samples drawn with replacement, of classes within each class.
 
-    Plans are solved once: under the Euclidean metric they do not depend on the samples drawn. Draws with fewer than two
-    different samples of a class that can be compared are repeated. A sample that was drawn n times has n-fold weight in pairs
-    with others, and is not paired with itself.
+    Plans are solved once: under the Euclidean metric they do not depend on the samples drawn. Draws with fewer than
+    two different samples of a class that can be compared are repeated. A sample that was drawn n times has n-fold
+    weight in pairs with others, and is not paired with itself.
 
     Parameters
     ----------
@@ -118,7 +118,8 @@ class Stability:
         others
             Bootstraps of it.
         loadings
-            Loadings from the metric's features to those whose weights are wanted, (n, n_features), in the unit of the weights.
+            Loadings from the metric's features to those whose weights are wanted, (n, n_features), in the unit of the
+            weights.
         """
         share = np.cumsum((metric.components**2).sum(axis=1))
         n_comps = int(np.searchsorted(share, 0.5 * share[-1])) + 1

@@ -37,12 +37,13 @@ def transport_discriminant(
 ) -> NDArray[np.float64]:
     """Return the components of the closed form from transport plans, (at most n_comps, n_features), on scaled features.
 
-    Let `S_b`, `S_w` be the second moments of transported differences `x - y` between and within classes (each class and
-    each pair of classes counting alike) and `R = S_w^(-1/2) S_b S_w^(-1/2)` their ratio. Its eigenvalues say how much longer
-    transport is between classes than within, direction by direction. The metric is the symmetric matrix
-    `S_w^(-whitening/2) R^power S_w^(-whitening/2)`. Directions are weighted, not cut off. If classes do not differ and there is
-    no ridge, `R` is the identity, and only the whitening acts: 0 gives the Euclidean metric back, 1 the Mahalanobis metric of
-    the within-class moments. The ridge is added to `S_w` only, and lowers the weight of directions with little spread.
+    Let `S_b`, `S_w` be the second moments of transported differences `x - y` between and within classes (each class
+    and each pair of classes counting alike) and `R = S_w^(-1/2) S_b S_w^(-1/2)` their ratio. Its eigenvalues say how
+    much longer transport is between classes than within, direction by direction. The metric is the symmetric matrix
+    `S_w^(-whitening/2) R^power S_w^(-whitening/2)`. Directions are weighted, not cut off. If classes do not differ
+    and there is no ridge, `R` is the identity, and only the whitening acts: 0 gives the Euclidean metric back, 1 the
+    Mahalanobis metric of the within-class moments. The ridge is added to `S_w` only, and lowers the weight of
+    directions with little spread.
 
     With ordinal and continuous labels, `S_b` weights pairs by the difference of their labels, and `R` is contrasted
     (`metric_matrix`).
@@ -129,9 +130,9 @@ def metric_matrix(
 ) -> NDArray[np.float64]:
     """Return the metric of moments within and between classes, (..., d, d) like these.
 
-    With `contrast`, `R` is replaced by the positive part of `R - contrast * I`, or of `R - contrast * r I` if its largest
-    eigenvalue r is less than one. Transport between samples with the same label has `R = I`, and the part due to the label is
-    small compared with it.
+    With `contrast`, `R` is replaced by the positive part of `R - contrast * I`, or of `R - contrast * r I` if its
+    largest eigenvalue r is less than one. Transport between samples with the same label has `R = I`, and the part due
+    to the label is small compared with it.
     """
     d = s_w.shape[-1]
     spread = np.maximum(*(np.trace(s, axis1=-2, axis2=-1) * unit for s, unit in ((s_w, 1.0), (s_b, 1e-8))))

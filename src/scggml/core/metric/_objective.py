@@ -22,10 +22,9 @@ Regularizer: TypeAlias = Literal["frobenius", "l1", "l21", "nuclear", "max_colum
 class Objective:
     """Hinge over triplets plus a regulariser.
 
-    Absolute: `sum_t w_t relu(D(anchor, positive) - D(anchor, negative) + m_t margin) + reg * R(W)`, as in the paper, where all
-    `m_t` are one.
-    Relative: the same with every distance, and `R(W) / reference`, divided by the median distance. It does not change
-    when `W` is multiplied by a number, so that scaling up the metric does not lower it.
+    Absolute: `sum_t w_t relu(D(anchor, positive) - D(anchor, negative) + m_t margin) + reg * R(W)`, as in the paper,
+    where all `m_t` are one. Relative: the same with every distance, and `R(W) / reference`, divided by the median
+    distance. It does not change when `W` is multiplied by a number, so that scaling up the metric does not lower it.
 
     Parameters
     ----------

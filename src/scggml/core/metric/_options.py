@@ -25,8 +25,8 @@ class Refinement:
 
     .. math:: \operatorname{mean} \max(0, D_{ij} - D_{jk} + \text{margin}) + \text{reg} \cdot R(W)
 
-    is lowered by Adam until objective and metric settle. The objective, random start and minibatches are from the paper. The
-    start from the closed form, the relative units and steps on all triplets are ours.
+    is lowered by Adam until objective and metric settle. The objective, random start and minibatches are from the
+    paper. The start from the closed form, the relative units and steps on all triplets are ours.
 
     Parameters
     ----------
@@ -40,24 +40,25 @@ class Refinement:
         Norm of the components: "frobenius", "l1", "l21" (sum of the norms of whole features), "nuclear", or
         "max_column_sum" as in the paper.
     relative
-        Whether distances are divided by their median, and regulariser and step size are relative to the norm and the size of
-        the start. The objective then does not depend on the unit of the data.
+        Whether distances are divided by their median, and regulariser and step size are relative to the norm and the
+        size of the start. The objective then does not depend on the unit of the data.
     triplets
-        "all" takes all triplets. A number t takes t random positives per anchor, combined with t random negatives of each
-        other class. "auto" takes all triplets if there are at most 500,000, else t = 10.
+        "all" takes all triplets. A number t takes t random positives per anchor, combined with t random negatives of
+        each other class. "auto" takes all triplets if there are at most 500,000, else t = 10.
     minibatch
-        Number of triplets per step, with new plans at each step, as in the paper. None takes all triplets in each step, with
-        10 steps per set of plans.
+        Number of triplets per step, with new plans at each step, as in the paper. None takes all triplets in each
+        step, with 10 steps per set of plans.
     lr
         Step size of Adam; with `relative` in units of the root mean square of the start's entries.
     max_cells
-        Gradient steps see at most this many cells of each sample, evenly spaced in stored order; None takes all. The closed
-        form is not affected.
+        Gradient steps see at most this many cells of each sample, evenly spaced in stored order; None takes all. The
+        closed form is not affected.
     max_iter
-        Upper bound on evaluations of the objective on newly solved plans, the first at the start; with `minibatch`, on epochs.
+        Upper bound on evaluations of the objective on newly solved plans, the first at the start; with `minibatch`,
+        on epochs.
     tol
-        Training stops when an iteration lowers the objective by less than this fraction and turns the metric by less than
-        ten times this fraction.
+        Training stops when an iteration lowers the objective by less than this fraction and turns the metric by less
+        than ten times this fraction.
 
     Examples
     --------

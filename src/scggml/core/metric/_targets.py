@@ -20,14 +20,15 @@ _CONTRAST = 0.5  # of ordered labels; and of strata, where it lowers directions 
 class Targets:
     """The label of each sample, and its stratum.
 
-    Samples with different labels are compared within strata only, so that a difference between strata is never taken for one
-    between labels. Samples with the same label are compared within and across strata, so that the metric learns to ignore
-    differences between strata.
+    Samples with different labels are compared within strata only, so that a difference between strata is never taken
+    for one between labels. Samples with the same label are compared within and across strata, so that the metric
+    learns to ignore differences between strata.
 
     Parameters
     ----------
     values
-        Class 0..n_classes-1 of each sample, or rank 0..n_ranks-1 of its ordinal label, or its continuous label, (n_samples,).
+        Class 0..n_classes-1 of each sample, or rank 0..n_ranks-1 of its ordinal label, or its continuous label,
+        (n_samples,).
     kind
         Kind of the labels.
     strata
@@ -75,17 +76,18 @@ class Targets:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return weights (n_pairs,) of the mean over pairs with like labels, and of the mean over pairs with different labels.
 
-        Classes: each class has the same total weight in the first mean, each two classes in the second. Ordinal labels: the
-        same, and two labels weigh by their difference in the second. Continuous labels: the first mean takes pairs whose
-        difference is below the lower quartile of all differences (or the closest pairs, if none is below), with weights that
-        fall linearly with the difference; in the second, pairs weigh by their difference.
+        Classes: each class has the same total weight in the first mean, each two classes in the second. Ordinal
+        labels: the same, and two labels weigh by their difference in the second. Continuous labels: the first mean
+        takes pairs whose difference is below the lower quartile of all differences (or the closest pairs, if none is
+        below), with weights that fall linearly with the difference; in the second, pairs weigh by their difference.
 
         Parameters
         ----------
         pairs
             Indices of samples, (n_pairs, 2).
         sample_weights
-            Weight of each sample, (n_samples,), such as the number of times a bootstrap drew it; None weights all alike.
+            Weight of each sample, (n_samples,), such as the number of times a bootstrap drew it; None weights all
+            alike.
         """
         left, right = pairs[:, 0], pairs[:, 1]
         share = np.ones(len(pairs)) if sample_weights is None else sample_weights[pairs].prod(axis=1)

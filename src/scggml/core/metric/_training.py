@@ -52,12 +52,13 @@ class TrainingResult:
     constant
         Which features do not vary and so have weight zero, (n_features,).
     loss_history
-        Objective at each evaluation on newly solved plans, or its mean over each epoch of minibatches, (n_iter,). Without
-        refinement, the objective of a default `Refinement` at the closed form.
+        Objective at each evaluation on newly solved plans, or its mean over each epoch of minibatches, (n_iter,).
+        Without refinement, the objective of a default `Refinement` at the closed form.
     converged
         Whether objective and metric settled before `max_iter`; the closed form without refinement counts as settled.
     gap
-        Largest relative duality gap of the transport problems solved last; of entropic ones, the largest marginal error.
+        Largest relative duality gap of the transport problems solved last; of entropic ones, the largest marginal
+        error.
     solver
         Solver for distances under the metric, in their unit.
     """
@@ -154,8 +155,8 @@ def choose_triplets(targets: Targets, kind: Literal["auto", "all"] | int, rng: n
 def closed_form_pairs(targets: Targets, triplets: Triplets) -> NDArray[np.int64]:
     """Return the pairs that the closed form takes, (n_pairs, 2): those of sampled triplets, or all that have a weight.
 
-    A sample whose label cannot be compared with any other is not the anchor of a triplet, but its distances to samples with the
-    same label still show variation within classes.
+    A sample whose label cannot be compared with any other is not the anchor of a triplet, but its distances to
+    samples with the same label still show variation within classes.
     """
     if len(triplets) < n_all_triplets(targets):
         return triplets.pairs

@@ -92,8 +92,8 @@ def n_all_triplets(targets: Targets) -> int:
 def all_triplets(targets: Targets) -> Triplets:
     """Return every triplet; each ordered pair of classes (anchor's, negative's) has the same total weight.
 
-    Of ordered labels, every triplet whose positive is closer to the anchor than its negative is. Its margin grows with how much.
-    Each label of an anchor has the same total weight.
+    Of ordered labels, every triplet whose positive is closer to the anchor than its negative is. Its margin grows
+    with how much. Each label of an anchor has the same total weight.
     """
     return _combine(targets, None, None)
 

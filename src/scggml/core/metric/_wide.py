@@ -94,9 +94,9 @@ def wide_discriminant(
 ) -> NDArray[np.float64]:
     """Return the scaled leading eigenvectors of `S_w^(-q) S_b S_w^(-q)`, `q = (1 + whitening) / 2`, (n_features, n_comps).
 
-    That is the metric of `transport_discriminant` for power 1. The fractional power is applied as a Chebyshev polynomial
-    of the operator `S_w`, after its leading directions, which would make the polynomial long, have been split off; the
-    eigenvectors come from a block Krylov space, which grows until the eigenvalues settle.
+    That is the metric of `transport_discriminant` for power 1. The fractional power is applied as a Chebyshev
+    polynomial of the operator `S_w`, after its leading directions, which would make the polynomial long, have been
+    split off; the eigenvectors come from a block Krylov space, which grows until the eigenvalues settle.
 
     Parameters
     ----------
@@ -150,8 +150,8 @@ def block_krylov(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Find the leading eigenvectors of a symmetric operator on the active features.
 
-    Where many eigenvalues are nearly alike, single eigenvectors mean little and settle late: after a few rounds the space
-    is as good as it needs to be, and the rest is left.
+    Where many eigenvalues are nearly alike, single eigenvectors mean little and settle late: after a few rounds the
+    space is as good as it needs to be, and the rest is left.
 
     Returns
     -------

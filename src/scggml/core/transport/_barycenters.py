@@ -27,8 +27,8 @@ class Barycenter:
     points
         Coordinates of the points, (n_points, n_features).
     shares
-        Share of each cell in the mass that is transported to a point, all measures counting alike, (n_points, n_cells), rows
-        summing to one: the mean of a property of the cells at each point is `shares @ property`.
+        Share of each cell in the mass that is transported to a point, all measures counting alike, (n_points,
+        n_cells), rows summing to one: the mean of a property of the cells at each point is `shares @ property`.
     history
         Mean squared Wasserstein-2 distance to the measures in each iteration, the last that of `points`, (n_iter,).
     converged
@@ -52,8 +52,8 @@ def free_support_barycenter(
 ) -> Barycenter:
     """Return points whose mean squared Wasserstein-2 distance to the measures is a local minimum.
 
-    Each iteration transports the points to every measure exactly, and moves each point to the mean of the cells that it is
-    transported to (Cuturi and Doucet 2014, algorithm 2, with weights held equal). The objective never rises.
+    Each iteration transports the points to every measure exactly, and moves each point to the mean of the cells that
+    it is transported to (Cuturi and Doucet 2014, algorithm 2, with weights held equal). The objective never rises.
 
     Parameters
     ----------

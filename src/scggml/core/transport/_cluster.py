@@ -33,9 +33,9 @@ def on_cluster(
 ) -> Generator[Any]:
     """Yield `function(shared, *block)` for each block, in their order.
 
-    joblib's own dispatch leaves the shared arrays, and each block, with one worker. If that worker dies they are lost, and joblib
-    waits forever. Here the shared arrays are the result of a task, which the scheduler can run again at any time. Each worker
-    gets them once, from another worker, and no single worker matters.
+    joblib's own dispatch leaves the shared arrays, and each block, with one worker. If that worker dies they are
+    lost, and joblib waits forever. Here the shared arrays are the result of a task, which the scheduler can run again
+    at any time. Each worker gets them once, from another worker, and no single worker matters.
 
     Parameters
     ----------

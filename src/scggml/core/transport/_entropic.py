@@ -172,9 +172,9 @@ def solve_pairs_entropic(
 ) -> EntropicTransport:
     """Solve entropic optimal transport with Euclidean ground cost for the given pairs of measures.
 
-    Sinkhorn's iteration on kernels that carry the potentials, so that nothing under- or overflows at any strength, with
-    Anderson's extrapolation every few sweeps and, where epsilon is small, annealing towards it. The result of a pair depends
-    neither on the pairs solved with it nor on `n_jobs`.
+    Sinkhorn's iteration on kernels that carry the potentials, so that nothing under- or overflows at any strength,
+    with Anderson's extrapolation every few sweeps and, where epsilon is small, annealing towards it. The result of a
+    pair depends neither on the pairs solved with it nor on `n_jobs`.
 
     Parameters
     ----------

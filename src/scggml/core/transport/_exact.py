@@ -76,8 +76,8 @@ class ExactTransport(Transport):
     def gradient(self, pair_weights: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the gradient of `sum_p w_p distances_p` with respect to the points, (n_points, n_components).
 
-        By the envelope theorem the optimal plans may be held fixed: `dD/dz_a = sum_b plan_ab (z_a - z_b) / |z_a - z_b|`, with
-        zero where the length is zero. Nothing of size cells x cells is formed.
+        By the envelope theorem the optimal plans may be held fixed: `dD/dz_a = sum_b plan_ab (z_a - z_b) / |z_a -
+        z_b|`, with zero where the length is zero. Nothing of size cells x cells is formed.
         """
         plans, points = self.known_plans, self.measures.points
         lengths = plans.edge_lengths(points)
@@ -138,8 +138,8 @@ def solve_pairs(
     start
         Plans with trees of the same pairs at other points. The less the points have moved, the faster. POT ignores it.
     n_jobs
-        Tasks at a time; each is a block of pairs. None takes an active `joblib.parallel_config`, else threads on all cores. The
-        backend of an active `joblib.parallel_config` is always used. Results do not depend on it.
+        Tasks at a time; each is a block of pairs. None takes an active `joblib.parallel_config`, else threads on all
+        cores. The backend of an active `joblib.parallel_config` is always used. Results do not depend on it.
     progress
         Text of the progress bar, which appears after a few seconds; None for no bar.
     checkpoint

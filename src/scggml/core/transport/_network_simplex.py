@@ -287,9 +287,9 @@ def _largest(costs):  # type: ignore[no-untyped-def]
 def _starting_potentials(costs, supply, demand):  # type: ignore[no-untyped-def]
     """Return potentials -v of the columns from a few Sinkhorn steps in single precision.
 
-    Costs are centred by rows and columns, which does not change the plan but keeps the kernel in range. It need not be
-    accurate: `exp(-x)` is taken as `(1 - x / 64)^64`, six squarings that vectorise, from 1e-20 to 2e11. With scalings of
-    sum one, no sum of the iterations leaves single precision, however few points are near each other.
+    Costs are centred by rows and columns, which does not change the plan but keeps the kernel in range. It need not
+    be accurate: `exp(-x)` is taken as `(1 - x / 64)^64`, six squarings that vectorise, from 1e-20 to 2e11. With
+    scalings of sum one, no sum of the iterations leaves single precision, however few points are near each other.
     """
     n, m = costs.shape
     row_mean, col_mean = np.zeros(n), np.zeros(m)
@@ -340,7 +340,8 @@ def _starting_potentials(costs, supply, demand):  # type: ignore[no-untyped-def]
 def _greedy_tree(costs, supply, demand, potential):  # type: ignore[no-untyped-def]
     """Return rows and columns of n + m - 1 edges: each row in turn fills its cheapest open columns.
 
-    Each edge uses up either its row or its column, never both before the last one: that is what the perturbation is for.
+    Each edge uses up either its row or its column, never both before the last one: that is what the perturbation is
+    for.
     """
     n, m = costs.shape
     rows, cols = np.empty(n + m - 1, np.int64), np.empty(n + m - 1, np.int64)

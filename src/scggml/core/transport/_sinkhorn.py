@@ -94,7 +94,8 @@ class _State:
 class SinkhornIteration:
     """Sinkhorn's iteration on a chunk: costs (n_pairs, n, m) in units of epsilon, masses a (n_pairs, n), b (n_pairs, m).
 
-    The heat is the multiple of epsilon at which a pair is solved at the moment, (n_pairs,): one, except during annealing.
+    The heat is the multiple of epsilon at which a pair is solved at the moment, (n_pairs,): one, except during
+    annealing.
     """
 
     def __init__(self, be: Backend, costs: Array, a: Array, b: Array, g: Array | None, *, symmetric: bool) -> None:

@@ -116,8 +116,8 @@ class Entropic:
 class Sinkhorn:
     r"""Entropic transport, its strength relative to the data :cite:p:`cuturi2013`.
 
-    The distance of two samples is the least :math:`\langle P, C\rangle + \varepsilon\,\mathrm{KL}(P \mid a b^\top)` over
-    their transport plans :math:`P`. Plans are dense, so that at most 3,000 features are allowed.
+    The distance of two samples is the least :math:`\langle P, C\rangle + \varepsilon\,\mathrm{KL}(P \mid a b^\top)`
+    over their transport plans :math:`P`. Plans are dense, so that at most 3,000 features are allowed.
 
     Parameters
     ----------
@@ -125,8 +125,8 @@ class Sinkhorn:
         Entropic strength :math:`\varepsilon` in units of the root mean squared distance between two cells. It is fixed
         once, as one number for all pairs.
     debiased
-        Whether distances are Sinkhorn divergences: half of the transport of each sample to itself is subtracted, so that
-        equal samples are at distance zero.
+        Whether distances are Sinkhorn divergences: half of the transport of each sample to itself is subtracted, so
+        that equal samples are at distance zero.
     device
         Where transport is solved, "cpu", "cuda" or "cuda:<index>"; None takes a GPU if there is one.
 
