@@ -129,9 +129,7 @@ def entropic_value_and_gradient(reg):
         left, right = np.random.default_rng(0).integers(len(projected), size=(2, 10_000))
         mean_cost = float(np.linalg.norm(projected[left] - projected[right], axis=1).mean())
         pairs = objective.triplets.pairs
-        solved = solve_pairs_entropic(
-            measures.with_points(projected), pairs, epsilon=reg * mean_cost, device="cpu"
-        )
+        solved = solve_pairs_entropic(measures.with_points(projected), pairs, epsilon=reg * mean_cost, device="cpu")
         value, slope, explicit = objective(components, solved.distances)
         return value, solved.gradient(slope).T @ measures.points + explicit
 

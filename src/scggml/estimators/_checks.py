@@ -43,8 +43,8 @@ def _stack(x: Any, min_points: int, name: str) -> Measures:
     for i, points in enumerate(x):
         if getattr(points, "ndim", None) != 2:
             msg = (
-                f"{name} must be a list with one (n_cells, n_features) array per sample, found {type(points).__name__} with "
-                f"{getattr(points, 'ndim', 'no')} dimension(s) at position {i}"
+                f"{name} must be a list with one (n_cells, n_features) array per sample, found "
+                f"{type(points).__name__} with {getattr(points, 'ndim', 'no')} dimension(s) at position {i}"
             )
             raise ValueError(msg)
         if points.shape[0] < min_points:
@@ -99,7 +99,10 @@ def as_targets(y: Any, n_samples: int, label_kind: Any, strata: Any = None) -> t
         targets = Targets.of_classes(codes, codes_of_strata)
     else:
         if labels.dtype.kind not in "biuf":
-            msg = f"y must be numeric with label_kind={label_kind!r}, found {labels[0]!r}. Pass ordinal labels as 0, 1, 2, ..."
+            msg = (
+                f"y must be numeric with label_kind={label_kind!r}, found {labels[0]!r}. Pass ordinal labels as 0, 1, "
+                "2, ..."
+            )
             raise TypeError(msg)
         check.check_ordered(labels.astype(np.float64), label_kind, name="y")
         classes, codes = np.unique(labels, return_inverse=True)
@@ -185,8 +188,8 @@ def _checked_refinement(refinement: Any) -> Refinement | None:
         check.check_integer("triplets of Refinement", r.triplets, minimum=1)
     if r.max_iter == 1 and r.minibatch is None:
         msg = (
-            "max_iter=1 of Refinement only evaluates the start, and takes no step. Pass max_iter=2 or more, a minibatch, or "
-            "refine=None for the closed form."
+            "max_iter=1 of Refinement only evaluates the start, and takes no step. Pass max_iter=2 or more, a "
+            "minibatch, or refine=None for the closed form."
         )
         raise ValueError(msg)
     if r.max_iter == 1:
@@ -204,8 +207,8 @@ def _check_closed_form(options: TrainingOptions, n_features: int) -> None:
         _refuse_without_effect("GroundMetricLearner", options, TrainingOptions(), names, why)
     elif options.power != 1 and n_features > WIDE:
         msg = (
-            f"power={options.power:g} needs a matrix of {n_features} x {n_features} features, which is not formed beyond {WIDE}. "
-            "Pass power=1, or fewer features, for example X_pca or highly variable genes."
+            f"power={options.power:g} needs a matrix of {n_features} x {n_features} features, which is not formed "
+            f"beyond {WIDE}. Pass power=1, or fewer features, for example X_pca or highly variable genes."
         )
         raise ValueError(msg)
 

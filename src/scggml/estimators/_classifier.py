@@ -185,8 +185,9 @@ class OTNeighborsClassifier(ClassifierMixin, BaseEstimator):
         if counts.min() < _MIN_CALIBRATION:
             few = check.listed(self.classes_[counts < _MIN_CALIBRATION])
             msg = (
-                f"predict_proba with rule='class_mean' needs at least {_MIN_CALIBRATION} training samples of each class to calibrate "
-                f"probabilities on held-out samples, found fewer in {few}. Add samples, merge classes, or pass rule='knn'."
+                f"predict_proba with rule='class_mean' needs at least {_MIN_CALIBRATION} training samples of each "
+                f"class to calibrate probabilities on held-out samples, found fewer in {few}. Add samples, merge "
+                "classes, or pass rule='knn'."
             )
             raise ValueError(msg)
         scores = np.empty((len(self._codes), len(counts)))

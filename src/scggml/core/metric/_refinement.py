@@ -230,8 +230,8 @@ def _in_units(
     unit = float(np.median(distances))
     if not unit > 0:
         msg = (
-            "at least half of the pairs of samples are at distance zero under the start, so that there is no unit of distance. "
-            "Check the samples for copies of one another, or pass refine=Refinement(relative=False)."
+            "at least half of the pairs of samples are at distance zero under the start, so that there is no unit of "
+            "distance. Check the samples for copies of one another, or pass refine=Refinement(relative=False)."
         )
         raise ValueError(msg)
     reference = REGULARIZERS[options.regularizer](components)[0] / unit

@@ -56,8 +56,8 @@ class Checkpoint:
             checkpoint.path.write_bytes(checkpoint._header)
         elif checkpoint._found() != checkpoint._header:
             msg = (
-                f"checkpoint={str(path)!r} does not hold distances of these samples under this metric. Delete the file, or "
-                "name another one."
+                f"checkpoint={str(path)!r} does not hold distances of these samples under this metric. Delete the "
+                "file, or name another one."
             )
             raise ValueError(msg)
         return checkpoint

@@ -232,7 +232,8 @@ def solve_pairs_entropic(
     if not solved.converged.all():
         warnings.warn(
             f"{(~solved.converged).sum()} of {len(pairs)} pairs did not reach a marginal error of {tol:g} within "
-            f"{max_iter} sweeps, the worst is off by {solved.marginal_error.max():.2g}: raise max_iter, or the entropic strength "
+            f"{max_iter} sweeps, the worst is off by {solved.marginal_error.max():.2g}: raise max_iter, or the "
+            "entropic strength "
             f"(now epsilon = {solved.epsilon:g})",
             UserWarning,
             stacklevel=2,
