@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from sklearn.base import clone
@@ -15,8 +16,6 @@ from scggml.estimators._presets import preset
 from ._writing import plain, stored_params
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from scggml.estimators._presets import Preset
 
 _NOT_STORED = ("label_kind", "rng", "n_jobs")  # stored beside the learner, or not part of the metric
@@ -37,7 +36,7 @@ def choose_learner(
     Parameters
     ----------
     learner
-        Name of a preset, a `GroundMetricLearner`, or None for the default.
+        Name of a preset, a `GroundMetricLearner`, settings as `learner_params` returns them, or None for the default.
     label_kind, n_comps, rng, n_jobs
         Arguments of the function. What the learner sets itself must not be passed as well.
     scale
@@ -45,8 +44,8 @@ def choose_learner(
     """
     if learner is None or isinstance(learner, str):
         chosen = preset("discriminant" if learner is None else cast("Preset", learner))
-    elif isinstance(learner, GroundMetricLearner):
-        chosen = clone(learner)
+    elif isinstance(learner, GroundMetricLearner | Mapping):
+        chosen = _recorded(learner, label_kind) if isinstance(learner, Mapping) else clone(learner)
         if chosen.label_kind != label_kind:
             msg = f"label_kind={label_kind!r}, but learner has label_kind={chosen.label_kind!r}. Pass the same to both."
             raise ValueError(msg)
@@ -57,8 +56,8 @@ def choose_learner(
                 raise ValueError(msg)
     else:
         msg = (
-            f"learner must be a GroundMetricLearner, or the name of a preset ('discriminant', 'triplet', 'paper'), "
-            f"found {learner!r} of type {type(learner).__name__}"
+            f"learner must be a GroundMetricLearner, the name of a preset ('discriminant', 'triplet', 'paper') or "
+            f"the settings that sg.tl.tune found, found {learner!r} of type {type(learner).__name__}"
         )
         raise TypeError(msg)
     check.check_jobs(n_jobs)
@@ -75,6 +74,21 @@ def learner_params(learner: GroundMetricLearner) -> dict[str, Any]:
     if isinstance(solver, Sinkhorn):  # where it ran is not part of the metric
         settings["solver"] = {"reg": float(solver.reg), "debiased": bool(solver.debiased)}
     return stored_params(**settings)
+
+
+def _recorded(settings: Mapping[str, Any], label_kind: Any) -> GroundMetricLearner:
+    """Return the learner of settings that `learner_params` wrote."""
+    names = GroundMetricLearner().get_params(deep=False)
+    unknown = sorted(set(settings) - set(names))
+    missing = [name for name in learner_params(GroundMetricLearner(scale=None)) if name not in settings]
+    if unknown or missing:
+        wrong = f"has no parameter {unknown}" if unknown else f"says nothing about {missing}"
+        msg = (
+            f"learner must hold all settings, as sg.tl.tune stores them in `best`; it {wrong}. Pass "
+            "sg.GroundMetricLearner(...) with the settings of your own."
+        )
+        raise ValueError(msg)
+    return learner_of({"learner": settings, "label_kind": label_kind})
 
 
 def learner_of(params: Mapping[str, Any]) -> GroundMetricLearner:

@@ -20,7 +20,7 @@ _MAX_INVERSE_TEMPERATURE = 1e6
 def relative_class_scores(
     distances: NDArray[np.float64], codes: NDArray[np.integer], *, n_neighbors: int = N_NEIGHBORS
 ) -> NDArray[np.float64]:
-    """Return minus the mean distance to the nearest samples of each class over its mean of all classes, (n_new, n_classes).
+    """Return minus the mean distance to the nearest samples of each class, relative to all classes, (n_new, n_classes).
 
     The rule is "class_mean" of `class_scores`; the unit of distance, which differs between metrics, cancels.
     """

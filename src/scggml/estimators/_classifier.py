@@ -180,7 +180,7 @@ class OTNeighborsClassifier(ClassifierMixin, BaseEstimator):
         return _transport(measures, self._samples, self.learner_, self.n_jobs)
 
     def _held_out_scores(self) -> NDArray[np.float64]:
-        """Return the scores of each training sample under metrics and neighbours without its fold, (n_samples, n_classes)."""
+        """Return the scores of each training sample, with its fold held out, (n_samples, n_classes)."""
         counts = np.bincount(self._codes)
         if counts.min() < _MIN_CALIBRATION:
             few = check.listed(self.classes_[counts < _MIN_CALIBRATION])

@@ -24,7 +24,8 @@ def join_modalities(
     The features of the modalities are put side by side. First they are divided by units: features of "X" by their
     standard deviations, those of a representation in `.obsm` by one number. These units are scaled such that the
     variances of the features of each modality sum to one. So each modality counts equally, whatever its number of
-    features and what it is measured in. All functions of scggml take the result, with `use_rep="X_joint"`.
+    features and what it is measured in. All functions of scggml take the result, and use the joint space
+    unless `use_rep` says otherwise.
 
     Parameters
     ----------

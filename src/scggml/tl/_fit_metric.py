@@ -46,7 +46,7 @@ def fit_metric(
     layer: str | None = None,
     sketch_key: str | None = None,
     n_comps: int | None = None,
-    learner: GroundMetricLearner | Preset | None = None,
+    learner: GroundMetricLearner | Preset | Mapping[str, Any] | None = None,
     validate: bool = False,
     rng: int | np.random.Generator | None = None,
     n_jobs: int | None = None,
@@ -78,7 +78,8 @@ def fit_metric(
     learner
         How the metric is learned: an unfitted :class:`scggml.GroundMetricLearner`, or a preset. "discriminant" (the
         default) is the closed form. "triplet" refines it by gradient steps on the triplet loss. "paper" is the
-        algorithm of the paper, with its random start, its margin and its minibatches.
+        algorithm of the paper, with its random start, its margin and its minibatches. The settings that
+        :func:`scggml.tl.tune` found also go here: `learner=adata.uns["ggml_tuning"]["best"]`.
     validate
         Whether to test the metric on held-out samples. The learner is refitted within each fold and compared with
         Euclidean optimal transport. A warning says so if the learned metric is not better. Samples are held out one at

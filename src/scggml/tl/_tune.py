@@ -8,10 +8,11 @@ import numpy as np
 
 from scggml import _check as check
 from scggml._anndata._cohort import read_samples
+from scggml._anndata._learners import learner_params
 from scggml._anndata._writing import check_writable, stored_params, stored_result, writable
 from scggml._docs import shared_doc
 from scggml._keys import Keys
-from scggml.estimators._ground_metric import check_parameters
+from scggml.estimators._ground_metric import GroundMetricLearner
 from scggml.evaluation._splits import make_splits
 from scggml.evaluation._tuning import candidate_settings
 from scggml.evaluation._tuning import tune as search
@@ -86,8 +87,8 @@ def tune(
     `.uns[key_added + "_tuning"]` : `dict`
         `params`; `outer`, the table that is returned; `inner`, the inner score of every setting in every outer fold,
         and on all samples (`fold` -1); `score` of all held-out samples together; `predictions` of the held-out
-        samples; `best`, the setting chosen on all samples, for
-        `sg.tl.fit_metric(..., learner=sg.GroundMetricLearner(**best))`; and `version`.
+        samples; `best`, the settings of the learner chosen on all samples, for
+        `sg.tl.fit_metric(..., learner=adata.uns["ggml_tuning"]["best"])`; and `version`.
 
     Raises
     ------
@@ -113,8 +114,6 @@ def tune(
         use_rep=use_rep, layer=layer, sketch_key=sketch_key,
     )  # fmt: skip
     samples = cohort.samples
-    for setting in settings:
-        check_parameters(setting, samples.measures.n_features)
     splits = make_splits(samples.stratify_by(), samples.donors, cv=cv, rng=fold_rng)
     found = search(samples, settings, splits, rng=search_rng, n_jobs=n_jobs)
 
@@ -132,6 +131,6 @@ def tune(
     )  # fmt: skip
     writable(adata, copy=False).uns[Keys(key_added).tuning] = stored_result(
         params=params, outer=outer.copy(), inner=with_texts(found.inner), score=found.score,
-        predictions=found.predictions, best=stored_params(**settings[found.best]),
+        predictions=found.predictions, best=learner_params(GroundMetricLearner(**settings[found.best])),
     )  # fmt: skip
     return outer

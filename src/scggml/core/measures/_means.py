@@ -27,7 +27,7 @@ def share_means(shares: sp.csr_array, values: Points) -> NDArray[np.float64]:
 
 
 def group_means(points: Points, codes: NDArray[np.integer], n_groups: int) -> NDArray[np.float64]:
-    """Return the mean of the rows of each group, (n_groups, n_features); CSR is never densified, stored points never loaded.
+    """Return the mean of the rows of each group, (n_groups, n_features); CSR stays sparse, stored points stay on disk.
 
     Parameters
     ----------

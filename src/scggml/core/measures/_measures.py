@@ -159,7 +159,7 @@ class Measures:
         return self.with_points(sp.csr_array(points) if sp.issparse(points) else points)
 
     def thinned(self, n_points: int) -> Measures:
-        """Return the measures with at most `n_points` points each, evenly spaced in stored order; weights keep their ratios."""
+        """Return the measures with at most `n_points` points each, evenly spaced in stored order, and weights."""
         rows = [
             start + (np.arange(min(size, n_points)) * size) // min(size, n_points)
             for start, size in zip(self.offsets[:-1], self.sizes, strict=True)
@@ -173,7 +173,7 @@ class Measures:
         return Measures(self.points[kept], offsets, self.weights[kept] / np.repeat(totals, sizes))
 
     def drawn(self, n_points: int, rng: np.random.Generator) -> Measures:
-        """Return the measures with at most `n_points` points each, drawn at random without replacement; uniform weights."""
+        """Return the measures with at most `n_points` points each, drawn without replacement; uniform weights."""
         rows = [
             np.sort(start + rng.permutation(size)[:n_points])
             for start, size in zip(self.offsets[:-1], self.sizes, strict=True)

@@ -23,7 +23,7 @@ def feature_moments(measures: Measures) -> tuple[NDArray[np.float64], NDArray[np
 
 
 def weighted_moments(points: Points, weights: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return mean and variance of each feature under weights (n_points,) that sum to one; stored points are never loaded."""
+    """Return mean and variance of each feature under weights (n_points,) with sum one; stored points stay on disk."""
     n_points, n_features = points.shape
     mean, variance = np.zeros(n_features), np.zeros(n_features)
     for rows in row_blocks(points):
@@ -35,7 +35,7 @@ def weighted_moments(points: Points, weights: NDArray[np.float64]) -> tuple[NDAr
             variance += weights[rows] @ (block.astype(np.float64) - mean) ** 2
             n_stored += block.shape[0]
             continue
-        # the mean is not subtracted from stored zeros: var = sum of w (x - m)^2 over stored entries + m^2 * w of the rest
+        # zeros that are not stored: var = sum of w (x - m)^2 over stored entries + m^2 * w of the rest
         weight = np.repeat(weights[rows], np.diff(block.indptr))
         squares = (block.data - mean[block.indices]) ** 2
         variance += np.bincount(block.indices, weight * squares, minlength=n_features)

@@ -76,7 +76,8 @@ def transport_discriminant(
         plans, n_points = transport.known_plans, len(measures.weights)
         vectors = wide_discriminant(
             measures.points, *(plans.laplacian(plans.of_pairs(weights), n_points) for weights in (within, between)),
-            unit=active / scale, n_comps=n_comps, ridge=ridge, whitening=whitening, contrast=targets.contrast, n_jobs=n_jobs,
+            unit=active / scale, n_comps=n_comps, ridge=ridge, whitening=whitening, contrast=targets.contrast,
+            n_jobs=n_jobs,
         )  # fmt: skip
         return _as_components(vectors)
     s_w, s_b = transport.second_moments(measures.points, (within, between), n_jobs=n_jobs)
@@ -159,6 +160,6 @@ def _as_components(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def default_ridge(measures: Measures) -> float:
-    """Return a ridge that grows with the number of features per cell, as does the noise in small directions of the moments."""
+    """Return a ridge that grows with the features per cell, as does the noise in small directions of the moments."""
     n_points, n_features = measures.points.shape
     return 0.03 + 3 * n_features / n_points

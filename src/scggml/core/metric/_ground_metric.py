@@ -46,7 +46,7 @@ class GroundMetric:
         return self.components / self.scale
 
     def project(self, points: Points) -> NDArray[np.float64]:
-        """Return raw points in the learned space, (n_points, n_components); CSR is never densified, stored points never loaded."""
+        """Return points in the learned space, (n_points, n_components); CSR stays sparse, stored points on disk."""
         projected = np.empty((points.shape[0], len(self.components)))
         for rows in row_blocks(points):
             projected[rows] = as_points(points[rows]) @ self.linear_map.T
@@ -58,6 +58,6 @@ class GroundMetric:
 
 
 def alignment(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """Return the cosine between the Mahalanobis matrices `a^T a` and `b^T b` of components (k, d); 1 where one is zero."""
+    """Return the cosine between `a^T a` and `b^T b` of components (k, d); 1 where one is zero."""
     ab, aa, bb = (float(np.linalg.norm(x @ y.T)) for x, y in ((a, b), (a, a), (b, b)))
     return ab**2 / (aa * bb) if aa > 0 and bb > 0 else 1.0

@@ -57,7 +57,7 @@ class Objective:
     def __call__(
         self, components: NDArray[np.float64], distances: NDArray[np.float64]
     ) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
-        """Return the value, its slope in each distance (n_pairs,), and its explicit gradient in the components (k, d)."""
+        """Return the value, its slope in each distance (n_pairs,), and its own gradient in the components (k, d)."""
         norm, norm_gradient = REGULARIZERS[self.regularizer](components)
         if not self.relative:
             value, slope = hinge(self.triplets, distances, self.margin)

@@ -56,7 +56,7 @@ class Targets:
 
     @property
     def contrast(self) -> float:
-        """The multiple of transport between like samples that is subtracted from transport between labels, see `metric_matrix`."""
+        """The share of transport between like samples that is taken from that between labels, see `metric_matrix`."""
         return 0.0 if self.kind == "class" and self.strata is None else _CONTRAST
 
     def comparable(self, i: NDArray[np.integer] | int, j: NDArray[np.integer]) -> NDArray[np.bool_]:
@@ -74,7 +74,7 @@ class Targets:
     def pair_weights(
         self, pairs: NDArray[np.int64], sample_weights: NDArray[np.float64] | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return weights (n_pairs,) of the mean over pairs with like labels, and of the mean over pairs with different labels.
+        """Return weights (n_pairs,) of the means over pairs with like labels, and over pairs with different labels.
 
         Classes: each class has the same total weight in the first mean, each two classes in the second. Ordinal
         labels: the same, and two labels weigh by their difference in the second. Continuous labels: the first mean

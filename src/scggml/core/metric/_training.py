@@ -146,7 +146,7 @@ def _train(
 
 
 def choose_triplets(targets: Targets, kind: Literal["auto", "all"] | int, rng: np.random.Generator) -> Triplets:
-    """Return all triplets, or a random subset with `kind` positives and negatives per anchor; "auto" decides by their number."""
+    """Return all triplets, or a random subset, `kind` positives and negatives per anchor; "auto" counts them."""
     if kind == "auto":
         kind = "all" if n_all_triplets(targets) <= _MAX_TRIPLETS else _AUTO_NEIGHBORS
     return all_triplets(targets) if kind == "all" else sample_triplets(targets, kind, rng)
@@ -201,7 +201,7 @@ def _closed_form(
     active: NDArray[np.bool_],
     n_jobs: int | None,
 ) -> NDArray[np.float64]:
-    """Return the components of the closed form; the first plans are those under the Euclidean metric on scaled features."""
+    """Return the components of the closed form; the first plans are Euclidean, on scaled features."""
     measures = measures.thinned(cells_per_sample(measures, pairs, options.max_cells))
     ridge = default_ridge(measures) if options.ridge == "auto" else options.ridge
     space = measures.scaled(active / scale)

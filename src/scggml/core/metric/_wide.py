@@ -92,7 +92,7 @@ def wide_discriminant(
     tol: float = 3e-3,
     n_jobs: int | None = None,
 ) -> NDArray[np.float64]:
-    """Return the scaled leading eigenvectors of `S_w^(-q) S_b S_w^(-q)`, `q = (1 + whitening) / 2`, (n_features, n_comps).
+    """Return scaled leading eigenvectors of `S_w^(-q) S_b S_w^(-q)`, `q = (1 + whitening) / 2`, (n_features, n_comps).
 
     That is the metric of `transport_discriminant` for power 1. The fractional power is applied as a Chebyshev
     polynomial of the operator `S_w`, after its leading directions, which would make the polynomial long, have been

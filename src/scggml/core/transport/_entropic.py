@@ -1,4 +1,4 @@
-"""Entropic optimal transport over pairs of measures: Sinkhorn on chunks of pairs, in threads or on a GPU, without autograd."""
+"""Entropic optimal transport over pairs of measures: Sinkhorn on chunks of pairs, in threads or on a GPU."""
 
 from __future__ import annotations
 
@@ -83,9 +83,9 @@ class EntropicTransport(Transport):
         """Solve the same pairs at other points from these potentials, which takes few sweeps."""
         clouds = self._clouds
         return solve_pairs_entropic(
-            measures, self.pairs, epsilon=self.epsilon, debiased=self.self_terms is not None, max_iter=self._limits.max_iter,
-            tol=self._limits.tol, start=self, device=clouds.backend.device, dtype=clouds.backend.dtype,
-            chunk_entries=clouds.chunk_entries, n_jobs=clouds.n_jobs,
+            measures, self.pairs, epsilon=self.epsilon, debiased=self.self_terms is not None,
+            max_iter=self._limits.max_iter, tol=self._limits.tol, start=self, device=clouds.backend.device,
+            dtype=clouds.backend.dtype, chunk_entries=clouds.chunk_entries, n_jobs=clouds.n_jobs,
         )  # fmt: skip
 
     def gradient(self, pair_weights: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -115,7 +115,7 @@ class EntropicTransport(Transport):
     def _laplacian(
         self, values: NDArray[np.float64], factor: NDArray[np.float64], *, per_length: bool
     ) -> NDArray[np.float64]:
-        """Return `sum_p factor_p sum_b P_ab (v_a - v_b)`, each term over the length of its edge or not, (n_points, width)."""
+        """Return `sum_p factor_p sum_b P_ab (v_a - v_b)`, divided by the edge length or not, (n_points, width)."""
         clouds, be = self._clouds, self._clouds.backend
         extended = np.pad(
             values, ((0, 0), (0, 1)), constant_values=1.0

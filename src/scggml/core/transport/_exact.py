@@ -65,7 +65,7 @@ class ExactTransport(Transport):
 
     @property
     def error(self) -> float:
-        """The largest relative duality gap; of plans held fixed at other points, that of the points they were solved at."""
+        """The largest relative duality gap; of plans held fixed, that at the points they were solved at."""
         return self.gap
 
     @property
@@ -153,8 +153,9 @@ def solve_pairs(
     if not positive.all():  # a point without mass takes no part
         rows = np.flatnonzero(positive)
         solved = solve_pairs(
-            measures.restricted(positive), pairs, cost=cost, method=method, keep_plans=keep_plans, keep_trees=keep_trees,
-            start=start and start.moved(np.cumsum(positive) - 1), n_jobs=n_jobs, progress=progress, checkpoint=checkpoint,
+            measures.restricted(positive), pairs, cost=cost, method=method, keep_plans=keep_plans,
+            keep_trees=keep_trees, start=start and start.moved(np.cumsum(positive) - 1), n_jobs=n_jobs,
+            progress=progress, checkpoint=checkpoint,
         )  # fmt: skip
         return replace(solved, measures=measures, plans=solved.plans and solved.plans.moved(rows))
     done = _Results.empty() if checkpoint is None else _Results.of_distances(*checkpoint.read(len(pairs)))

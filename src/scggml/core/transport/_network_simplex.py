@@ -25,8 +25,8 @@ PRODUCTS_FROM = 32  # features from which one matrix product beats direct differ
 _NEAR = 1e-4  # of the squared norms: below, a product loses too many digits to cancellation
 _FAST = {"nnan", "nsz", "reassoc", "contract", "arcp"}  # infinities are used
 
-# Compiled functions that Python calls fill arrays and return numbers: where they return arrays, numba runs Python code on
-# the way out, and an interrupt that is due by then comes as a SystemError instead of a KeyboardInterrupt.
+# Compiled functions that Python calls fill arrays and return numbers: where they return arrays, numba runs Python code
+# on the way out, and an interrupt that is due by then comes as a SystemError instead of a KeyboardInterrupt.
 
 
 @njit(nogil=True, cache=True)
@@ -507,7 +507,9 @@ def _pivot(n, row, col, reduced, parent, size, after, before, last, flow, potent
 
 
 @njit(nogil=True, cache=True)
-def _turn(x, old_top, new_parent, new_flow, n_moved, parent, size, after, before, last, flow):  # type: ignore[no-untyped-def]
+def _turn(  # type: ignore[no-untyped-def]
+    x, old_top, new_parent, new_flow, n_moved, parent, size, after, before, last, flow,
+):  # fmt: skip
     """Make x the top of the part that old_top was the top of; return the part's last node in preorder.
 
     The nodes from x up to old_top change direction. In preorder, x's subtree comes first, then what each of the others

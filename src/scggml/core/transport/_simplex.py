@@ -135,7 +135,7 @@ def integer_total(largest_cloud: int) -> int:
 
 
 def integer_masses(masses: NDArray[np.float64], total: int) -> NDArray[np.int64]:
-    """Return positive integers proportional to masses with sum one, to `1 / total`; equal masses become equal integers."""
+    """Return positive integers proportional to masses with sum one; equal masses become equal integers."""
     return np.maximum(np.rint(masses * total), 1).astype(np.int64)
 
 

@@ -92,7 +92,7 @@ class _State:
 
 
 class SinkhornIteration:
-    """Sinkhorn's iteration on a chunk: costs (n_pairs, n, m) in units of epsilon, masses a (n_pairs, n), b (n_pairs, m).
+    """Sinkhorn's iteration on a chunk: costs (n_pairs, n, m) over epsilon, masses a (n_pairs, n), b (n_pairs, m).
 
     The heat is the multiple of epsilon at which a pair is solved at the moment, (n_pairs,): one, except during
     annealing.
@@ -111,7 +111,7 @@ class SinkhornIteration:
         self.absorb(np.ones(len(a), dtype=bool), heat)
 
     def absorb(self, mask: NDArray[np.bool_], heat: NDArray[np.float64]) -> None:
-        """Move `x` of some pairs into their kernels, at another heat; the largest entry of each row and column is then 1."""
+        """Move `x` of some pairs into their kernels, at another heat; then each row and column has largest entry 1."""
         s, xp, be, which = self.state, self.be.xp, self.be, self.be.index(mask)
         before, after = be.put(self.heat[mask])[:, None], be.put(heat[mask])[:, None]
         costs, kernel, g = s.costs[which], s.kernel[which], s.g[which] + before * s.x[which]

@@ -92,7 +92,7 @@ class Entropic:
         progress: str | None = None,
         checkpoint: Checkpoint | None = None,
     ) -> Transport:
-        """Solve the given pairs of measures; see `solve_pairs_entropic`. `start` is `Transport.start` of the same pairs.
+        """Solve the given pairs; see `solve_pairs_entropic`. `start` is `Transport.start` of the same pairs.
 
         Plans are kept as potentials in any case, and there are no trees to keep.
         """
@@ -103,8 +103,8 @@ class Entropic:
             msg = "entropic transport has no checkpoints: pairs are not solved in their order. Leave checkpoint out."
             raise ValueError(msg)
         return solve_pairs_entropic(
-            measures, pairs, epsilon=self.epsilon, debiased=self.debiased, start=start, device=self.device, n_jobs=n_jobs,
-            progress=progress,
+            measures, pairs, epsilon=self.epsilon, debiased=self.debiased, start=start, device=self.device,
+            n_jobs=n_jobs, progress=progress,
         )  # fmt: skip
 
     def in_unit(self, unit: float) -> Entropic:
