@@ -52,9 +52,8 @@ def test_tables(adata, tmp_path):
     assert (predictions.groupby(["repeat", "sample"]).size() == 1).all() and predictions["sample"].nunique() == 12
     everything = inner.query("fold == -1")
     best = everything.loc[everything["inner_score"].idxmax()]
-    learner = sg.GroundMetricLearner(**entry["best"])
-    assert (str(learner.ridge), str(learner.n_comps)) == (best["ridge"], best["n_comps"])
-    sg.tl.fit_metric(adata, "sample", "label", use_rep="X_rep", learner=learner)
+    assert (str(entry["best"]["ridge"]), str(entry["best"].get("n_comps"))) == (best["ridge"], best["n_comps"])
+    sg.tl.fit_metric(adata, "sample", "label", use_rep="X_rep", learner=entry["best"])
     adata.write_h5ad(tmp_path / "a.h5ad")
     again = anndata.read_h5ad(tmp_path / "a.h5ad").uns["ggml_tuning"]
     pd.testing.assert_frame_equal(again["outer"], outer)
@@ -190,3 +189,27 @@ def test_folds_that_leave_nothing_to_compare(adata, assert_same_anndata):
     ):
         run(adata, batch_key="batch")
     assert_same_anndata(adata, before)
+
+
+def test_the_setting_found_is_the_one_fitted_from_a_file(adata, tmp_path):
+    setting = {
+        "scale": None,
+        "refine": sg.Refinement(margin=0.5, max_iter=3),
+        "solver": sg.Sinkhorn(0.2, debiased=True),
+    }
+    run(adata, grid=[setting], cv=3)
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    best = anndata.read_h5ad(tmp_path / "a.h5ad").uns["ggml_tuning"]["best"]
+    for key, learner in (("found", best), ("by_hand", sg.GroundMetricLearner(**setting))):
+        sg.tl.fit_metric(adata, "sample", "label", use_rep="X_rep", learner=learner, rng=0, key_added=key)
+    np.testing.assert_array_equal(adata.uns["found"]["components"], adata.uns["by_hand"]["components"])
+    np.testing.assert_array_equal(adata.uns["found"]["scale"], 1)
+
+
+@pytest.mark.parametrize(
+    ("learner", "message"), [({"ridge": 1.0}, "says nothing about"), ({"lr": 1.0}, "no parameter")]
+)
+def test_settings_of_a_learner_in_part_are_refused(adata, learner, message):
+    with pytest.raises(ValueError, match=message):
+        sg.tl.fit_metric(adata, "sample", "label", use_rep="X_rep", learner=learner)
+    assert "ggml" not in adata.uns

@@ -23,6 +23,8 @@ from scggml.evaluation._splits import make_splits
 from scggml.evaluation._validation import validate as validate_learner
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from anndata import AnnData
 
     from scggml._anndata._cohort import Cohort
