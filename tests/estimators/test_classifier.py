@@ -11,7 +11,7 @@ from sklearn.base import clone, is_classifier
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold, cross_val_score
 
-from scggml import GroundMetricLearner, OTNeighborsClassifier
+from scggml import GroundMetricLearner, OTNeighborsClassifier, Refinement
 
 
 def make_samples(labels, seed=0, shift=1.0):
@@ -60,7 +60,7 @@ def brute_knn(row, labels, k):
 @pytest.mark.parametrize("k", [1, 3, 4, 50])
 @pytest.mark.parametrize(("rule", "brute"), [("class_mean", brute_class_mean), ("knn", brute_knn)])
 def test_predictions_equal_brute_force(rule, brute, k, learned):
-    learner = GroundMetricLearner(max_iter=2) if learned else "euclidean"
+    learner = GroundMetricLearner(refine=Refinement(max_iter=2)) if learned else "euclidean"
     classifier = OTNeighborsClassifier(learner, rule=rule, n_neighbors=k).fit(X3, THREE)
     w = classifier.learner_.components_ if learned else np.eye(3)
     distances = emd2_matrix([x @ w.T for x in NEW3], [x @ w.T for x in X3])
