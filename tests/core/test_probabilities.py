@@ -24,7 +24,7 @@ def drawn(seed, n=30, n_classes=3, signal=1.0):
 
 
 def log_likelihood(inverse_temperature, scores, codes):
-    """Sum over classes of the mean log likelihood of their samples, with probability (n + 1) / (n + 2) for their class."""
+    """Sum over classes of the mean log likelihood; a sample has probability (n + 1) / (n + 2) for its class of n."""
     n_classes = scores.shape[1]
     total = 0.0
     for c in np.unique(codes):

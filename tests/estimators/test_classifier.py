@@ -41,7 +41,7 @@ def emd2_matrix(xs, ys):
 
 
 def near_mean(row, labels, name, k):
-    """Mean distance to the nearest samples of a class: k of the largest class, the same fraction of the others, at least one."""
+    """Mean distance to the nearest of a class: k of the largest class, the same fraction of the others, at least one."""
     counts = Counter(labels)
     near = np.sort(np.array(row)[np.array(labels) == name])
     n = min(max((k + 1) * (len(near) + 1) / (max(counts.values()) + 1) - 1, 1), len(near))
@@ -106,7 +106,7 @@ def test_equal_votes_go_to_the_nearest():
 
 
 @pytest.mark.parametrize("labels", [TWO, [4, -2] * 5, [True, False] * 5, np.array(TWO, dtype=object)])
-def test_kinds_of_labels(labels):
+def test_types_of_labels(labels):
     classifier = OTNeighborsClassifier(n_neighbors=1).fit(X2, labels)
     np.testing.assert_array_equal(classifier.classes_, np.unique(labels))
     predicted = classifier.predict(X2)

@@ -153,7 +153,7 @@ def test_other_number_types(dtype):
     ],
     ids=["str", "list", "int", "bool", "series", "string", "categorical", "float", "object"],
 )
-def test_kinds_of_labels(learner, labels):
+def test_types_of_labels(learner, labels):
     found = GroundMetricLearner(rng=0).fit(X, labels)
     np.testing.assert_array_equal(found.classes_, np.unique(np.asarray(labels)))
     np.testing.assert_array_equal(found.components_, learner.components_)

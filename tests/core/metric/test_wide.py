@@ -134,8 +134,8 @@ def test_threads_do_not_change_a_bit(monkeypatch):
     transport = solve_pairs(measures.scaled(~constant / scale), pairs, keep_plans=True)
     one, two = (
         transport_discriminant(
-            measures, transport, Targets.of_classes(codes), scale=scale, active=~constant, n_comps=6, ridge=0.3, power=1.0,
-            whitening=0.5, n_jobs=n_jobs,
+            measures, transport, Targets.of_classes(codes), scale=scale, active=~constant, n_comps=6, ridge=0.3,
+            power=1.0, whitening=0.5, n_jobs=n_jobs,
         )
         for n_jobs in (1, 2)
     )  # fmt: skip
