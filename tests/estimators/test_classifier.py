@@ -41,7 +41,7 @@ def emd2_matrix(xs, ys):
 
 
 def near_mean(row, labels, name, k):
-    """Mean distance to the nearest of a class: k of the largest class, the same fraction of the others, at least one."""
+    """Mean distance to the nearest of a class: k of the largest class, the same fraction of others, at least one."""
     counts = Counter(labels)
     near = np.sort(np.array(row)[np.array(labels) == name])
     n = min(max((k + 1) * (len(near) + 1) / (max(counts.values()) + 1) - 1, 1), len(near))
