@@ -1,17 +1,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import ClassVar
 
 import numpy as np
 import ot
 import pytest
 import scipy.sparse as sp
+from scipy.optimize import minimize_scalar
 from scipy.spatial.distance import cdist
+from scipy.special import log_softmax, softmax
 from sklearn.base import clone, is_classifier
 from sklearn.exceptions import NotFittedError
-from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold, cross_val_score
+from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold, StratifiedKFold, cross_val_score
 
-from scggml import GroundMetricLearner, OTNeighborsClassifier
+from scggml import GroundMetricLearner, OTNeighborsClassifier, Refinement, Sinkhorn
 
 
 def make_samples(labels, seed=0, shift=1.0):
@@ -38,7 +41,7 @@ def emd2_matrix(xs, ys):
 
 
 def near_mean(row, labels, name, k):
-    """Mean distance to the nearest samples of a class: k of the largest class, the same fraction of the others, at least one."""
+    """Mean distance to the nearest of a class: k of the largest class, the same fraction of others, at least one."""
     counts = Counter(labels)
     near = np.sort(np.array(row)[np.array(labels) == name])
     n = min(max((k + 1) * (len(near) + 1) / (max(counts.values()) + 1) - 1, 1), len(near))
@@ -60,7 +63,7 @@ def brute_knn(row, labels, k):
 @pytest.mark.parametrize("k", [1, 3, 4, 50])
 @pytest.mark.parametrize(("rule", "brute"), [("class_mean", brute_class_mean), ("knn", brute_knn)])
 def test_predictions_equal_brute_force(rule, brute, k, learned):
-    learner = GroundMetricLearner(max_iter=2) if learned else "euclidean"
+    learner = GroundMetricLearner(refine=Refinement(max_iter=2)) if learned else "euclidean"
     classifier = OTNeighborsClassifier(learner, rule=rule, n_neighbors=k).fit(X3, THREE)
     w = classifier.learner_.components_ if learned else np.eye(3)
     distances = emd2_matrix([x @ w.T for x in NEW3], [x @ w.T for x in X3])
@@ -103,7 +106,7 @@ def test_equal_votes_go_to_the_nearest():
 
 
 @pytest.mark.parametrize("labels", [TWO, [4, -2] * 5, [True, False] * 5, np.array(TWO, dtype=object)])
-def test_kinds_of_labels(labels):
+def test_types_of_labels(labels):
     classifier = OTNeighborsClassifier(n_neighbors=1).fit(X2, labels)
     np.testing.assert_array_equal(classifier.classes_, np.unique(labels))
     predicted = classifier.predict(X2)
@@ -208,7 +211,7 @@ def test_learning_needs_two_cells_per_sample():
 
 
 def test_unfitted():
-    for method in ("predict", "decision_function"):
+    for method in ("predict", "predict_proba", "decision_function"):
         with pytest.raises(NotFittedError, match="OTNeighborsClassifier instance is not fitted yet"):
             getattr(OTNeighborsClassifier(), method)(X2)
 
@@ -218,3 +221,130 @@ def test_new_samples_of_another_width_are_refused():
         classifier = OTNeighborsClassifier(learner).fit(X2, TWO)
         with pytest.raises(ValueError, match=r"X has 2 features, but .* 3"):
             classifier.predict([x[:, :2] for x in NEW2])
+
+
+MIXED = [*"cab" * 4, "a", "a"]
+X4, NEW4 = make_samples(MIXED, seed=3), make_samples(MIXED, seed=4)
+ENTROPIC = GroundMetricLearner(solver=Sinkhorn(0.3, device="cpu"), power=2.0)
+
+
+def test_the_solver_of_the_learner_computes_the_distances():
+    classifier = OTNeighborsClassifier(ENTROPIC).fit(X3, THREE)
+    distances = classifier.learner_.pairwise_distances(NEW3, X3)
+    expected = [[-near_mean(row, THREE, name, 3) for name in "abc"] for row in distances]
+    np.testing.assert_allclose(classifier.decision_function(NEW3), expected, rtol=1e-5)
+    w = classifier.learner_.components_
+    exact = emd2_matrix([x @ w.T for x in NEW3], [x @ w.T for x in X3])
+    assert np.abs(distances - exact).max() > 0.01 * exact.max()
+
+
+@pytest.mark.parametrize("rule", ["class_mean", "knn"])
+@pytest.mark.parametrize("learner", [None, "euclidean", ENTROPIC])
+def test_probabilities_sum_to_one_in_the_order_of_the_classes(learner, rule):
+    classifier = OTNeighborsClassifier(learner, rule=rule).fit(X4, MIXED)
+    p = classifier.predict_proba(NEW4)
+    assert p.shape == (len(NEW4), 3)
+    assert (p >= 0).all()
+    np.testing.assert_allclose(p.sum(axis=1), 1)
+    predicted = classifier.predict(NEW4)
+    assert len(set(predicted)) == 3
+    columns = np.searchsorted(classifier.classes_, predicted)
+    np.testing.assert_allclose(p[np.arange(len(p)), columns], p.max(axis=1))
+    if rule == "class_mean":
+        assert classifier.inverse_temperature_ > 0
+        np.testing.assert_array_equal(classifier.classes_[p.argmax(axis=1)], predicted)
+
+
+@pytest.mark.parametrize("k", [1, 4, 50])
+def test_probabilities_of_knn_are_shares_of_the_nearest_samples(k):
+    classifier = OTNeighborsClassifier("euclidean", rule="knn", n_neighbors=k).fit(X3, THREE)
+    expected = []
+    for row in emd2_matrix(NEW3, X3):
+        nearest = [THREE[i] for i in np.argsort(row)[:k]]
+        expected.append([nearest.count(name) / len(nearest) for name in "abc"])
+    np.testing.assert_allclose(classifier.predict_proba(NEW3), expected)
+    assert not hasattr(classifier, "inverse_temperature_")
+
+
+def distances_under(learner, new, known):
+    """Independent of the classifier; entropic distances are those of the learner itself."""
+    if learner == "euclidean":
+        return emd2_matrix(new, known)
+    if isinstance(learner.solver, Sinkhorn):
+        return learner.pairwise_distances(new, known)
+    return emd2_matrix([x @ learner.components_.T for x in new], [x @ learner.components_.T for x in known])
+
+
+def relative_scores(distances, labels):
+    scores = np.array([[-near_mean(row, labels, name, 3) for name in "abc"] for row in distances])
+    return scores / -scores.mean(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("learner", [GroundMetricLearner(), "euclidean", ENTROPIC])
+def test_probabilities_are_calibrated_on_samples_that_the_metric_has_not_seen(learner):
+    labels, codes = np.array(MIXED), np.unique(MIXED, return_inverse=True)[1]
+    scores = np.empty((len(MIXED), 3))
+    for train, test in StratifiedKFold(4).split(labels, labels):  # as many as the smallest class has samples
+        known, new = ([X4[i] for i in rows] for rows in (train, test))
+        metric = learner if learner == "euclidean" else clone(learner).fit(known, labels[train])
+        scores[test] = relative_scores(distances_under(metric, new, known), list(labels[train]))
+    counts = np.bincount(codes)[codes]
+    smooth = np.full_like(scores, 1) / (2 * (counts + 2))[:, None]
+    smooth[np.arange(len(codes)), codes] = (counts + 1) / (counts + 2)
+
+    def loss(beta):
+        return -((smooth * log_softmax(beta * scores, axis=1)).sum(axis=1) / counts).sum()
+
+    best = minimize_scalar(loss, bounds=(0, 200), method="bounded", options={"xatol": 1e-8}).x
+    classifier = OTNeighborsClassifier(learner).fit(X4, MIXED)
+    found = classifier.predict_proba(NEW4)
+    assert 0.1 < best < 199
+    np.testing.assert_allclose(classifier.inverse_temperature_, best, rtol=1e-3)
+    whole = learner if learner == "euclidean" else clone(learner).fit(X4, MIXED)
+    expected = softmax(best * relative_scores(distances_under(whole, NEW4, X4), MIXED), axis=1)
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+class Spy(GroundMetricLearner):
+    """Keeps the first cell of each sample that it was fitted to."""
+
+    seen: ClassVar[list] = []
+
+    def fit(self, X, y, strata=None):
+        self.seen.append({tuple(X.split()[i][0]) for i in range(len(X))})
+        return super().fit(X, y, strata)
+
+
+def test_each_sample_is_held_out_once_by_refitting():
+    Spy.seen.clear()
+    everyone = {tuple(x[0]) for x in X2}
+    classifier = OTNeighborsClassifier(Spy(n_jobs=1)).fit(X2, TWO)
+    assert Spy.seen == [everyone]
+    first = classifier.predict_proba(NEW2)
+    held_out = [everyone - seen for seen in Spy.seen[1:]]
+    assert [len(left) for left in held_out] == [2] * 5
+    assert set.union(*held_out) == everyone
+    np.testing.assert_array_equal(classifier.predict_proba(NEW2), first)
+    assert len(Spy.seen) == 6  # calibrated once
+    classifier.fit(X2, TWO)
+    assert not hasattr(classifier, "inverse_temperature_")
+
+
+def test_distances_that_mislead_give_equal_probabilities():
+    # of each two held-out samples, one lies on a sample of the other class, far from its own
+    points = [np.full((2, 1), x) for x in (0.0, 10.0, 20.0, 10.0, 20.0, 0.0)]
+    classifier = OTNeighborsClassifier("euclidean", n_neighbors=1).fit(points, list("aaabbb"))
+    np.testing.assert_array_equal(classifier.predict_proba([np.full((2, 1), 1.0)]), [[0.5, 0.5]])
+    assert classifier.inverse_temperature_ == 0
+
+
+@pytest.mark.parametrize("learner", [None, "euclidean"])
+def test_calibration_needs_three_samples_of_each_class(learner):
+    classifier = OTNeighborsClassifier(learner).fit(X3, THREE)
+    with pytest.raises(
+        ValueError, match=r"at least 3 training samples of each class .*found fewer in b\. .*rule='knn'"
+    ):
+        classifier.predict_proba(NEW3)
+    labels = ["b" if i == 0 else label for i, label in enumerate(THREE)]
+    p = OTNeighborsClassifier(learner).fit(X3, labels).predict_proba(NEW3)
+    np.testing.assert_allclose(p.sum(axis=1), 1)

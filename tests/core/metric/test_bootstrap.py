@@ -8,7 +8,7 @@ from scggml.core.measures._moments import feature_scale
 from scggml.core.metric import _bootstrap as module
 from scggml.core.metric._bootstrap import bootstrap_metrics
 from scggml.core.metric._discriminant import transport_discriminant
-from scggml.core.metric._problem import TrainingOptions
+from scggml.core.metric._options import TrainingOptions
 from scggml.core.metric._targets import Targets
 from scggml.core.metric._training import train
 from scggml.core.metric._triplets import all_triplets
@@ -76,10 +76,10 @@ def test_a_draw_is_the_closed_form_with_its_weights(measures):
     rng = np.random.default_rng(5).spawn(2)[1]
     scale, constant = feature_scale(measures, "feature")
     pairs = square_pairs(len(CODES))
-    plans = solve_pairs(measures.scaled(1 / scale), pairs, keep_plans=True).plans
+    transport = solve_pairs(measures.scaled(1 / scale), pairs, keep_plans=True)
     for metric in metrics:
         expected = transport_discriminant(
-            measures, plans, pairs, TARGETS, scale=scale, active=~constant, n_comps=50, ridge=0.2, power=1.0,
+            measures, transport, TARGETS, scale=scale, active=~constant, n_comps=50, ridge=0.2, power=1.0,
             whitening=1.0, sample_weights=module._draw(TARGETS, pairs, rng),
         )  # fmt: skip
         np.testing.assert_allclose(metric.components, expected)
@@ -87,17 +87,17 @@ def test_a_draw_is_the_closed_form_with_its_weights(measures):
 
 def test_classes_of_one_sample_cannot_be_drawn(monkeypatch):
     monkeypatch.setattr(module, "_MAX_DRAWS", 5)
-    with pytest.raises(ValueError, match="too few to tell how stable"):
+    with pytest.raises(ValueError, match="too few samples to estimate the stability"):
         module._draw(Targets.of_classes(np.array([0, 1, 2])), square_pairs(3), np.random.default_rng(0))
 
 
-def test_a_class_alone_in_its_block_does_not_stop_draws():
+def test_a_class_alone_in_its_stratum_does_not_stop_draws():
     targets = Targets.of_classes(np.array([0, 0, 1, 1, 2, 2, 2]), np.array([0, 0, 0, 0, 1, 1, 1]))
     pairs = all_triplets(targets).pairs
     assert not (pairs > 3).any()
     assert len(module._draw(targets, pairs, np.random.default_rng(0))) == 7
 
 
-def test_numbers_as_far_apart_as_one_another_can_be_drawn():
+def test_equidistant_continuous_labels_can_be_drawn():
     targets = Targets(np.arange(6.0), "continuous")
     assert module._draw(targets, square_pairs(6), np.random.default_rng(0)).sum() == 6

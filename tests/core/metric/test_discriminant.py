@@ -10,6 +10,7 @@ from scggml.core.measures._moments import feature_scale
 from scggml.core.metric import _discriminant as module
 from scggml.core.metric._discriminant import transport_discriminant
 from scggml.core.metric._targets import Targets
+from scggml.core.transport import _plans as plans
 from scggml.core.transport._exact import solve_pairs, square_pairs
 
 DEFAULTS = {"n_comps": 50, "ridge": 0.1, "power": 1.0, "whitening": 0.5}
@@ -29,8 +30,7 @@ def cohort(seed=0, kind=np.asarray, constant=False):
 
 
 def solved(measures, scale):
-    pairs = square_pairs(len(measures))
-    return pairs, solve_pairs(measures.scaled(1 / scale), pairs, keep_plans=True).plans
+    return solve_pairs(measures.scaled(1 / scale), square_pairs(len(measures)), keep_plans=True)
 
 
 def pair_moments(points, plans, scale):
@@ -55,10 +55,13 @@ def brute_moments(points, plans, pairs, codes, scale):
 def discriminant(measures, codes, scale=None, **options):
     found, constant = feature_scale(measures, "feature")
     scale = found if scale is None else scale
-    pairs, plans = solved(measures, scale)
-    options = DEFAULTS | options
     return transport_discriminant(
-        measures, plans, pairs, Targets.of_classes(codes), scale=scale, active=~constant, **options
+        measures,
+        solved(measures, scale),
+        Targets.of_classes(codes),
+        scale=scale,
+        active=~constant,
+        **DEFAULTS | options,
     )
 
 
@@ -75,8 +78,8 @@ def assert_proportional(found, expected, rtol=1e-9):
 def test_metric_is_the_formula_on_brute_force_moments(power, whitening, ridge):
     measures, codes = cohort()
     scale, _ = feature_scale(measures, "feature")
-    pairs, plans = solved(measures, scale)
-    s_w, s_b = brute_moments(measures.points, plans, pairs, codes, scale)
+    transport = solved(measures, scale)
+    s_w, s_b = brute_moments(measures.points, transport.plans, transport.pairs, codes, scale)
     s_w = s_w + ridge * np.trace(s_w) / 4 * np.eye(4)
     ratio = power_of(s_w, -0.5) @ s_b @ power_of(s_w, -0.5)
     expected = power_of(s_w, -whitening / 2) @ power_of(ratio, power) @ power_of(s_w, -whitening / 2)
@@ -89,8 +92,8 @@ def test_metric_is_the_formula_on_brute_force_moments(power, whitening, ridge):
 def test_full_whitening_is_the_generalised_eigenvector_form(ridge):
     measures, codes = cohort(1)
     scale, _ = feature_scale(measures, "feature")
-    pairs, plans = solved(measures, scale)
-    s_w, s_b = brute_moments(measures.points, plans, pairs, codes, scale)
+    transport = solved(measures, scale)
+    s_w, s_b = brute_moments(measures.points, transport.plans, transport.pairs, codes, scale)
     values, vectors = scipy.linalg.eigh(s_b, s_w + ridge * np.trace(s_w) / 4 * np.eye(4))
     w = discriminant(measures, codes, power=1, whitening=1, ridge=ridge)
     assert_proportional(w.T @ w, (vectors * (values / values[-1])) @ vectors.T)
@@ -106,8 +109,7 @@ def test_without_whitening_indifferent_classes_give_the_euclidean_metric(monkeyp
 def test_fully_whitened_indifferent_classes_give_the_mahalanobis_metric(monkeypatch):
     measures, codes = cohort(2)
     scale, _ = feature_scale(measures, "feature")
-    pairs, plans = solved(measures, scale)
-    moment = np.mean(pair_moments(measures.points, plans, scale), axis=0)
+    moment = np.mean(pair_moments(measures.points, solved(measures, scale).plans, scale), axis=0)
     monkeypatch.setattr(Targets, "pair_weights", lambda self, pairs, *_: [np.full(len(pairs), 1 / len(pairs))] * 2)
     w = discriminant(measures, codes, whitening=1, ridge=0)
     assert_proportional(w.T @ w, np.linalg.inv(moment), rtol=1e-7)
@@ -122,8 +124,8 @@ def test_sparse_equals_dense():
 def test_moments_in_column_blocks_are_the_same(monkeypatch):
     measures, codes = cohort(3)
     expected = discriminant(measures, codes)
-    cut = module.column_blocks
-    monkeypatch.setattr(module, "column_blocks", lambda n, d: cut(n, d, budget=1))
+    cut = plans.column_blocks
+    monkeypatch.setattr(plans, "column_blocks", lambda n, d: cut(n, d, budget=1))
     np.testing.assert_allclose(discriminant(measures, codes), expected, rtol=1e-9, atol=1e-12)
 
 

@@ -16,9 +16,13 @@ STRATA = np.array([0, 1, 0, 1, 0, 1, 1, 0, 0, 1, 1])
 NUMBERS = np.random.default_rng(5).normal(size=11).round(2)
 
 
+def solved(measures):
+    return solve_pairs(measures, square_pairs(len(measures)), keep_plans=True)
+
+
 def plans_of(measures):
-    pairs = square_pairs(len(measures))
-    return solve_pairs(measures, pairs, keep_plans=True).plans, pairs
+    transport = solved(measures)
+    return transport.plans, transport.pairs
 
 
 @pytest.mark.parametrize("strata", [None, STRATA], ids=["all", "strata"])
@@ -41,7 +45,7 @@ def test_held_out_distances_are_those_of_metrics_without_the_sample(kind, values
         rest = measures.take(left)
         of_rest = Targets(values[left].astype(float), kind, None if strata is None else strata[left])
         components = transport_discriminant(
-            rest, *plans_of(rest), of_rest, scale=one, active=one > 0, n_comps=3, **OPTIONS
+            rest, solved(rest), of_rest, scale=one, active=one > 0, n_comps=3, **OPTIONS
         )
         expected = []
         for j in left:

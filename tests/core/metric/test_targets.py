@@ -1,4 +1,4 @@
-"""What counts as like and as different: brute force over all pairs and triplets."""
+"""Which labels are alike and which differ: brute force over all pairs and triplets."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ from scggml.core.measures._measures import Measures
 from scggml.core.metric import _discriminant as discriminant
 from scggml.core.metric._discriminant import transport_discriminant
 from scggml.core.metric._objective import Objective
-from scggml.core.metric._pair_moments import PairMoments
-from scggml.core.metric._problem import TrainingOptions
+from scggml.core.metric._options import Refinement, TrainingOptions
 from scggml.core.metric._targets import Targets
 from scggml.core.metric._training import closed_form_pairs, train
 from scggml.core.metric._triplets import all_triplets, n_all_triplets, sample_triplets
 from scggml.core.transport._exact import solve_pairs, square_pairs
 
-GRADES = np.array([0.0, 0, 1, 1, 1, 2, 2, 3])
-NUMBERS = np.array([1.5, 0.2, 0.9, 3.0, 2.2, 0.1, 4.0])
-BLOCKS = np.array([0, 1, 0, 1, 2, 0, 2, 1])
+RANKS = np.array([0.0, 0, 1, 1, 1, 2, 2, 3])
+CONTINUOUS = np.array([1.5, 0.2, 0.9, 3.0, 2.2, 0.1, 4.0])
+STRATA = np.array([0, 1, 0, 1, 2, 0, 2, 1])
 
 
 def test_classes_and_their_pairs_weigh_alike():
@@ -34,13 +33,13 @@ def test_classes_and_their_pairs_weigh_alike():
     np.testing.assert_allclose(between, [expected_between.get(label, 0) for label in labels])
 
 
-def test_grades_count_as_much_as_they_are_apart():
-    pairs = square_pairs(len(GRADES))
-    within, between = Targets(GRADES, "ordinal").pair_weights(pairs)
-    np.testing.assert_allclose(within, Targets.of_classes(GRADES.astype(int)).pair_weights(pairs)[0])
+def test_ordinal_labels_weigh_by_their_difference():
+    pairs = square_pairs(len(RANKS))
+    within, between = Targets(RANKS, "ordinal").pair_weights(pairs)
+    np.testing.assert_allclose(within, Targets.of_classes(RANKS.astype(int)).pair_weights(pairs)[0])
     totals = {}
     for (i, j), weight in zip(pairs, between, strict=True):
-        pair = tuple(sorted((GRADES[i], GRADES[j])))
+        pair = tuple(sorted((RANKS[i], RANKS[j])))
         totals[pair] = totals.get(pair, 0.0) + weight
     apart = {(a, b): b - a for a, b in itertools.combinations(range(4), 2)}
     for pair, difference in apart.items():
@@ -48,10 +47,10 @@ def test_grades_count_as_much_as_they_are_apart():
     assert sum(totals.values()) == pytest.approx(1)
 
 
-def test_numbers_are_like_when_they_are_close():
-    pairs = square_pairs(len(NUMBERS))
-    within, between = Targets(NUMBERS, "continuous").pair_weights(pairs)
-    apart = np.abs(NUMBERS[pairs[:, 0]] - NUMBERS[pairs[:, 1]])
+def test_close_continuous_labels_are_alike():
+    pairs = square_pairs(len(CONTINUOUS))
+    within, between = Targets(CONTINUOUS, "continuous").pair_weights(pairs)
+    apart = np.abs(CONTINUOUS[pairs[:, 0]] - CONTINUOUS[pairs[:, 1]])
     near = np.quantile(apart, 0.25)
     np.testing.assert_allclose(between, apart / apart.sum())
     close = np.maximum(0, 1 - apart / near)
@@ -69,27 +68,27 @@ def test_the_closest_are_like_where_none_is_closer_than_the_quartile(n):
 @pytest.mark.parametrize(
     "targets",
     [
-        Targets.of_classes(np.array([0, 0, 1, 1, 1, 2, 2, 0]), BLOCKS),
-        Targets(GRADES, "ordinal", BLOCKS),
-        Targets(np.arange(8.0) ** 1.5, "continuous", BLOCKS),
+        Targets.of_classes(np.array([0, 0, 1, 1, 1, 2, 2, 0]), STRATA),
+        Targets(RANKS, "ordinal", STRATA),
+        Targets(np.arange(8.0) ** 1.5, "continuous", STRATA),
     ],
     ids=lambda t: t.kind,
 )
-def test_different_labels_are_compared_within_blocks_like_ones_everywhere(targets):
+def test_different_labels_are_compared_within_strata_like_ones_everywhere(targets):
     pairs = square_pairs(8)
     free = Targets(targets.values, targets.kind)
     within, between = targets.pair_weights(pairs)
-    same_block = BLOCKS[pairs[:, 0]] == BLOCKS[pairs[:, 1]]
+    same_stratum = STRATA[pairs[:, 0]] == STRATA[pairs[:, 1]]
     np.testing.assert_array_equal(within, free.pair_weights(pairs)[0])
-    np.testing.assert_array_equal(between > 0, (free.pair_weights(pairs)[1] > 0) & same_block)
+    np.testing.assert_array_equal(between > 0, (free.pair_weights(pairs)[1] > 0) & same_stratum)
     assert between.sum() == pytest.approx(1)
     triplets = all_triplets(targets)
-    assert (BLOCKS[triplets.anchor] == BLOCKS[triplets.negative]).all()
-    assert (BLOCKS[triplets.anchor] != BLOCKS[triplets.positive]).any()
+    assert (STRATA[triplets.anchor] == STRATA[triplets.negative]).all()
+    assert (STRATA[triplets.anchor] != STRATA[triplets.positive]).any()
     assert len(triplets) == n_all_triplets(targets) < n_all_triplets(free)
 
 
-@pytest.mark.parametrize(("values", "kind"), [(GRADES, "ordinal"), (NUMBERS, "continuous")])
+@pytest.mark.parametrize(("values", "kind"), [(RANKS, "ordinal"), (CONTINUOUS, "continuous")])
 @pytest.mark.parametrize("n_neighbors", [None, 3])
 def test_ordered_triplets(values, kind, n_neighbors):
     targets = Targets(values, kind)
@@ -116,7 +115,7 @@ def test_ordered_triplets(values, kind, n_neighbors):
 
 
 def test_margins_of_triplets_enter_the_loss():
-    triplets = all_triplets(Targets(NUMBERS, "continuous"))
+    triplets = all_triplets(Targets(CONTINUOUS, "continuous"))
     rng = np.random.default_rng(0)
     distances = rng.uniform(1, 2, size=len(triplets.pairs))
     table = {tuple(p): d for p, d in zip(triplets.pairs.tolist(), distances, strict=True)}
@@ -141,8 +140,8 @@ def test_nothing_to_compare():
         all_triplets(Targets.of_classes(np.array([0, 0, 1, 1]), np.array([0, 0, 1, 1])))
 
 
-def graded(seed=0, n=18, d=5):
-    """Clouds whose first feature follows a number, amid larger differences in the others."""
+def ordered(seed=0, n=18, d=5):
+    """Clouds whose first feature follows a continuous label; the others differ more between samples."""
     rng = np.random.default_rng(seed)
     values = rng.uniform(0, 3, size=n)
     clouds = [rng.normal(size=(20, d)) + np.concatenate([[v], rng.normal(scale=1.0, size=d - 1)]) for v in values]
@@ -150,35 +149,35 @@ def graded(seed=0, n=18, d=5):
 
 
 @pytest.mark.parametrize("kind", ["ordinal", "continuous"])
-@pytest.mark.parametrize("max_iter", [1, 4])
-def test_the_feature_that_follows_the_label_is_found(kind, max_iter):
-    measures, values = graded()
+@pytest.mark.parametrize("refine", [None, Refinement(max_iter=4)])
+def test_the_feature_that_follows_the_label_is_found(kind, refine):
+    measures, values = ordered()
     values = np.round(values) if kind == "ordinal" else values
-    options = TrainingOptions(max_iter=max_iter)
+    options = TrainingOptions(refine=refine)
     found = train(measures, Targets(values, kind), options, rng=np.random.default_rng(0)).metric.linear_map
     weight = np.linalg.norm(found, axis=0)
     assert weight.argmax() == 0 and weight[0] > 2 * np.sort(weight)[-2]
 
 
-def test_a_difference_between_blocks_is_not_learned():
+def test_a_difference_between_strata_is_not_learned():
     rng = np.random.default_rng(0)
     codes = np.array([0] * 8 + [1] * 8)
-    blocks = np.array([0] * 7 + [1] + [0] + [1] * 7)  # goes with the class
-    clouds = [rng.normal(size=(20, 4)) + [0.8 * c, 6.0 * b, 0, 0] for c, b in zip(codes, blocks, strict=True)]
+    strata = np.array([0] * 7 + [1] + [0] + [1] * 7)  # goes with the class
+    clouds = [rng.normal(size=(20, 4)) + [0.8 * c, 6.0 * b, 0, 0] for c, b in zip(codes, strata, strict=True)]
     measures, options = Measures.from_arrays(clouds), TrainingOptions(scale=None)
     blind, aware = (
         np.linalg.norm(
             train(measures, Targets.of_classes(codes, b), options, rng=np.random.default_rng(0)).metric.linear_map,
             axis=0,
         )
-        for b in (None, blocks)
+        for b in (None, strata)
     )
-    # how far classes and blocks are apart on the map
+    # how far classes and strata are apart on the map
     assert 6.0 * blind[1] > 2 * 0.8 * blind[0]
     assert 6.0 * aware[1] < 0.5 * 0.8 * aware[0]
 
 
-def test_contrast_takes_off_what_all_directions_share():
+def test_contrast_subtracts_the_part_that_all_directions_share():
     rng = np.random.default_rng(1)
     a, b = (x @ x.T for x in rng.normal(size=(2, 4, 9)))
     values, vectors = discriminant.scipy.linalg.eigh(b, a)
@@ -190,9 +189,9 @@ def test_contrast_takes_off_what_all_directions_share():
 
 
 def test_contrast_beyond_the_width_of_matrices(monkeypatch):
-    measures, values = graded(d=8)
+    measures, values = ordered(d=8)
     targets, pairs = Targets(values, "continuous"), square_pairs(len(values))
-    plans = solve_pairs(measures, pairs, keep_plans=True).plans
+    transport = solve_pairs(measures, pairs, keep_plans=True)
     options = {
         "scale": np.ones(8),
         "active": np.ones(8, dtype=bool),
@@ -201,55 +200,28 @@ def test_contrast_beyond_the_width_of_matrices(monkeypatch):
         "power": 1.0,
         "whitening": 1.0,
     }
-    full = transport_discriminant(measures, plans, pairs, targets, **options)
+    full = transport_discriminant(measures, transport, targets, **options)
     monkeypatch.setattr(discriminant, "WIDE", 5)
-    wide = transport_discriminant(measures, plans, pairs, targets, **options)
+    wide = transport_discriminant(measures, transport, targets, **options)
     assert np.linalg.norm(full.T @ full - wide.T @ wide) < 0.05 * np.linalg.norm(full.T @ full)
 
 
-def test_held_out_moments_within_blocks():
-    rng = np.random.default_rng(3)
-    codes = np.array([0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2])
-    blocks = np.array([0, 1, 0, 1, 0, 1, 1, 0, 0, 1, 1])
-    measures = Measures.from_arrays([rng.normal(size=(6, 3)) + c for c in codes])
-    pairs = square_pairs(len(codes))
-    plans = solve_pairs(measures, pairs, keep_plans=True).plans
-    moments = PairMoments.from_plans(measures, plans, pairs)
-    options = {"ridge": 0.3, "power": 1.0, "whitening": 1.0}
-    found = moments.held_out_distances(codes, blocks=blocks, **options)
-    for i in (0, 5, 10):
-        left = np.delete(np.arange(len(codes)), i)
-        rest, of_rest = measures.take(left), square_pairs(len(left))
-        components = transport_discriminant(
-            rest, solve_pairs(rest, of_rest, keep_plans=True).plans, of_rest,
-            Targets.of_classes(codes[left], blocks[left]), scale=np.ones(3), active=np.ones(3, dtype=bool), n_comps=3, **options,
-        )  # fmt: skip
-        expected = []
-        for j in left:
-            p = np.flatnonzero((pairs == sorted((i, j))).all(axis=1))[0]
-            entries = slice(plans.offsets[p], plans.offsets[p + 1])
-            moved = (measures.points[plans.rows[entries]] - measures.points[plans.cols[entries]]) @ components.T
-            expected.append(np.sqrt(plans.mass[entries] @ (moved**2).sum(axis=1)))
-        ratio = found[i, left] / np.array(expected)
-        np.testing.assert_allclose(ratio, ratio[0], rtol=1e-4)
-
-
-def test_samples_of_a_block_with_one_class_show_what_is_noise():
-    codes, blocks = np.array([0, 0, 1, 1, 0, 0]), np.array([0, 0, 0, 0, 1, 1])
-    targets = Targets.of_classes(codes, blocks)
+def test_samples_of_a_stratum_with_one_class_show_variation_within_classes():
+    codes, strata = np.array([0, 0, 1, 1, 0, 0]), np.array([0, 0, 0, 0, 1, 1])
+    targets = Targets.of_classes(codes, strata)
     triplets = all_triplets(targets)
     alone = [4, 5]
     assert alone not in triplets.pairs.tolist()
     pairs = closed_form_pairs(targets, triplets)
     expected = [
-        [i, j] for i, j in itertools.combinations(range(6), 2) if codes[i] == codes[j] or blocks[i] == blocks[j]
+        [i, j] for i, j in itertools.combinations(range(6), 2) if codes[i] == codes[j] or strata[i] == strata[j]
     ]
     assert alone in pairs.tolist() and pairs.tolist() == expected
     sampled = sample_triplets(targets, 1, np.random.default_rng(0))
     np.testing.assert_array_equal(closed_form_pairs(targets, sampled), sampled.pairs)
 
 
-def test_without_blocks_the_closed_form_takes_all_pairs():
+def test_without_strata_the_closed_form_takes_all_pairs():
     targets = Targets.of_classes(np.array([0, 1, 1, 2, 2, 2]))
     triplets = all_triplets(targets)
     np.testing.assert_array_equal(closed_form_pairs(targets, triplets), triplets.pairs)

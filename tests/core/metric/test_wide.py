@@ -86,11 +86,11 @@ def test_wide_metric_is_that_of_the_matrices(monkeypatch, kind, whitening, ridge
     measures, codes = cohort(kind=kind)
     scale, constant = feature_scale(measures, "feature")
     pairs = square_pairs(len(measures))
-    plans = solve_pairs(measures.scaled(~constant / scale), pairs, keep_plans=True).plans
+    transport = solve_pairs(measures.scaled(~constant / scale), pairs, keep_plans=True)
     options = {"scale": scale, "active": ~constant, "n_comps": 6, "ridge": ridge, "power": 1.0, "whitening": whitening}
-    full = transport_discriminant(measures, plans, pairs, Targets.of_classes(codes), **options)
+    full = transport_discriminant(measures, transport, Targets.of_classes(codes), **options)
     monkeypatch.setattr(discriminant, "WIDE", 10)
-    wide = transport_discriminant(measures, plans, pairs, Targets.of_classes(codes), **options)
+    wide = transport_discriminant(measures, transport, Targets.of_classes(codes), **options)
     assert wide.shape == full.shape
     np.testing.assert_array_equal(wide[:, 5], 0)
     expected = full.T @ full
@@ -108,11 +108,10 @@ def test_single_precision_stays_and_is_enough(monkeypatch):
         measures = measures.with_points(measures.points.astype(dtype))
         scale, constant = feature_scale(measures, "feature")
         pairs = square_pairs(len(measures))
-        plans = solve_pairs(measures.scaled(~constant / scale), pairs, keep_plans=True).plans
+        transport = solve_pairs(measures.scaled(~constant / scale), pairs, keep_plans=True)
         w = transport_discriminant(
             measures,
-            plans,
-            pairs,
+            transport,
             Targets.of_classes(codes),
             scale=scale,
             active=~constant,
@@ -132,11 +131,11 @@ def test_threads_do_not_change_a_bit(monkeypatch):
     measures, codes = cohort()
     scale, constant = feature_scale(measures, "feature")
     pairs = square_pairs(len(measures))
-    plans = solve_pairs(measures.scaled(~constant / scale), pairs, keep_plans=True).plans
+    transport = solve_pairs(measures.scaled(~constant / scale), pairs, keep_plans=True)
     one, two = (
         transport_discriminant(
-            measures, plans, pairs, Targets.of_classes(codes), scale=scale, active=~constant, n_comps=6, ridge=0.3, power=1.0,
-            whitening=0.5, n_jobs=n_jobs,
+            measures, transport, Targets.of_classes(codes), scale=scale, active=~constant, n_comps=6, ridge=0.3,
+            power=1.0, whitening=0.5, n_jobs=n_jobs,
         )
         for n_jobs in (1, 2)
     )  # fmt: skip
