@@ -33,7 +33,7 @@ def blocks(monkeypatch):
     def counted(*args):
         if len(solved) == solved.fail_at:
             raise solved.error
-        solved.append(args[-4][:, :2].tolist())
+        solved.append(args[1].tolist())
         return solve(*args)
 
     monkeypatch.setattr(module, "_BLOCK_ENTRIES", 1)
