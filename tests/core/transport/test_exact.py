@@ -200,7 +200,7 @@ def test_plans_are_kept_on_request_only():
     assert solve_pairs(measures, square_pairs(2)).plans is None
 
 
-# the three ways to solve a pair
+# the three ways to solve a pair: "simplex" by blocks or pair by pair, and "pot"
 
 
 def validated(measures, pairs, solved):
@@ -224,7 +224,7 @@ ENGINES = ("compiled blocks", "compiled pairs", "pot")
 
 @pytest.fixture
 def use_engine(monkeypatch):
-    """Make "simplex" solve in one of its two ways, or take "pot"; return the method, and what fills with calls of blocks."""
+    """Return the method of an engine, and a list of the calls of `solve_block`."""
     solve_block, calls = module.simplex.solve_block, []
 
     def counted(*args, **kwargs):

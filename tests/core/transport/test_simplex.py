@@ -644,10 +644,10 @@ class Tree:
         for x in range(n_nodes):
             below = descendants(x)
             assert self.size[x] == len(below)
-            places = np.sort(position[below])
+            positions = np.sort(position[below])
             # one piece of the list, x first
-            np.testing.assert_array_equal(places, position[x] + np.arange(len(below)))
-            assert self.last[x] == order[places[-1]]
+            np.testing.assert_array_equal(positions, position[x] + np.arange(len(below)))
+            assert self.last[x] == order[positions[-1]]
         rows, cols, flow = self.edges()
         assert flow.min() > 0
         np.testing.assert_array_equal(np.bincount(rows, flow, minlength=n), self.supply)

@@ -48,8 +48,10 @@ def pairwise_distances(
         File in which finished distances are stored, and from which an interrupted computation continues; exact solver
         only.
 
-    Returns ------- The matrix, (n, n) symmetric with zero diagonal or (n, m) against `other`; and the largest
-    relative duality gap or, of entropic transport, the largest marginal error.
+    Returns
+    -------
+    The matrix, (n, n) symmetric with zero diagonal or (n, m) against `other`; and the largest relative duality gap or,
+    of entropic transport, the largest marginal error.
     """
     n = len(measures)
     both = measures if other is None else measures.concat(other)

@@ -101,8 +101,10 @@ def solve_block(
         Trees to start from, as returned before with `keep_trees` for the same pairs with points elsewhere: offsets,
         (n_pairs + 1,), rows and columns. A start that is not a tree of its pair is ignored.
 
-    Returns ------- Distances, lower bounds and number of plan entries of the pairs, and rows, columns (of `points`)
-    and masses of all entries.
+    Returns
+    -------
+    Distances, lower bounds and number of plan entries of the pairs, and rows, columns (of `points`) and masses of all
+    entries.
     """
     most_entries = np.diff(clouds.offsets)[pairs].sum(axis=1) - 1
     distances, bounds, n_entries = np.empty(len(pairs)), np.empty(len(pairs)), np.empty(len(pairs), dtype=np.int64)
