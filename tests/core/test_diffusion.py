@@ -9,8 +9,8 @@ from scggml.core._diffusion import diffusion_distances
 
 def random_graph(n, seed=0):
     rng = np.random.default_rng(seed)
-    places = rng.normal(size=(n, 2))
-    weights = np.exp(-((places[:, None] - places) ** 2).sum(axis=2))
+    coordinates = rng.normal(size=(n, 2))
+    weights = np.exp(-((coordinates[:, None] - coordinates) ** 2).sum(axis=2))
     np.fill_diagonal(weights, 0)
     return weights
 

@@ -3,10 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from scipy.spatial.distance import cdist
 
 from scggml.core.measures import _moments as module
+from scggml.core.measures._blocks import row_blocks
 from scggml.core.measures._measures import Measures
-from scggml.core.measures._moments import feature_scale
+from scggml.core.measures._moments import feature_scale, typical_cost
 from scggml.core.metric._ground_metric import GroundMetric
 
 
@@ -133,13 +135,15 @@ def test_float32_points_are_averaged_in_double_precision(kind):
     np.testing.assert_allclose(scale, x.astype(float).std(axis=0), rtol=1e-9)
 
 
-def test_column_blocks_cover_every_column_once(monkeypatch):
-    blocks = module.column_blocks(100, 23, budget=700)
-    np.testing.assert_array_equal(np.concatenate([np.arange(23)[b] for b in blocks]), np.arange(23))
-    assert max(b.stop - b.start for b in blocks) == 7
-    assert len(module.column_blocks(10, 2, budget=1)) == 2
+@pytest.mark.parametrize("kind", [np.asarray, sp.csr_array])
+def test_blocks_of_rows_do_not_matter(monkeypatch, kind):
     arrays = clouds(np.random.default_rng(8))
-    cut = module.column_blocks
-    monkeypatch.setattr(module, "column_blocks", lambda n, d: cut(n, d, budget=1))
-    scale, _ = feature_scale(Measures.from_arrays(arrays), "feature")
+    monkeypatch.setattr(module, "row_blocks", lambda points: row_blocks(points, budget=8))
+    scale, _ = feature_scale(Measures.from_arrays([kind(x) for x in arrays]), "feature")
     np.testing.assert_allclose(scale, np.sqrt(brute_variance(arrays)), rtol=1e-12)
+
+
+def test_typical_cost_is_the_root_mean_squared_distance():
+    x = np.random.default_rng(1).normal(size=(40, 3)) * [1, 2, 5]
+    measures = Measures.from_arrays([x[:20], x[20:]])
+    np.testing.assert_allclose(typical_cost(measures), np.sqrt((cdist(x, x) ** 2).mean()), rtol=1e-12)

@@ -168,8 +168,8 @@ def test_clouds_are_read_together_as_far_as_they_fit(kind):
 
 @both
 def test_what_core_makes_of_them_is_the_same_to_the_last_bit(kind, monkeypatch):
-    monkeypatch.setattr("scggml.core._metric.row_blocks.__defaults__", (50,))
-    monkeypatch.setattr("scggml.core._sketch._BLOCK_ENTRIES", 40)
+    monkeypatch.setattr("scggml.core.measures._blocks.row_blocks.__defaults__", (50,))
+    monkeypatch.setattr("scggml.core.transport._sketch._BLOCK_ENTRIES", 40)
     x = matrix(kind)
     codes = np.random.default_rng(2).integers(4, size=N)
     groups = np.random.default_rng(3).integers(3, size=N)

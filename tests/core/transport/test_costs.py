@@ -6,7 +6,7 @@ import scipy.sparse as sp
 from scipy.spatial.distance import cdist
 
 from scggml.core.transport._costs import COSTS, cost_matrix
-from scggml.core.transport._network_simplex import WIDE
+from scggml.core.transport._network_simplex import PRODUCTS_FROM
 
 KINDS = {"dense": np.asarray, "float32": lambda x: x.astype(np.float32), "csr": sp.csr_array}
 
@@ -23,7 +23,7 @@ def two_clouds(d, seed=0):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("d", [1, 3, WIDE - 1, WIDE, 50, 200])
+@pytest.mark.parametrize("d", [1, 3, PRODUCTS_FROM - 1, PRODUCTS_FROM, 50, 200])
 def test_euclidean_costs_to_ten_digits(d, kind):
     x, y = (KINDS[kind](p) for p in two_clouds(d))
     dense = [np.asarray(p.toarray() if kind == "csr" else p, dtype=np.float64) for p in (x, y)]
@@ -35,7 +35,7 @@ def test_euclidean_costs_to_ten_digits(d, kind):
 
 
 @pytest.mark.parametrize("kind", ["dense", "csr"])
-@pytest.mark.parametrize("d", [3, WIDE])
+@pytest.mark.parametrize("d", [3, PRODUCTS_FROM])
 def test_euclidean_costs_far_from_the_origin_keep_their_digits(d, kind):
     # the inner-product form of the distance cancels here
     for shift in (10, 1e3, 1e6):
@@ -53,7 +53,7 @@ def test_many_close_points_are_measured_in_parts():
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("cost", ["cityblock", "cosine"])
 def test_other_costs_equal_scipy(cost, kind):
-    for d in (3, WIDE + 1):
+    for d in (3, PRODUCTS_FROM + 1):
         x, y = (KINDS[kind](p) for p in two_clouds(d))
         dense = [np.asarray(p.toarray() if kind == "csr" else p, dtype=np.float64) for p in (x, y)]
         costs = cost_matrix(x, y, cost)

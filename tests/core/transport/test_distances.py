@@ -7,9 +7,10 @@ from scipy.spatial.distance import cdist
 
 from scggml.core.measures._measures import Measures
 from scggml.core.measures._moments import typical_cost
-from scggml.core.transport._distances import Entropic, pairwise_distances
+from scggml.core.transport._distances import pairwise_distances
 from scggml.core.transport._entropic import solve_pairs_entropic
 from scggml.core.transport._exact import square_pairs
+from scggml.core.transport._solvers import Entropic, Exact
 
 
 @pytest.fixture
@@ -25,9 +26,9 @@ def exact(x, y):
 def test_square_and_cross(measures):
     clouds = measures.split()
     expected = np.array([[exact(x, y) for y in clouds] for x in clouds])
-    matrix, gap = pairwise_distances(measures)
+    matrix, error = pairwise_distances(measures)
     np.testing.assert_allclose(matrix, expected, rtol=1e-10, atol=1e-12)
-    assert (np.diag(matrix) == 0).all() and 0 <= gap < 1e-10
+    assert (np.diag(matrix) == 0).all() and 0 <= error < 1e-10
     others = Measures.from_arrays(clouds[:2])
     np.testing.assert_allclose(pairwise_distances(measures, others)[0], expected[:, :2], rtol=1e-10, atol=1e-12)
 
@@ -35,19 +36,17 @@ def test_square_and_cross(measures):
 @pytest.mark.parametrize("debiased", [True, False])
 def test_entropic(measures, debiased):
     epsilon = 0.1 * typical_cost(measures)
-    matrix, error = pairwise_distances(measures, entropic=Entropic(epsilon, debiased))
-    solved = solve_pairs_entropic(
-        measures, square_pairs(4), reg=0.1, cost_scale=typical_cost(measures), debiased=debiased
-    )
+    matrix, error = pairwise_distances(measures, solver=Entropic(epsilon, debiased))
+    solved = solve_pairs_entropic(measures, square_pairs(4), epsilon=epsilon, debiased=debiased)
     np.testing.assert_allclose(matrix[np.triu_indices(4, k=1)], solved.distances, rtol=1e-6)
     np.testing.assert_array_equal(matrix, matrix.T)
     assert (np.diag(matrix) == 0).all() and 0 < error <= 1e-6
 
 
-def test_typical_cost_is_the_root_mean_squared_distance():
-    x = np.random.default_rng(1).normal(size=(40, 3)) * [1, 2, 5]
-    measures = Measures.from_arrays([x[:20], x[20:]])
-    np.testing.assert_allclose(typical_cost(measures), np.sqrt((cdist(x, x) ** 2).mean()), rtol=1e-12)
+def test_pot_gives_the_same_distances(measures):
+    matrix, error = pairwise_distances(measures, solver=Exact("pot"))
+    np.testing.assert_allclose(matrix, pairwise_distances(measures)[0], rtol=1e-12)
+    assert 0 <= error < 1e-10
 
 
 def test_checkpoint_is_read_back(measures, tmp_path):

@@ -66,18 +66,18 @@ def plan_of(measures, solved, p):
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("reg", [2.0, 0.2, 0.05])
-def test_values_and_costs_equal_pot(reg, weighted):
+@pytest.mark.parametrize("epsilon", [2.0, 0.2, 0.05])
+def test_values_and_costs_equal_pot(epsilon, weighted):
     measures = cohort(np.random.default_rng(0), weighted=weighted)
     pairs = square_pairs(len(measures))
-    solved = solve_pairs_entropic(measures, pairs, reg=reg / 2, cost_scale=2.0, tol=1e-11)
-    assert solved.epsilon == reg
+    solved = solve_pairs_entropic(measures, pairs, epsilon=epsilon, tol=1e-11)
+    assert solved.epsilon == epsilon
     for p, (i, j) in enumerate(pairs):
         (x, a), (y, b) = measures[i], measures[j]
-        np.testing.assert_allclose(solved.distances[p], pot_value(measures, (i, j), reg), rtol=1e-9)
+        np.testing.assert_allclose(solved.distances[p], pot_value(measures, (i, j), epsilon), rtol=1e-9)
         if min(len(a), len(b)) > 1:
             expected = ot.sinkhorn2(
-                a, b, cdist(x, y), reg, method="sinkhorn_log", stopThr=1e-13, numItermax=100_000
+                a, b, cdist(x, y), epsilon, method="sinkhorn_log", stopThr=1e-13, numItermax=100_000
             )  # fmt: skip
             np.testing.assert_allclose(solved.costs[p], expected, rtol=1e-9)
     assert solved.converged.all() and (solved.marginal_error <= 1e-11).all()
@@ -89,62 +89,64 @@ def test_values_approach_the_exact_distance_from_above():
     exact = np.array([ot.emd2(measures[i][1], measures[j][1], cdist(measures[i][0], measures[j][0])) for i, j in pairs])
     entropy = np.array([-(w * np.log(w)).sum() for _, w in (measures[i] for i in range(len(measures)))])
     before = np.inf
-    for reg in (1.0, 0.1, 0.01, 0.001):
-        solved = solve_pairs_entropic(measures, pairs, reg=reg, cost_scale=1.0, max_iter=20_000, tol=1e-8)
+    for epsilon in (1.0, 0.1, 0.01, 0.001):
+        solved = solve_pairs_entropic(measures, pairs, epsilon=epsilon, max_iter=20_000, tol=1e-8)
         excess = solved.distances - exact
         assert (excess >= -1e-7).all()
-        assert (excess <= reg * entropy[pairs].min(axis=1) + 1e-7).all()
+        assert (excess <= epsilon * entropy[pairs].min(axis=1) + 1e-7).all()
         assert (excess <= before + 1e-7).all()
         assert (solved.costs <= solved.distances + 1e-7).all()
         before = excess
     np.testing.assert_allclose(solved.costs, exact, rtol=2e-3)
 
 
-@pytest.mark.parametrize("reg", [0.5, 0.05])
-def test_debiased_equals_pot(reg):
+@pytest.mark.parametrize("epsilon", [0.5, 0.05])
+def test_debiased_equals_pot(epsilon):
     measures = cohort(np.random.default_rng(2), (1, 2, 5, 17, 22))
     pairs = square_pairs(len(measures))
-    solved = solve_pairs_entropic(measures, pairs, reg=reg, cost_scale=1.0, debiased=True, tol=1e-11)
-    own = [own_value(measures, i, reg) for i in range(len(measures))]
+    solved = solve_pairs_entropic(measures, pairs, epsilon=epsilon, debiased=True, tol=1e-11)
+    own = [own_value(measures, i, epsilon) for i in range(len(measures))]
     for p, (i, j) in enumerate(pairs):
-        expected = pot_value(measures, (i, j), reg) - (own[i] + own[j]) / 2
+        expected = pot_value(measures, (i, j), epsilon) - (own[i] + own[j]) / 2
         np.testing.assert_allclose(solved.distances[p], expected, rtol=1e-9, atol=1e-11)
-        np.testing.assert_allclose(solved.costs[p], (np.multiply(*pot_plan(measures, (i, j), reg))).sum(), rtol=1e-9)
+        np.testing.assert_allclose(
+            solved.costs[p], (np.multiply(*pot_plan(measures, (i, j), epsilon))).sum(), rtol=1e-9
+        )
     assert (solved.distances > 0).all()
     np.testing.assert_array_equal(solved.self_terms.pairs, np.stack([np.arange(5)] * 2, axis=1))
     np.testing.assert_allclose(solved.self_terms.distances, own, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("reg", [1.0, 0.1, 0.01])
-def test_debiased_is_zero_on_equal_clouds_and_symmetric(reg):
+@pytest.mark.parametrize("epsilon", [1.0, 0.1, 0.01])
+def test_debiased_is_zero_on_equal_clouds_and_symmetric(epsilon):
     rng = np.random.default_rng(3)
     x, w = rng.normal(size=(20, 3)), rng.uniform(0.1, 1, size=20)
     order = rng.permutation(20)
     measures = Measures.from_arrays([x, x[order], rng.normal(size=(9, 3))], [w, w[order], np.ones(9)])
     pairs = np.array([[0, 1], [1, 0], [0, 0], [0, 2], [2, 0]])
-    solved = solve_pairs_entropic(measures, pairs, reg=reg, cost_scale=1.0, debiased=True, tol=1e-9)
+    solved = solve_pairs_entropic(measures, pairs, epsilon=epsilon, debiased=True, tol=1e-9)
     np.testing.assert_allclose(solved.distances[:3], 0, atol=1e-9)
     assert (solved.distances >= 0).all() and solved.distances[3] > 0.01
     assert solved.distances[3] == solved.distances[4]
-    plain = solve_pairs_entropic(measures, pairs, reg=reg, cost_scale=1.0, tol=1e-9)
+    plain = solve_pairs_entropic(measures, pairs, epsilon=epsilon, tol=1e-9)
     assert plain.distances[0] > 0.005  # it is the debiasing that makes it zero
     assert plain.self_terms is None
 
 
 def test_self_terms_take_few_sweeps():
     measures = cohort(np.random.default_rng(4), (40, 50))
-    solved = solve_pairs_entropic(measures, square_pairs(2), reg=0.01, cost_scale=1.0, debiased=True)
+    solved = solve_pairs_entropic(measures, square_pairs(2), epsilon=0.01, debiased=True)
     assert solved.self_terms.n_iter.max() <= 15 < solved.n_iter.min()
 
 
 # --- plans and convergence ---
 
 
-@pytest.mark.parametrize("reg", [0.3, 0.02, 1e-3, 1e-4])
-def test_plans_have_their_marginals(reg):
+@pytest.mark.parametrize("epsilon", [0.3, 0.02, 1e-3, 1e-4])
+def test_plans_have_their_marginals(epsilon):
     # the last two are beyond what exp(-cost / epsilon) can hold
     measures = cohort(np.random.default_rng(5), (8, 12, 9))
-    solved = solve_pairs_entropic(measures, square_pairs(3), reg=reg, cost_scale=1.0, tol=1e-7, max_iter=30_000)
+    solved = solve_pairs_entropic(measures, square_pairs(3), epsilon=epsilon, tol=1e-7, max_iter=30_000)
     for p, (i, j) in enumerate(solved.pairs):
         costs, plan = plan_of(measures, solved, p)
         a, b = measures[i][1], measures[j][1]
@@ -158,7 +160,7 @@ def test_plans_have_their_marginals(reg):
 
 def test_far_modes_are_solved_in_few_sweeps():
     measures = far_modes(np.random.default_rng(6))
-    solved = solve_pairs_entropic(measures, square_pairs(4), reg=0.05, cost_scale=30.0, tol=1e-8)
+    solved = solve_pairs_entropic(measures, square_pairs(4), epsilon=1.5, tol=1e-8)
     assert solved.converged.all() and solved.n_iter.max() <= 150
     for p in range(len(solved.pairs)):
         _, plan = plan_of(measures, solved, p)
@@ -168,14 +170,14 @@ def test_far_modes_are_solved_in_few_sweeps():
 def test_small_strengths_are_annealed_to():
     rng = np.random.default_rng(5)
     measures = cohort(rng, (8, 12, 9, 15, 7))
-    solved = solve_pairs_entropic(measures, square_pairs(5), reg=1e-3, cost_scale=1.0, max_iter=5000)
+    solved = solve_pairs_entropic(measures, square_pairs(5), epsilon=1e-3, max_iter=5000)
     assert solved.converged.all() and solved.n_iter.mean() <= 250
 
 
 @pytest.mark.parametrize("debiased", [False, True])
 def test_values_are_right_to_second_order(debiased):
     measures, pairs = cohort(np.random.default_rng(6)), square_pairs(len(SIZES))
-    options = {"reg": 0.05, "cost_scale": 1.0, "debiased": debiased}
+    options = {"epsilon": 0.05, "debiased": debiased}
     right = solve_pairs_entropic(measures, pairs, **options, tol=1e-11)
     for tol in (1e-2, 1e-3):
         rough = solve_pairs_entropic(measures, pairs, **options, tol=tol)
@@ -186,9 +188,7 @@ def test_values_are_right_to_second_order(debiased):
 def test_values_are_dual_values():
     measures = cohort(np.random.default_rng(6))
     with pytest.warns(UserWarning, match="did not reach a marginal error"):
-        solved = solve_pairs_entropic(
-            measures, square_pairs(6), reg=0.3, cost_scale=1.0, max_iter=3, tol=1e-15, debiased=True
-        )
+        solved = solve_pairs_entropic(measures, square_pairs(6), epsilon=0.3, max_iter=3, tol=1e-15, debiased=True)
     for i in range(len(measures)):
         a = measures[i][1]
         f, g = np.split(solved.self_terms.potentials[solved.self_terms.offsets[i] :][: 2 * len(a)], 2)
@@ -202,7 +202,7 @@ def test_groups_that_exchange_next_to_nothing():
     clouds = [np.repeat([[0.0], [1.0]], 5, axis=0) + 0.01 * rng.normal(size=(10, 1)) for _ in range(2)]
     weights = [np.repeat([share / 5, (1 - share) / 5], 5) for share in (0.3, 0.3007)]
     measures = Measures.from_arrays(clouds, weights)
-    solved = solve_pairs_entropic(measures, square_pairs(2), reg=0.01, cost_scale=1.0, tol=1e-9)
+    solved = solve_pairs_entropic(measures, square_pairs(2), epsilon=0.01, tol=1e-9)
     assert solved.n_iter[0] <= 300
     _, plan = plan_of(measures, solved, 0)
     np.testing.assert_allclose(plan[:5].sum(axis=0)[:5].sum(), 0.3, rtol=1e-4)
@@ -212,13 +212,14 @@ def test_groups_that_exchange_next_to_nothing():
 @pytest.mark.parametrize("debiased", [False, True])
 def test_bad_extrapolations_are_taken_back(monkeypatch, debiased):
     measures, pairs = cohort(np.random.default_rng(8)), square_pairs(len(SIZES))
-    options = {"reg": 0.1, "cost_scale": 1.0, "tol": 1e-8, "debiased": debiased, "max_iter": 3000}
+    options = {"epsilon": 0.1, "tol": 1e-8, "debiased": debiased, "max_iter": 3000}
     fast = solve_pairs_entropic(measures, pairs, **options)
 
     def astray(self, _):
-        self.fallback, self.x = self.x, self.x + 30 * np.random.default_rng(0).normal(size=self.x.shape)
+        s = self.state
+        s.fallback, s.x = s.x, s.x + 30 * np.random.default_rng(0).normal(size=s.x.shape)
 
-    monkeypatch.setattr(module.Sinkhorn, "extrapolate", astray)
+    monkeypatch.setattr(module.SinkhornIteration, "extrapolate", astray)
     slow = solve_pairs_entropic(measures, pairs, **options)
     assert slow.converged.all() and slow.n_iter.sum() > 1.5 * fast.n_iter.sum()
     np.testing.assert_allclose(slow.distances, fast.distances, rtol=1e-8)
@@ -226,20 +227,20 @@ def test_bad_extrapolations_are_taken_back(monkeypatch, debiased):
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("debiased", [False, True])
-@pytest.mark.parametrize("reg", [1e-2, 1e-5, 1e-9])
-def test_too_few_sweeps_are_said(reg, debiased, dtype):
+@pytest.mark.parametrize("epsilon", [1e-2, 1e-5, 1e-9])
+def test_too_few_sweeps_are_said(epsilon, debiased, dtype):
     measures = far_modes(np.random.default_rng(8), 3, 30)
     with pytest.warns(
         UserWarning, match=r"3 of 3 pairs did not reach a marginal error of 1e-06 within 4 sweeps, .* raise max_iter"
     ):
         solved = solve_pairs_entropic(
-            measures, square_pairs(3), reg=reg, cost_scale=30.0, max_iter=4, debiased=debiased, dtype=dtype
+            measures, square_pairs(3), epsilon=30 * epsilon, max_iter=4, debiased=debiased, dtype=dtype
         )
     assert not solved.converged.any()
     assert (solved.marginal_error > 1e-6).all() and (solved.n_iter == 6).all()
     for values in (solved.distances, solved.costs, solved.marginal_error, solved.gradient(np.ones(3))):
         assert np.isfinite(values).all()
-    if dtype == "float64" and not debiased and reg > 1e-9:
+    if dtype == "float64" and not debiased and epsilon > 1e-9:
         for p in range(3):
             _, plan = plan_of(measures, solved, p)
             error = abs(plan.sum(axis=1) - 1 / 30).sum() + abs(plan.sum(axis=0) - 1 / 30).sum()
@@ -250,8 +251,10 @@ def test_some_pairs_that_do_not_converge_are_counted():
     rng = np.random.default_rng(9)
     easy, hard = rng.normal(size=(2, 10, 2)), [30 * rng.normal(size=(40, 2)) for _ in range(2)]
     measures = Measures.from_arrays([*easy, *hard])
-    with pytest.warns(UserWarning, match=r"^1 of 2 pairs .* raise max_iter, or reg \(now reg \* cost_scale = 1\)"):
-        solved = solve_pairs_entropic(measures, np.array([[0, 1], [2, 3]]), reg=0.5, cost_scale=2.0, max_iter=15)
+    with pytest.warns(
+        UserWarning, match=r"^1 of 2 pairs .* raise max_iter, or the entropic strength \(now epsilon = 1\)"
+    ):
+        solved = solve_pairs_entropic(measures, np.array([[0, 1], [2, 3]]), epsilon=1.0, max_iter=15)
     np.testing.assert_array_equal(solved.converged, [True, False])
 
 
@@ -266,9 +269,7 @@ def test_gradient_equals_finite_differences(debiased):
     slope = np.array([1.0, -2.0, 0.5, 0.7, 0.0])
 
     def value(points):
-        solved = solve_pairs_entropic(
-            measures.with_points(points), pairs, reg=0.15, cost_scale=1.0, tol=1e-12, debiased=debiased
-        )
+        solved = solve_pairs_entropic(measures.with_points(points), pairs, epsilon=0.15, tol=1e-12, debiased=debiased)
         return slope @ solved.distances, solved
 
     gradient = value(measures.points)[1].gradient(slope)
@@ -283,7 +284,7 @@ def test_gradient_equals_finite_differences(debiased):
 
 def test_gradient_equals_the_formula_on_pots_plan():
     measures = cohort(np.random.default_rng(11), (12, 7))
-    solved = solve_pairs_entropic(measures, np.array([[1, 0]]), reg=0.1, cost_scale=1.0, tol=1e-11)
+    solved = solve_pairs_entropic(measures, np.array([[1, 0]]), epsilon=0.1, tol=1e-11)
     costs, plan = pot_plan(measures, (1, 0), 0.1)
     x, y = measures[1][0], measures[0][0]
     pull = (plan / costs)[:, :, None] * (x[:, None] - y[None])
@@ -293,7 +294,7 @@ def test_gradient_equals_the_formula_on_pots_plan():
 
 def test_no_length_no_pull():
     measures = Measures.from_arrays([np.zeros((1, 2)), np.zeros((1, 2)), np.array([[0.0, 0.0], [3.0, 4.0]])])
-    solved = solve_pairs_entropic(measures, square_pairs(3), reg=0.1, cost_scale=1.0)
+    solved = solve_pairs_entropic(measures, square_pairs(3), epsilon=0.1)
     np.testing.assert_allclose(solved.distances, [0, 2.5, 2.5], atol=1e-12)
     np.testing.assert_array_equal(solved.gradient(np.array([1.0, 0, 0])), 0)
     expected = np.array([[-0.3, -0.4], [0, 0], [0, 0], [0.3, 0.4]])
@@ -308,7 +309,7 @@ def test_second_moment_equals_pots_plan(kind, monkeypatch):
     x = np.where(rng.random((34, 8)) < 0.5, 0, rng.normal(size=(34, 8)) + 2)
     x = x.astype(np.float32) if kind == "float32" else x
     pairs, weights = square_pairs(4), np.array([1.0, 0.5, 0.0, 2.0, -1.0, 0.3])
-    solved = solve_pairs_entropic(measures, pairs, reg=0.2, cost_scale=1.0, tol=1e-11)
+    solved = solve_pairs_entropic(measures, pairs, epsilon=0.2, tol=1e-11)
     expected = np.zeros((8, 8))
     for (i, j), w in zip(pairs, weights, strict=True):
         _, plan = pot_plan(measures, (i, j), 0.2)
@@ -328,7 +329,7 @@ def test_second_moment_uses_the_plans_own_marginals():
     rng = np.random.default_rng(13)
     measures = far_modes(rng, 2, 30)
     with pytest.warns(UserWarning, match="1 of 1 pairs"):
-        solved = solve_pairs_entropic(measures, square_pairs(2), reg=0.01, cost_scale=30.0, max_iter=3)
+        solved = solve_pairs_entropic(measures, square_pairs(2), epsilon=0.3, max_iter=3)
     _, plan = plan_of(measures, solved, 0)
     x = rng.normal(size=(60, 3)) + 100
     difference = x[:30, None] - x[None, 30:]
@@ -336,7 +337,7 @@ def test_second_moment_uses_the_plans_own_marginals():
     np.testing.assert_allclose(solved.second_moment(x, np.ones(1)), expected, rtol=1e-8)
 
 
-# --- batches ---
+# --- chunks ---
 
 
 def assert_same(one, other):
@@ -348,14 +349,14 @@ def assert_same(one, other):
 
 
 @pytest.mark.parametrize("debiased", [False, True])
-@pytest.mark.parametrize("batch_entries", [1, 300, 5000])
-def test_batches_do_not_matter(batch_entries, debiased):
+@pytest.mark.parametrize("chunk_entries", [1, 300, 5000])
+def test_chunks_do_not_matter(chunk_entries, debiased):
     rng = np.random.default_rng(14)
     measures = cohort(rng, (3, 40, 7, 22, 40, 18, 5))
     pairs = square_pairs(7)[rng.permutation(21)]
-    options = {"reg": 0.1, "cost_scale": 1.0, "debiased": debiased, "tol": 1e-9}
-    whole = solve_pairs_entropic(measures, pairs, **options, batch_entries=10**9)
-    parts = solve_pairs_entropic(measures, pairs, **options, batch_entries=batch_entries)
+    options = {"epsilon": 0.1, "debiased": debiased, "tol": 1e-9}
+    whole = solve_pairs_entropic(measures, pairs, **options, chunk_entries=10**9)
+    parts = solve_pairs_entropic(measures, pairs, **options, chunk_entries=chunk_entries)
     assert_same(whole, parts)
     slope, x = rng.normal(size=21), rng.normal(size=(len(measures.weights), 4))
     np.testing.assert_allclose(whole.gradient(slope), parts.gradient(slope), rtol=1e-6, atol=1e-7)
@@ -366,12 +367,12 @@ def test_a_pair_alone_is_a_pair_among_others():
     rng = np.random.default_rng(15)
     measures = cohort(rng, (25, 31, 8, 30, 28))
     pairs = square_pairs(5)
-    together = solve_pairs_entropic(measures, pairs, reg=0.05, cost_scale=1.0, tol=1e-8, batch_entries=10**9)
+    together = solve_pairs_entropic(measures, pairs, epsilon=0.05, tol=1e-8, chunk_entries=10**9)
     for p in range(len(pairs)):
-        alone = solve_pairs_entropic(measures, pairs[p : p + 1], reg=0.05, cost_scale=1.0, tol=1e-8)
+        alone = solve_pairs_entropic(measures, pairs[p : p + 1], epsilon=0.05, tol=1e-8)
         np.testing.assert_allclose(alone.distances[0], together.distances[p], rtol=1e-11)
         np.testing.assert_allclose(alone.costs[0], together.costs[p], rtol=1e-6)
-        turned = solve_pairs_entropic(measures, pairs[p : p + 1, ::-1], reg=0.05, cost_scale=1.0, tol=1e-8)
+        turned = solve_pairs_entropic(measures, pairs[p : p + 1, ::-1], epsilon=0.05, tol=1e-8)
         assert turned.distances[0] == alone.distances[0] and turned.costs[0] == alone.costs[0]
 
 
@@ -379,7 +380,7 @@ def test_runs_are_reproducible_whatever_the_threads():
     rng = np.random.default_rng(16)
     measures, pairs = cohort(rng, (20,) * 8), square_pairs(8)
     slope = rng.normal(size=len(pairs))
-    options = {"reg": 0.05, "cost_scale": 1.0, "debiased": True, "batch_entries": 2000}
+    options = {"epsilon": 0.05, "debiased": True, "chunk_entries": 2000}
     one, two, again = (solve_pairs_entropic(measures, pairs, **options, n_jobs=n) for n in (1, 2, 2))
     for other in (two, again):
         for name in ("distances", "costs", "marginal_error", "potentials", "n_iter"):
@@ -396,14 +397,12 @@ def peak(function):
     return held
 
 
-def test_memory_is_bounded_by_batch_entries():
+def test_memory_is_bounded_by_chunk_entries():
     measures, pairs = cohort(np.random.default_rng(17), (60,) * 25), square_pairs(25)
     x, ones = np.ones((1500, 30)), np.ones(len(pairs))
 
-    def everything(batch_entries):
-        solved = solve_pairs_entropic(
-            measures, pairs, reg=0.5, cost_scale=1.0, batch_entries=batch_entries, n_jobs=1, device="cpu"
-        )
+    def everything(chunk_entries):
+        solved = solve_pairs_entropic(measures, pairs, epsilon=0.5, chunk_entries=chunk_entries, n_jobs=1, device="cpu")
         solved.gradient(ones)
         solved.second_moment(x, ones)
 
@@ -413,26 +412,26 @@ def test_memory_is_bounded_by_batch_entries():
 def test_memory_is_bounded_for_small_clouds_of_many_features():
     measures, pairs = cohort(np.random.default_rng(17), (4,) * 60), square_pairs(60)
     x, ones = np.ones((240, 300)), np.ones(len(pairs))
-    solved = solve_pairs_entropic(measures, pairs, reg=0.5, cost_scale=1.0, batch_entries=30_000, n_jobs=1)
+    solved = solve_pairs_entropic(measures, pairs, epsilon=0.5, chunk_entries=30_000, n_jobs=1)
     assert peak(lambda: solved.second_moment(x, ones)) < 800_000 < 4 * 300 * len(pairs)
 
 
 def test_little_is_padding():
     rng = np.random.default_rng(18)
     measures = cohort(rng, rng.integers(3, 200, size=20))
-    problem = solve_pairs_entropic(measures, square_pairs(20), reg=5.0, cost_scale=1.0)._problem
+    clouds = solve_pairs_entropic(measures, square_pairs(20), epsilon=5.0)._clouds
     pairs = square_pairs(20)
-    batches = problem.batches(pairs, np.arange(len(pairs)))
-    np.testing.assert_array_equal(np.sort(np.concatenate([b.index for b in batches])), np.arange(len(pairs)))
-    padded = sum(len(b.index) * b.rows[0].shape[1] * b.rows[1].shape[1] for b in batches)
+    chunks = clouds.chunks(pairs, np.arange(len(pairs)))
+    np.testing.assert_array_equal(np.sort(np.concatenate([c.index for c in chunks])), np.arange(len(pairs)))
+    padded = sum(len(c.index) * c.rows[0].shape[1] * c.rows[1].shape[1] for c in chunks)
     assert padded < 1.3 * measures.sizes[pairs].prod(axis=1).sum()
-    assert len(batches) < 60
+    assert len(chunks) < 60
 
 
 def test_sizes_from_2_to_2000_in_one_call():
     measures = cohort(np.random.default_rng(18), (2, 2000, 3, 400, 1500, 11))
     pairs = square_pairs(6)
-    solved = solve_pairs_entropic(measures, pairs, reg=0.3, cost_scale=3.0, tol=1e-9)
+    solved = solve_pairs_entropic(measures, pairs, epsilon=0.9, tol=1e-9)
     assert solved.converged.all()
     for p in (0, 2, 5, 6, 12, 14):
         np.testing.assert_allclose(solved.distances[p], pot_value(measures, pairs[p], solved.epsilon), rtol=1e-9)
@@ -446,7 +445,7 @@ def test_a_start_saves_sweeps_and_changes_nothing(debiased):
     rng = np.random.default_rng(19)
     measures = cohort(rng, (15, 30, 22))
     pairs = np.array([[0, 1], [2, 1], [0, 2]])
-    options = {"reg": 0.03, "cost_scale": 1.0, "tol": 1e-8, "debiased": debiased}
+    options = {"epsilon": 0.03, "tol": 1e-8, "debiased": debiased}
     cold = solve_pairs_entropic(measures, pairs, **options)
     warm = solve_pairs_entropic(measures, pairs, **options, start=cold)
     np.testing.assert_allclose(warm.distances, cold.distances, rtol=1e-9)
@@ -460,13 +459,13 @@ def test_a_start_saves_sweeps_and_changes_nothing(debiased):
         assert warm.self_terms.n_iter.sum() < there.self_terms.n_iter.sum()
 
 
-@pytest.mark.parametrize("reg", [0.05, 2e-3])
-def test_a_bad_start_is_no_harm(reg):
+@pytest.mark.parametrize("epsilon", [0.05, 2e-3])
+def test_a_bad_start_is_no_harm(epsilon):
     rng = np.random.default_rng(20)
     measures, pairs = cohort(rng, (15, 30, 22)), square_pairs(3)
     elsewhere = measures.with_points(1e4 * rng.normal(size=measures.points.shape))
-    start = solve_pairs_entropic(elsewhere, pairs, reg=1.0, cost_scale=1e4, debiased=True)
-    options = {"reg": reg, "cost_scale": 1.0, "debiased": True, "tol": 1e-9, "max_iter": 5000}
+    start = solve_pairs_entropic(elsewhere, pairs, epsilon=1e4, debiased=True)
+    options = {"epsilon": epsilon, "debiased": True, "tol": 1e-9, "max_iter": 5000}
     expected = solve_pairs_entropic(measures, pairs, **options)
     solved = solve_pairs_entropic(measures, pairs, **options, start=start)
     np.testing.assert_allclose(solved.distances, expected.distances, rtol=1e-9)
@@ -474,7 +473,7 @@ def test_a_bad_start_is_no_harm(reg):
 
 def test_a_start_of_other_pairs_is_refused():
     measures = cohort(np.random.default_rng(21), (5, 6, 7))
-    options = {"reg": 1.0, "cost_scale": 1.0}
+    options = {"epsilon": 1.0}
     start = solve_pairs_entropic(measures, square_pairs(3), **options)
     with pytest.raises(ValueError, match="start must be a solution of the same pairs"):
         solve_pairs_entropic(measures, square_pairs(3)[::-1], **options, start=start)
@@ -498,7 +497,7 @@ def test_points_without_mass_do_not_count():
     dense = Measures.from_arrays([full.points[p] for p in parts], [weights[p] for p in parts])
     pairs, slope, x = square_pairs(3), np.array([1.0, 2.0, -1.0]), rng.normal(size=(30, 4))
     for debiased in (False, True):
-        options = {"reg": 0.05, "cost_scale": 1.0, "debiased": debiased, "tol": 1e-9}
+        options = {"epsilon": 0.05, "debiased": debiased, "tol": 1e-9}
         solved, expected = (solve_pairs_entropic(m, pairs, **options) for m in (measures, dense))
         np.testing.assert_allclose(solved.distances, expected.distances, rtol=1e-10)
         assert solved.potentials.shape == expected.potentials.shape
@@ -514,8 +513,8 @@ def test_hardly_any_mass():
     weights = [np.r_[np.full(9, 1.0), 10.0 ** -rng.uniform(5, 19, size=6)] for _ in range(2)]
     measures = Measures.from_arrays([3 * rng.normal(size=(15, 2)) for _ in range(2)], weights)
     kept = Measures.from_arrays([x[:9] for x in measures.split()])
-    for reg in (0.5, 0.01):
-        options = {"reg": reg, "cost_scale": 1.0, "max_iter": 5000}
+    for epsilon in (0.5, 0.01):
+        options = {"epsilon": epsilon, "max_iter": 5000}
         solved, expected = (solve_pairs_entropic(m, square_pairs(2), **options) for m in (measures, kept))
         np.testing.assert_allclose(solved.distances, expected.distances, rtol=1e-3)
         assert np.isfinite(solved.gradient(np.ones(1))).all()
@@ -526,9 +525,9 @@ def test_hardly_any_mass():
 def test_units_do_not_matter(unit, debiased):
     measures, pairs = cohort(np.random.default_rng(24)), square_pairs(len(SIZES))
     scaled = measures.with_points(measures.points * unit)
-    options = {"reg": 0.05, "debiased": debiased, "tol": 1e-9}
-    here = solve_pairs_entropic(measures, pairs, cost_scale=2.0, **options)
-    there = solve_pairs_entropic(scaled, pairs, cost_scale=2.0 * unit, **options)
+    options = {"debiased": debiased, "tol": 1e-9}
+    here = solve_pairs_entropic(measures, pairs, epsilon=0.1, **options)
+    there = solve_pairs_entropic(scaled, pairs, epsilon=0.1 * unit, **options)
     np.testing.assert_allclose(there.distances, here.distances * unit, rtol=1e-9)
     np.testing.assert_allclose(there.costs, here.costs * unit, rtol=1e-7)
     slope = np.linspace(-1, 1, len(pairs))
@@ -539,7 +538,7 @@ def test_place_does_not_matter():
     measures, pairs = cohort(np.random.default_rng(25)), square_pairs(len(SIZES))
     measures = measures.with_points(np.round(1024 * measures.points) / 1024)
     moved = measures.with_points(measures.points + 2**30)  # to the last bit
-    options = {"reg": 0.05, "cost_scale": 1.0, "tol": 1e-11}
+    options = {"epsilon": 0.05, "tol": 1e-11}
     here, there = (solve_pairs_entropic(m, pairs, **options) for m in (measures, moved))
     np.testing.assert_allclose(there.distances, here.distances, rtol=1e-11)
     slope = np.linspace(-1, 1, len(pairs))
@@ -550,20 +549,20 @@ def test_totals_that_are_one_but_for_rounding():
     rng = np.random.default_rng(26)
     measures = cohort(rng, (9, 12))
     nearly = Measures(measures.points, measures.offsets, measures.weights * np.repeat([1 + 5e-10, 1 - 5e-10], [9, 12]))
-    solved = solve_pairs_entropic(nearly, square_pairs(2), reg=0.1, cost_scale=1.0, tol=1e-12)
+    solved = solve_pairs_entropic(nearly, square_pairs(2), epsilon=0.1, tol=1e-12)
     np.testing.assert_allclose(solved.distances[0], pot_value(measures, (0, 1), 0.1), rtol=1e-8)
 
 
 def test_clouds_that_are_one_point_repeated():
     measures = Measures.from_arrays([np.ones((4, 2)), np.ones((7, 2)), np.ones((3, 2)) + [3.0, 4.0]])
-    solved = solve_pairs_entropic(measures, square_pairs(3), reg=0.01, cost_scale=1.0)
+    solved = solve_pairs_entropic(measures, square_pairs(3), epsilon=0.01)
     np.testing.assert_allclose(solved.distances, [0, 5, 5], atol=1e-12)
     np.testing.assert_allclose(solved.costs, [0, 5, 5], atol=1e-12)
 
 
 def test_no_pairs():
     measures = cohort(np.random.default_rng(26))
-    solved = solve_pairs_entropic(measures, np.empty((0, 2), dtype=int), reg=1.0, cost_scale=1.0, debiased=True)
+    solved = solve_pairs_entropic(measures, np.empty((0, 2), dtype=int), epsilon=1.0, debiased=True)
     assert solved.distances.shape == (0,)
     np.testing.assert_array_equal(solved.gradient(np.empty(0)), np.zeros_like(measures.points))
 
@@ -571,26 +570,26 @@ def test_no_pairs():
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"reg": 0.0}, "reg must be positive and finite, found 0"),
-        ({"reg": np.nan}, "reg must be positive and finite, found nan"),
-        ({"cost_scale": np.inf}, "cost_scale must be positive and finite, found inf"),
+        ({"epsilon": 0.0}, "epsilon must be positive and finite, found 0"),
+        ({"epsilon": np.nan}, "epsilon must be positive and finite, found nan"),
+        ({"epsilon": np.inf}, "epsilon must be positive and finite, found inf"),
         ({"tol": -1.0}, "tol must be positive and finite, found -1"),
         ({"dtype": "float16"}, "dtype must be"),
         ({"device": "cuda:99"}, "device 'cuda:99' is not there: pass None or one of cpu"),
         ({"device": "tpu"}, "device 'tpu' is not there"),
-        ({"reg": 1e-14}, "raise reg or cost_scale"),
+        ({"epsilon": 1e-14}, "raise the entropic strength"),
     ],
 )
 def test_wrong_arguments(options, match):
     measures = cohort(np.random.default_rng(27))
     with pytest.raises(ValueError, match=match):
-        solve_pairs_entropic(measures, square_pairs(3), **{"reg": 1.0, "cost_scale": 1.0, **options})
+        solve_pairs_entropic(measures, square_pairs(3), **{"epsilon": 1.0, **options})
 
 
 def test_points_must_be_finite():
     measures = Measures.from_arrays([np.array([[0.0], [np.nan]]), np.ones((2, 1))])
     with pytest.raises(ValueError, match="points must be finite"):
-        solve_pairs_entropic(measures, square_pairs(2), reg=1.0, cost_scale=1.0)
+        solve_pairs_entropic(measures, square_pairs(2), epsilon=1.0)
 
 
 # --- backends ---
@@ -608,13 +607,13 @@ def results(measures, rng_seed=0, **options):
 def test_torch_equals_numpy(monkeypatch, debiased):
     # what a GPU runs, without one
     measures = cohort(np.random.default_rng(28), (3, 40, 7, 22, 40, 18, 5))
-    for reg in (0.5, 0.02):
-        options = {"reg": reg, "cost_scale": 1.0, "debiased": debiased, "tol": 1e-9}
+    for epsilon in (0.5, 0.02):
+        options = {"epsilon": epsilon, "debiased": debiased, "tol": 1e-9}
         expected, *derived = results(measures, **options, device="cpu")
         with monkeypatch.context() as patch:
-            patch.setattr(module, "backend_of", lambda _, dtype: module.Backend(torch, dtype, torch.device("cpu")))
-            # batches that are too small for torch to start threads
-            found, *derived_there = results(measures, **options, batch_entries=5000)
+            patch.setattr(module, "backend_of", lambda _, dtype: module.Backend(torch, dtype, "cpu"))
+            # chunks that are too small for torch to start threads
+            found, *derived_there = results(measures, **options, chunk_entries=5000)
         assert_same(expected, found)
         for one, other in zip(derived, derived_there, strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7)
@@ -623,7 +622,7 @@ def test_torch_equals_numpy(monkeypatch, debiased):
 @pytest.mark.parametrize("debiased", [False, True])
 def test_float32_is_near_float64(debiased):
     measures = cohort(np.random.default_rng(29))
-    options = {"reg": 0.1, "cost_scale": 1.0, "debiased": debiased, "tol": 2e-5}
+    options = {"epsilon": 0.1, "debiased": debiased, "tol": 2e-5}
     expected, *derived = results(measures, **options)
     found, *derived_there = results(measures, **options, dtype="float32")
     assert found.potentials.dtype == np.float32
@@ -635,10 +634,10 @@ def test_float32_is_near_float64(debiased):
 
 @on_gpu
 @pytest.mark.parametrize("debiased", [False, True])
-@pytest.mark.parametrize("reg", [0.5, 0.02])
-def test_cuda_equals_cpu(reg, debiased):
+@pytest.mark.parametrize("epsilon", [0.5, 0.02])
+def test_cuda_equals_cpu(epsilon, debiased):
     measures = cohort(np.random.default_rng(30), (3, 400, 70, 220, 400, 18, 5))
-    options = {"reg": reg, "cost_scale": 1.0, "debiased": debiased, "tol": 1e-9}
+    options = {"epsilon": epsilon, "debiased": debiased, "tol": 1e-9}
     expected, *derived = results(measures, **options, device="cpu")
     found, *derived_there = results(measures, **options, device="cuda")
     np.testing.assert_allclose(found.distances, expected.distances, rtol=1e-9, atol=1e-10)
@@ -650,17 +649,17 @@ def test_cuda_equals_cpu(reg, debiased):
 @on_gpu
 def test_cuda_is_the_default_where_there_is_one():
     measures = cohort(np.random.default_rng(31))
-    solved = solve_pairs_entropic(measures, square_pairs(3), reg=0.5, cost_scale=1.0)
-    assert solved._problem.backend.device.type == "cuda"
+    solved = solve_pairs_entropic(measures, square_pairs(3), epsilon=0.5)
+    assert solved._clouds.backend.device == "cuda"
     np.testing.assert_array_equal(
-        solved.distances, solve_pairs_entropic(measures, square_pairs(3), reg=0.5, cost_scale=1.0).distances
+        solved.distances, solve_pairs_entropic(measures, square_pairs(3), epsilon=0.5).distances
     )
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_device_that_is_not_there_is_refused():
     with pytest.raises(ValueError, match="device 'cuda' is not there: pass None or one of cpu"):
-        solve_pairs_entropic(cohort(np.random.default_rng(0)), square_pairs(2), reg=1.0, cost_scale=1.0, device="cuda")
+        solve_pairs_entropic(cohort(np.random.default_rng(0)), square_pairs(2), epsilon=1.0, device="cuda")
     assert module.backend_of(None, "float64").xp is np
 
 
@@ -668,8 +667,6 @@ def test_nothing_global_changes():
     before = torch.get_num_threads(), torch.get_default_dtype(), torch.random.get_rng_state().tolist(), np.geterr()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        solve_pairs_entropic(
-            far_modes(np.random.default_rng(32)), square_pairs(4), reg=1e-6, cost_scale=1.0, max_iter=9
-        )
+        solve_pairs_entropic(far_modes(np.random.default_rng(32)), square_pairs(4), epsilon=1e-6, max_iter=9)
     after = torch.get_num_threads(), torch.get_default_dtype(), torch.random.get_rng_state().tolist(), np.geterr()
     assert before == after

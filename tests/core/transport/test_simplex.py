@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import ot
 import pytest
@@ -12,10 +14,9 @@ from scipy.stats import wasserstein_distance
 
 import scggml as sg
 from scggml.core.measures._measures import Measures
+from scggml.core.transport import _network_simplex as compiled
+from scggml.core.transport import _simplex as simplex
 from scggml.core.transport._distances import pairwise_distances
-
-simplex = pytest.importorskip("scggml.core._simplex")
-compiled = pytest.importorskip("scggml.core._network_simplex")
 
 some = settings(max_examples=150, deadline=None, derandomize=True, database=None)
 few = settings(max_examples=30, deadline=None, derandomize=True, database=None)
@@ -317,12 +318,22 @@ def clouds_back_to_back(rng, sizes, width, weights="dirichlet"):
     points = rng.normal(size=(sum(sizes), width))
     masses = [make_weights(weights if i % 2 else "uniform", n, rng) for i, n in enumerate(sizes)]
     total = simplex.integer_total(max(sizes))
-    return (
+    return simplex.Clouds(
         points,
         np.concatenate([[0], np.cumsum(sizes)]),
+        np.concatenate(masses),
         np.concatenate([simplex.integer_masses(w, total) for w in masses]),
         np.array([simplex.is_uniform(w) for w in masses]),
     ), masses
+
+
+def test_clouds_of_measures():
+    expected, weights = clouds_back_to_back(np.random.default_rng(0), (4, 9, 1, 6), 3)
+    found = simplex.Clouds.of(Measures.from_arrays(np.split(expected.points, expected.offsets[1:-1]), weights))
+    np.testing.assert_array_equal(found.points, expected.points)
+    np.testing.assert_array_equal(found.offsets, expected.offsets)
+    np.testing.assert_allclose(found.masses, expected.masses, rtol=1e-12)
+    np.testing.assert_array_equal(found.uniform, [True, False, True, False])
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
@@ -330,10 +341,11 @@ def clouds_back_to_back(rng, sizes, width, weights="dirichlet"):
 def test_block_equals_pair_by_pair(width, dtype):
     rng = np.random.default_rng(width)
     sizes = (1, 6, 30, 30, 11, 17)
-    (points, offsets, *rest), weights = clouds_back_to_back(rng, sizes, width)
-    points = points.astype(dtype)
+    clouds, weights = clouds_back_to_back(rng, sizes, width)
+    points, offsets = clouds.points.astype(dtype), clouds.offsets
+    clouds = replace(clouds, points=points)
     pairs = np.array([(i, j) for i in range(6) for j in range(6) if i != j])
-    distances, bounds, n_entries, rows, cols, mass = simplex.solve_block(points, offsets, *rest, pairs, True)
+    distances, bounds, n_entries, rows, cols, mass = simplex.solve_block(clouds, pairs, keep_plans=True)
     ends = np.cumsum(n_entries)
     assert len(rows) == len(cols) == len(mass) == ends[-1]
     for p, (i, j) in enumerate(pairs):
@@ -347,7 +359,7 @@ def test_block_equals_pair_by_pair(width, dtype):
         np.testing.assert_allclose(plan.sum(axis=1), weights[i], rtol=0, atol=1e-14)
         np.testing.assert_allclose(plan.sum(axis=0), weights[j], rtol=0, atol=1e-14)
         np.testing.assert_allclose((plan * costs).sum(), distances[p], rtol=1e-13)
-        if rest[1][i] and rest[1][j]:  # the same integers
+        if clouds.uniform[i] and clouds.uniform[j]:  # the same integers
             for found, wanted in zip(
                 (rows[here] - offsets[i], cols[here] - offsets[j], mass[here]), expected[2:], strict=True
             ):
@@ -355,28 +367,30 @@ def test_block_equals_pair_by_pair(width, dtype):
 
 
 def test_block_without_plans_has_the_same_distances():
-    arrays, _ = clouds_back_to_back(np.random.default_rng(8), (40, 2, 9), 4)
+    clouds, _ = clouds_back_to_back(np.random.default_rng(8), (40, 2, 9), 4)
     pairs = np.array([(1, 2), (2, 0), (0, 1), (1, 1)])
-    full, bare = simplex.solve_block(*arrays, pairs, True), simplex.solve_block(*arrays, pairs, False)
+    full, bare = (simplex.solve_block(clouds, pairs, keep_plans=keep) for keep in (True, False))
     for found, expected in zip(bare[:3], full[:3], strict=True):
         np.testing.assert_array_equal(found, expected)
     assert [len(x) for x in bare[3:]] == [0, 0, 0]
 
 
 def test_block_without_pairs():
-    arrays, _ = clouds_back_to_back(np.random.default_rng(9), (4, 2), 3)
+    clouds, _ = clouds_back_to_back(np.random.default_rng(9), (4, 2), 3)
     for keep_plans in (False, True):
-        found = simplex.solve_block(*arrays, np.empty((0, 2), dtype=np.int64), keep_plans)
+        found = simplex.solve_block(clouds, np.empty((0, 2), dtype=np.int64), keep_plans=keep_plans)
         assert [len(x) for x in found] == [0] * 6
 
 
 # trees to start from
 
 
-def with_trees(arrays, pairs, start=None):
+def with_trees(clouds, pairs, start=None):
     """Solve, check the trees, and return the distances and what to start from the next time."""
-    distances, bounds, n_entries, rows, cols, mass = simplex.solve_block(*arrays, pairs, True, True, start)
-    sizes, ends = np.diff(arrays[1]), np.concatenate([[0], np.cumsum(n_entries)])
+    distances, bounds, n_entries, rows, cols, mass = simplex.solve_block(
+        clouds, pairs, keep_plans=True, keep_trees=True, start=start
+    )
+    sizes, ends = np.diff(clouds.offsets), np.concatenate([[0], np.cumsum(n_entries)])
     np.testing.assert_array_equal(n_entries, sizes[pairs].sum(axis=1) - 1)
     assert mass.min() >= 0
     for first, last in zip(ends[:-1], ends[1:], strict=True):
@@ -392,16 +406,16 @@ ALL_PAIRS = np.array([(i, j) for i in range(6) for j in range(6) if i != j])
 @pytest.mark.parametrize("moved", [0.0, 1e-9, 1e-3, 10.0])
 def test_last_tree_as_a_start_does_not_change_the_distance(moved):
     rng = np.random.default_rng(11)
-    (points, *rest), _ = clouds_back_to_back(rng, (1, 6, 30, 30, 11, 17), 3, "uniform")
-    _, trees = with_trees((points, *rest), ALL_PAIRS)
-    arrays = (points + moved * rng.normal(size=points.shape), *rest)
-    expected = simplex.solve_block(*arrays, ALL_PAIRS, False)[0]
-    found, again = with_trees(arrays, ALL_PAIRS, trees)
+    clouds, _ = clouds_back_to_back(rng, (1, 6, 30, 30, 11, 17), 3, "uniform")
+    _, trees = with_trees(clouds, ALL_PAIRS)
+    clouds = replace(clouds, points=clouds.points + moved * rng.normal(size=clouds.points.shape))
+    expected = simplex.solve_block(clouds, ALL_PAIRS, keep_plans=False)[0]
+    found, again = with_trees(clouds, ALL_PAIRS, trees)
     np.testing.assert_allclose(found, expected, rtol=1e-13)
     if moved == 0:  # nothing to do
         for tree, tree_again in zip(trees, again, strict=True):
             np.testing.assert_array_equal(np.sort(tree), np.sort(tree_again))
-    bare = simplex.solve_block(*arrays, ALL_PAIRS, True, False, trees)
+    bare = simplex.solve_block(clouds, ALL_PAIRS, keep_plans=True, start=trees)
     np.testing.assert_array_equal(bare[0], found)
     assert bare[5].min() > 0
     assert len(bare[5]) < len(again[1])
@@ -410,11 +424,11 @@ def test_last_tree_as_a_start_does_not_change_the_distance(moved):
 def test_a_start_is_taken_where_every_tree_is_optimal():
     rng = np.random.default_rng(12)
     sizes, pairs = (9, 14), np.array([[0, 1]])
-    (points, *rest), _ = clouds_back_to_back(rng, sizes, 3)
-    spread = with_trees((points, *rest), pairs)[1]
-    together = np.repeat([[0.0, 0, 0], [1.0, 0, 0]], sizes, axis=0)
-    for start in (spread, with_trees((points[::-1].copy(), *rest), pairs)[1]):
-        distances, trees = with_trees((together, *rest), pairs, start)
+    clouds, _ = clouds_back_to_back(rng, sizes, 3)
+    spread = with_trees(clouds, pairs)[1]
+    together = replace(clouds, points=np.repeat([[0.0, 0, 0], [1.0, 0, 0]], sizes, axis=0))
+    for start in (spread, with_trees(replace(clouds, points=clouds.points[::-1].copy()), pairs)[1]):
+        distances, trees = with_trees(together, pairs, start)
         np.testing.assert_allclose(distances, 1, rtol=1e-14)
         assert {*zip(trees[1], trees[2], strict=True)} == {*zip(start[1], start[2], strict=True)}
     assert {*zip(start[1], start[2], strict=True)} != {*zip(spread[1], spread[2], strict=True)}
@@ -446,10 +460,10 @@ def wrong_trees(offsets, pairs, rng):
 
 def test_what_is_no_tree_is_passed_over():
     rng = np.random.default_rng(13)
-    arrays, _ = clouds_back_to_back(rng, (1, 6, 30, 30, 11, 17), 3)
-    expected = simplex.solve_block(*arrays, ALL_PAIRS, True)
-    for name, start in wrong_trees(arrays[1], ALL_PAIRS, rng):
-        found = simplex.solve_block(*arrays, ALL_PAIRS, True, False, start)
+    clouds, _ = clouds_back_to_back(rng, (1, 6, 30, 30, 11, 17), 3)
+    expected = simplex.solve_block(clouds, ALL_PAIRS, keep_plans=True)
+    for name, start in wrong_trees(clouds.offsets, ALL_PAIRS, rng):
+        found = simplex.solve_block(clouds, ALL_PAIRS, keep_plans=True, start=start)
         np.testing.assert_allclose(found[0], expected[0], rtol=1e-13, err_msg=name)
         np.testing.assert_allclose(found[1], expected[1], rtol=1e-13, err_msg=name)
         if name != "stars":  # some of which are as good as any tree
@@ -630,10 +644,10 @@ class Tree:
         for x in range(n_nodes):
             below = descendants(x)
             assert self.size[x] == len(below)
-            places = np.sort(position[below])
+            positions = np.sort(position[below])
             # one piece of the list, x first
-            np.testing.assert_array_equal(places, position[x] + np.arange(len(below)))
-            assert self.last[x] == order[places[-1]]
+            np.testing.assert_array_equal(positions, position[x] + np.arange(len(below)))
+            assert self.last[x] == order[positions[-1]]
         rows, cols, flow = self.edges()
         assert flow.min() > 0
         np.testing.assert_array_equal(np.bincount(rows, flow, minlength=n), self.supply)

@@ -103,8 +103,8 @@ def solve_block(
 
     Returns
     -------
-    Distances, lower bounds and number of plan entries of the pairs, and rows, columns (of `points`)
-    and masses of all entries.
+    Distances, lower bounds and number of plan entries of the pairs, and rows, columns (of `points`) and masses of all
+    entries.
     """
     most_entries = np.diff(clouds.offsets)[pairs].sum(axis=1) - 1
     distances, bounds, n_entries = np.empty(len(pairs)), np.empty(len(pairs)), np.empty(len(pairs), dtype=np.int64)

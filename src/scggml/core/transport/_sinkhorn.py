@@ -20,7 +20,7 @@ _MEMORY = 6  # sweeps that an extrapolation combines
 _SAME = 1e-4  # relative change between steps that hardly change
 _ANNEAL_ABOVE, _ANNEAL_FROM, _ANNEAL_BY = 150.0, 0.05, 3.0  # in epsilon; of a pair's largest cost; per stage
 _STAGE_TOL, _STAGE_SWEEPS = 3e-3, 150  # when a stage of annealing has done its work
-_BLAS_FLOPS = 250_000  # for larger products BLAS starts threads, which get in the way of the threads over batches
+_BLAS_FLOPS = 250_000  # for larger products BLAS starts threads, which get in the way of the threads over chunks
 
 
 @dataclass

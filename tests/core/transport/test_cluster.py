@@ -116,7 +116,7 @@ def test_same_bits_from_given_trees(client):
     assert_same(found, by_threads(moved, keep_plans=True, start=trees))
 
 
-def test_verbs(client, cohort, monkeypatch):
+def test_functions(client, cohort, monkeypatch):
     monkeypatch.setattr(module, "_BLOCK_ENTRIES", 1_000)
     sg.tl.fit_metric(cohort, "sample", "label", rng=0)
     found = sg.tl.sample_distances(cohort).obsp["ggml_distances"]
