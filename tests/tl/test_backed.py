@@ -1,4 +1,4 @@
-"""Features that are not in memory: backed files, zarr and dask give what memory gives, to the last bit, or say what to do."""
+"""Features that are not in memory: files, zarr and dask give the results of memory to the last bit, or say why not."""
 
 from __future__ import annotations
 
@@ -180,8 +180,7 @@ def test_genes_in_another_order(cells, elsewhere, place):
     assert_same(found.obsp["ggml_distances"], expected.obsp["ggml_distances"])
 
 
-@pytest.mark.parametrize("dtype", [np.int32, bool, np.float64])
-@pytest.mark.parametrize("place", ["backed", "zarr", "dask"])
+@pytest.mark.parametrize(("place", "dtype"), [("backed", np.int32), ("zarr", bool), ("dask", np.float64)])
 def test_other_dtypes(cells, elsewhere, place, dtype):
     cells.X = (cells.X > 0).astype(dtype)
     moved = elsewhere(cells, place)

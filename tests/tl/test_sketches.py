@@ -51,7 +51,10 @@ def by_hand(adata, points, cost="euclidean"):
 
 
 def emd2_matrix(sketches, cost="euclidean"):
-    return np.array([[ot.emd2(a, b, cdist(x, y, cost)) if x is not y else 0.0 for y, b, _ in sketches] for x, a, _ in sketches])  # fmt: skip
+    def distance(x, a, y, b):
+        return 0.0 if x is y else ot.emd2(a, b, cdist(x, y, cost))
+
+    return np.array([[distance(x, a, y, b) for y, b, _ in sketches] for x, a, _ in sketches])
 
 
 @pytest.mark.parametrize("use_rep", ["X_pca", "X"])
