@@ -13,7 +13,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from scggml import _check as check
-from scggml._keys import LOADINGS, PCA, Keys
+from scggml._keys import JOINT, LOADINGS, PCA, Keys
 from scggml.core.measures._measures import Measures, as_points
 from scggml.core.measures._moments import weighted_moments
 from scggml.core.metric._ground_metric import GroundMetric
@@ -95,7 +95,7 @@ class StoredReference:
             return self.metric.project(read_features(new, use_rep, None)), None
         table = self.entry["genes"]
         features = read_features(new, "X", self.entry["params"].get("layer"))
-        present, columns = self._match_genes(new, features.text)
+        present, columns = self._match_genes(new)
         values = features.columns(columns)
         found = describe_values(features.points, values)
         text = difference_of_values(table["values"], found, features.text, complete=bool(present.all()))
@@ -109,7 +109,7 @@ class StoredReference:
         space = gene_space(table).restricted(present)
         return space.project(values) @ linear_map.T, InGenes(space, values, present)
 
-    def _match_genes(self, new: AnnData, text: str) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    def _match_genes(self, new: AnnData) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
         """Return which genes of the reference are there, (n_genes,), and their columns, (n_present,)."""
         names = np.asarray(self.entry["genes"]["names"], dtype=object)
         found = new.var_names.astype(str)
@@ -232,11 +232,15 @@ def genes_of_features(adata: AnnData, features: Features, layer: str | None) -> 
         offset, error = _best_offset(values, features.points, loadings[used] / unit[:, None])
         if error <= _LINEAR:
             return {**table, "loadings": loadings[used], "unit": unit, "offset": offset}
+    why = (
+        "Genes that were clipped, regressed out or integrated (Harmony) before or after the PCA cannot be repeated for "
+        "new cells. Pass the layer that the PCA was computed from as layer, if there is one."
+    )
+    if features.use_rep == JOINT:
+        why = "Features of some modality do not lead back to its variables, or these have changed since."
     msg = (
         f"{features.text} is not a linear map of {genes.text}: {genes.text} @ varm[{name!r}] plus a constant leaves "
-        f"{error:.1%} of its spread. Genes that were clipped, regressed out or integrated (Harmony) before or after "
-        "the PCA cannot be repeated for new cells. Pass the layer that the PCA was computed from as layer, if there "
-        f"is one. {remedy}"
+        f"{error:.1%} of its spread. {why} {remedy}"
     )
     warnings.warn(msg, UserWarning, stacklevel=3)
     return None
@@ -245,7 +249,8 @@ def genes_of_features(adata: AnnData, features: Features, layer: str | None) -> 
 def _best_offset(genes: Any, features: Any, weights: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
     """Return the constant of the linear map, and the spread of the residuals as a fraction of that of the features."""
     rows = sample_of_rows(genes.shape[0])
-    wanted = np.asarray(taken_rows(features, rows), dtype=np.float64)
+    taken = taken_rows(features, rows)
+    wanted = np.asarray(taken.toarray() if sp.issparse(taken) else taken, dtype=np.float64)
     rest = wanted - taken_rows(genes, rows) @ weights
     offset = rest.mean(axis=0)
     spread = np.linalg.norm(wanted - wanted.mean(axis=0))

@@ -20,7 +20,7 @@ from scggml._anndata._explained_parts import features_of_points, types_of_points
 from scggml._anndata._stored_metric import read_metric
 from scggml._anndata._writing import check_writable, stored_params, stored_result, writable
 from scggml._docs import shared_doc
-from scggml._keys import Keys
+from scggml._keys import JOINT, Keys
 from scggml.core.transport._exact import solve_pairs
 from scggml.explanation._comparisons import compare_classes, compare_samples
 from scggml.explanation._pairs import explain_pairs
@@ -200,7 +200,7 @@ def explain_distances(
     )
     if names is not None:
         result["genes"] = gene_contributions(explanation, names, types)
-        _warn_about_remainder(result, cohort.features.text)
+        _warn_about_remainder(result, cohort.features.use_rep)
     pdata = writable(pdata, copy=copy)
     pdata.uns[Keys(key).explanation] = result
     return pdata if copy else None
@@ -245,13 +245,17 @@ def _params(
     )  # fmt: skip
 
 
-def _warn_about_remainder(result: dict[str, Any], text: str) -> None:
+def _warn_about_remainder(result: dict[str, Any], use_rep: str) -> None:
     left, distance = abs(result["genes"]["remainder"]).sum(axis=1), result["summary"]["distance"].to_numpy()
     share = float(np.divide(left, distance, out=np.zeros_like(left), where=distance > 0).max())
     if share > _MAX_REMAINDER:
+        why, remedy = "it was scaled or batch-corrected", "compute PCs of the present X"
+        if use_rep == JOINT:
+            why = "features of some modality do not lead back to its variables"
+            remedy = 'join modalities on "X" or on "X_pca" with its loadings'
         msg = (
-            f"genes leave over up to {share:.2g} of a distance, because {text} is not X times its loadings: it was "
-            "scaled or batch-corrected, or X has changed since. Interpret genes with care "
-            "(uns[...]['genes']['remainder']), compute PCs of the present X, or learn the metric with use_rep='X'."
+            f"genes leave over up to {share:.2g} of a distance, because obsm[{use_rep!r}] is not X times its loadings: "
+            f"{why}, or X has changed since. Interpret genes with care (uns[...]['genes']['remainder']), {remedy}, or "
+            "learn the metric with use_rep='X'."
         )
         warnings.warn(msg, UserWarning, stacklevel=3)
