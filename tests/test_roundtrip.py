@@ -144,13 +144,15 @@ def test_evaluation(cohort, again, assert_same_anndata):
     options = {"use_rep": "X_pca", "rng": 0, "n_jobs": 1}
     sg.tl.separation_test(cohort, "sample", "label", n_permutations=19, **options)
     sg.tl.cross_validate(cohort, "sample", "label", methods=["ggml", "pseudobulk"], cv=2, **options)
-    sg.tl.tune(cohort, "sample", "label", grid={"ridge": ["auto", 0.1]}, cv=4, **options)
+    grid = [{"scale": None, "solver": sg.Sinkhorn(0.1), "refine": sg.Refinement(max_iter=2)}]
+    sg.tl.tune(cohort, "sample", "label", grid=grid, cv=4, **options)
     found = again(cohort)
     assert_same_anndata(cohort, found)
     expected = sg.get.scores(cohort, baseline="pseudobulk")
     pd.testing.assert_frame_equal(sg.get.scores(found, baseline="pseudobulk"), expected)
-    learner = sg.GroundMetricLearner(**found.uns["ggml_tuning"]["best"])
-    assert learner.get_params() == sg.GroundMetricLearner(**cohort.uns["ggml_tuning"]["best"]).get_params()
+    sg.tl.fit_metric(found, "sample", "label", learner=found.uns["ggml_tuning"]["best"], **options)
+    sg.tl.fit_metric(cohort, "sample", "label", learner=sg.GroundMetricLearner(**grid[0]), **options)
+    assert_same_anndata(found, cohort)
 
 
 def test_new_samples(cohort, again, assert_same_anndata):

@@ -69,6 +69,22 @@ def test_stored_settings_come_back(learner):
     assert learner_of(params).get_params(deep=False) == expected
 
 
+def test_stored_settings_can_be_passed():
+    """None, which is absent in files, does not turn into a default."""
+    learner = sg.GroundMetricLearner(scale=None, max_cells=None, refine=sg.Refinement(max_cells=None))
+    found = chosen(learner_params(learner), label_kind="ordinal", n_comps=2, rng=1)
+    expected = learner.get_params(deep=False) | {"label_kind": "ordinal", "n_comps": 2, "rng": 1}
+    assert found.get_params(deep=False) == expected
+
+
+@pytest.mark.parametrize("learner", [{"ridge": 1.0}, {**learner_params(sg.GroundMetricLearner()), "rng": 0}])
+def test_settings_that_were_not_stored_are_refused(learner):
+    with pytest.raises(
+        ValueError, match=r"learner must hold all settings .* found (no|unknown) .*GroundMetricLearner\("
+    ):
+        chosen(learner)
+
+
 @pytest.mark.parametrize("solver", [Exact(), Exact("pot"), Entropic(0.3), Entropic(0.3, True)])
 def test_stored_solvers_come_back(solver):
     assert solver_of(stored_solver(solver)) == solver

@@ -78,14 +78,15 @@ def learner_params(learner: GroundMetricLearner) -> dict[str, Any]:
 
 def _recorded(settings: Mapping[str, Any], label_kind: Any) -> GroundMetricLearner:
     """Return the learner of settings that `learner_params` wrote."""
-    names = GroundMetricLearner().get_params(deep=False)
-    unknown = sorted(set(settings) - set(names))
-    missing = [name for name in learner_params(GroundMetricLearner(scale=None)) if name not in settings]
+    known = set(GroundMetricLearner().get_params(deep=False)) - set(_NOT_STORED)
+    unknown = sorted(set(settings) - known)
+    never_none = learner_params(GroundMetricLearner(scale=None, max_cells=None))
+    missing = [name for name in never_none if name not in settings]
     if unknown or missing:
-        wrong = f"has no parameter {unknown}" if unknown else f"says nothing about {missing}"
+        wrong = f"found unknown {check.listed(unknown)}" if unknown else f"found no {check.listed(missing)}"
         msg = (
-            f"learner must hold all settings, as sg.tl.tune stores them in `best`; it {wrong}. Pass "
-            "sg.GroundMetricLearner(...) with the settings of your own."
+            f"learner must hold all settings that sg.tl.tune stored in `best`, {wrong}. Pass your own settings as "
+            "sg.GroundMetricLearner(...)."
         )
         raise ValueError(msg)
     return learner_of({"learner": settings, "label_kind": label_kind})
