@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import binomtest, spearmanr
 from sklearn.metrics import balanced_accuracy_score
 
+import scggml as sg
 from scggml import GroundMetricLearner
 from scggml.core._neighbors import class_scores
 from scggml.core.transport._distances import pairwise_distances
@@ -80,3 +81,12 @@ def test_predictions_are_those_of_cross_validation(cohort):
     expected, _ = cross_validate(samples, methods, splits, rng=np.random.default_rng(1), n_jobs=1)
     assert found.predictions.equals(expected)
     assert found.only_learned + found.only_euclidean <= 5  # donors are the units
+
+
+def test_random_learners_are_validated_as_they_are_cross_validated():
+    """The seed of the fit is not that of the folds."""
+    adata = sg.datasets.simulated_cohort(n_samples=6, n_cells=20, n_genes=32, rng=0)
+    learner = GroundMetricLearner(refine=sg.Refinement(triplets=2, minibatch=20, max_iter=1))
+    sg.tl.fit_metric(adata, "sample", "label", learner=learner, validate=True, rng=0)
+    sg.tl.cross_validate(adata, "sample", "label", methods={"ggml": learner, "euclidean": "euclidean"}, rng=0)
+    assert adata.uns["ggml"]["validation"]["predictions"].equals(adata.uns["ggml_cross_validation"]["predictions"])

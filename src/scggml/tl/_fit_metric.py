@@ -9,6 +9,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from sklearn.base import clone
 
 from scggml import _check as check
 from scggml._anndata._cohort import read_samples
@@ -153,7 +154,7 @@ def fit_metric(
     )
     genes = read_genes(adata, features)
 
-    validation = _validation(cohort, model) if validate else None
+    validation = _validation(cohort, model, own_rng=rng is None) if validate else None
     model.fit(cohort.measures, labels.y, labels.strata)
     _warn_about_constant(model, cohort)
     if not model.converged_:
@@ -183,10 +184,12 @@ def fit_metric(
     return adata if copy else None
 
 
-def _validation(cohort: Cohort, learner: GroundMetricLearner) -> dict[str, Any]:
+def _validation(cohort: Cohort, learner: GroundMetricLearner, *, own_rng: bool) -> dict[str, Any]:
     """Return how the metric does on held-out samples beside Euclidean transport; warn if it is not better."""
     generator = check.check_random_generator(deepcopy(learner.rng))  # the fit is the same without
     fold_rng, method_rng = generator.spawn(2)
+    if not own_rng:  # each fold draws a seed, as in cross_validate
+        learner = clone(learner).set_params(rng=None)
     samples = cohort.samples
     splits = make_splits(samples.stratify_by(), samples.donors, rng=fold_rng)
     found = validate_learner(samples, learner, splits, rng=method_rng, n_jobs=learner.n_jobs)
