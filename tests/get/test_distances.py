@@ -59,6 +59,27 @@ def test_bounds_are_zero_without_a_sketch(pdata):
     assert (sg.get.distances(pdata, bounds=True).to_numpy() == 0).all()
 
 
+def test_bounds_of_samples_mapped_to_a_sketched_reference(cohort):
+    is_new = cohort.obs["sample"].isin(["p2", "p3"])
+    old, new = cohort[~is_new].copy(), cohort[is_new].copy()
+    sg.tl.fit_metric(old, "sample", "label", rng=0)
+    pdata = sg.tl.sample_distances(old)
+    whole, few = (
+        sg.tl.map_samples(new, sg.tl.make_reference(old, pdata, cv=None, n_points=n, rng=0)) for n in (None, 3)
+    )
+    error = (sg.get.distances(few) - sg.get.distances(whole)).abs()
+    assert error.to_numpy().max() > 0
+    assert (error <= sg.get.distances(few, bounds=True) + 1e-12).all(axis=None)
+
+
+def test_entropic_distances_have_no_bounds(cohort):
+    sg.pp.sketch(cohort, "sample", n_points=4, rng=0)
+    solver = sg.Sinkhorn(0.5, device="cpu")
+    pdata = sg.tl.sample_distances(cohort, "sample", metric="euclidean", sketch_key="sketch", solver=solver)
+    with pytest.raises(ValueError, match=r"are entropic, for which no bounds are known.*solver='exact'"):
+        sg.get.distances(pdata, bounds=True)
+
+
 def test_bounds_without_errors_or_distances_are_refused(cohort):
     sg.pp.sketch(cohort, "sample", n_points=4, rng=0)
     pdata = sg.tl.sample_distances(cohort, "sample", metric="euclidean", sketch_key="sketch")

@@ -9,7 +9,7 @@ import pandas as pd
 
 from scggml._anndata._distances import read_distances
 from scggml._docs import shared_doc
-from scggml._keys import SKETCH_ERROR, Keys
+from scggml._keys import IS_REFERENCE, SKETCH_ERROR, Keys
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -35,8 +35,9 @@ def distances(pdata: AnnData, *, key: str = "ggml", bounds: bool = False) -> pd.
 
     Raises
     ------
-    KeyError
-        If the distances do not exist, or, for bounds, `.uns[key]` or the errors of the sketches.
+    KeyError, ValueError
+        If the distances do not exist; for bounds, if `.uns[key]` or the errors of the sketches do not exist, or the
+        distances are entropic.
 
     Examples
     --------
@@ -67,15 +68,22 @@ def _bounds(pdata: AnnData, key: str) -> pd.DataFrame:
             "Compute them again with sg.tl.sample_distances."
         )
         raise KeyError(msg)
+    entry = pdata.uns[name]
+    if "epsilon" in entry:
+        msg = (
+            f"the distances of key={key!r} are entropic, for which no bounds are known. Compute distances with "
+            "sg.tl.sample_distances(..., solver='exact')."
+        )
+        raise ValueError(msg)
     errors = np.zeros(pdata.n_obs)
-    sketch_key = pdata.uns[name]["params"].get("sketch_key")
-    if sketch_key is not None:
-        if SKETCH_ERROR not in pdata.obs:
-            msg = (
-                f"obs[{SKETCH_ERROR!r}] does not exist, but the distances of key={key!r} are those of sketch "
-                f"{sketch_key!r}. Compute them again with sg.tl.sample_distances."
-            )
-            raise KeyError(msg)
+    sketch_key = entry["params"].get("sketch_key")
+    if sketch_key is not None and SKETCH_ERROR not in pdata.obs:
+        msg = (
+            f"obs[{SKETCH_ERROR!r}] does not exist, but the distances of key={key!r} are those of sketch "
+            f"{sketch_key!r}. Compute them again with sg.tl.sample_distances."
+        )
+        raise KeyError(msg)
+    if sketch_key is not None or {IS_REFERENCE, SKETCH_ERROR} <= set(pdata.obs.columns):  # or of a sketched reference
         errors = pdata.obs[SKETCH_ERROR].to_numpy(dtype=np.float64)
     matrix = errors[:, None] + errors
     np.fill_diagonal(matrix, 0.0)  # the distance of a sample to itself is exact

@@ -173,8 +173,11 @@ def make_reference(
         }
     reference = pdata.copy()
     reference.uns[Keys(key).reference] = found
-    if sketch is not None:
-        reference.obs[SKETCH_ERROR] = sketch.errors(points)[order]
+    if sketch is not None and known["solver"] in ("exact", "pot"):  # no bounds are known of entropic distances
+        errors = sketch.errors(points)[order]
+        if cohort.sketch is not None:  # whose error is that of the known distances
+            errors = np.maximum(errors, cohort.sketch.errors(points)[order])
+        reference.obs[SKETCH_ERROR] = errors
     return reference
 
 
