@@ -33,6 +33,12 @@ def test_incomplete_entry(fitted, name):
         read_metric(fitted, "ggml")
 
 
+def test_a_projection_has_no_learner(cohort, fitted, pdata):
+    sg.tl.project(cohort, sg.tl.make_reference(fitted, pdata, cv=None))
+    with pytest.raises(KeyError, match=r"uns\['ggml'\] is the learned space of a reference.*was learned on"):
+        read_metric(cohort, "ggml").learner  # noqa: B018
+
+
 def test_no_entry(cohort):
     with pytest.raises(KeyError, match=r"no learned metric in uns\['mine'\].*sg\.tl\.fit_metric"):
         read_metric(cohort, "mine")

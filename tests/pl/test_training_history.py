@@ -34,12 +34,15 @@ def test_title_says_how_it_ended(fitted, ax, converged, text):
     assert ax.get_title() == text
 
 
-def test_errors(cohort, fitted, ax, pyplot):
+def test_errors(cohort, fitted, pdata, ax, pyplot):
+    projected = sg.tl.project(cohort, sg.tl.make_reference(fitted, pdata, cv=None), copy=True)
     for axes in (ax, None):
         with pytest.raises(KeyError, match=r"no learned metric in uns\['ggml'\].*fit_metric"):
             sg.pl.training_history(cohort, ax=axes)
         with pytest.raises(KeyError, match=r"no learned metric in uns\['mine'\]"):
             sg.pl.training_history(fitted, key="mine", ax=axes)
+        with pytest.raises(KeyError, match=r"uns\['ggml'\] has no loss_history.*was learned on"):
+            sg.pl.training_history(projected, ax=axes)
         with pytest.raises(TypeError, match="adata must be an AnnData"):
             sg.pl.training_history(None, ax=axes)
     assert not pyplot.get_fignums() and not ax.lines

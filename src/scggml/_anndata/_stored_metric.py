@@ -65,6 +65,12 @@ class StoredMetric:
     @property
     def learner(self) -> GroundMetricLearner:
         """An unfitted learner with its settings."""
+        if "learner" not in self.params:
+            msg = (
+                f"uns[{self.key!r}] is the learned space of a reference (sg.tl.project), without the settings of a "
+                "learner. Pass the AnnData that the metric was learned on."
+            )
+            raise KeyError(msg)
         return learner_of(self.params)
 
     @property

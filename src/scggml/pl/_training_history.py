@@ -38,7 +38,7 @@ def training_history(adata: AnnData, *, key: str = "ggml", ax: Axes | None = Non
     Raises
     ------
     KeyError, ValueError, TypeError
-        If there is no such metric.
+        If there is no such metric, or it was learned on other cells.
 
     Examples
     --------
@@ -50,6 +50,12 @@ def training_history(adata: AnnData, *, key: str = "ggml", ax: Axes | None = Non
     """
     check.check_anndata("adata", adata)
     entry = read_metric(adata, key).entry
+    if "loss_history" not in entry:
+        msg = (
+            f"uns[{key!r}] has no loss_history: its metric was learned on other cells. Pass the AnnData that it was "
+            "learned on."
+        )
+        raise KeyError(msg)
     history = np.asarray(entry["loss_history"], dtype=float)
 
     from matplotlib.ticker import MaxNLocator

@@ -104,7 +104,8 @@ def rank_genes(
     check.check_unique_genes("adata", adata.var_names)
     if n_boot:
         _check_closed_form(learned)
-    cohort = learned.read_samples(adata, labels=True, sketch_key=learned.params.get("sketch_key"))
+    sketch_key = learned.params.get("sketch_key") if n_boot else None
+    cohort = learned.read_samples(adata, labels=True, sketch_key=sketch_key)
     genes = required_genes(adata, cohort.features)
     labels, spread = cohort.labels, genes.standard_deviation()
 
