@@ -83,6 +83,7 @@ def test_predictions_are_those_of_cross_validation(cohort):
     assert found.only_learned + found.only_euclidean <= 5  # donors are the units
 
 
+@pytest.mark.filterwarnings("ignore:the learned metric is not better")
 def test_random_learners_are_validated_as_they_are_cross_validated():
     """The seed of the fit is not that of the folds."""
     adata = sg.datasets.simulated_cohort(n_samples=6, n_cells=20, n_genes=32, rng=0)
