@@ -50,3 +50,14 @@ def test_results_of_an_earlier_metric_are_dropped(fitted):
     sg.tl.rank_genes(fitted, n_boot=2, rng=0)
     drop_results(fitted, Keys("ggml"))
     assert set(fitted.uns) == {"ggml", "label_colors"} and "ggml" not in fitted.varm
+
+
+def test_results_replace_nothing_but_results(cohort, pdata):
+    cohort.uns["pca"] = {"variance": np.ones(3)}
+    with pytest.raises(ValueError, match=r"key_added='pca' would replace uns\['pca'\], .*another key_added"):
+        sg.tl.fit_metric(cohort, "sample", "label", key_added="pca")
+    with pytest.raises(ValueError, match=r"key_added='label' would replace obs\['label'\], .*another key_added"):
+        sg.tl.cluster_samples(pdata, 2, key_added="label")
+    for n_clusters in (2, 3):
+        sg.tl.cluster_samples(pdata, n_clusters, key_added="mine")
+    assert pdata.obs["mine"].nunique() == 3

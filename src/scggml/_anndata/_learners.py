@@ -83,10 +83,12 @@ def _recorded(settings: Mapping[str, Any], label_kind: Any) -> GroundMetricLearn
     never_none = learner_params(GroundMetricLearner(scale=None, max_cells=None))
     missing = [name for name in never_none if name not in settings]
     if unknown or missing:
-        wrong = f"found unknown {check.listed(unknown)}" if unknown else f"found no {check.listed(missing)}"
+        wrong = (
+            f"has no parameter {check.listed(unknown)}" if unknown else f"says nothing about {check.listed(missing)}"
+        )
         msg = (
-            f"learner must hold all settings that sg.tl.tune stored in `best`, {wrong}. Pass your own settings as "
-            "sg.GroundMetricLearner(...)."
+            f"learner must hold all settings, as sg.tl.tune stores them in `best`; it {wrong}. Pass "
+            "sg.GroundMetricLearner(...) with the settings of your own."
         )
         raise ValueError(msg)
     return learner_of({"learner": settings, "label_kind": label_kind})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import fields, is_dataclass
 from importlib.metadata import version
 from numbers import Integral
@@ -42,6 +42,32 @@ def check_writable(adata: AnnData, *, copy: bool) -> None:
             f"copy=True cannot copy {check.listed(in_files)}, which anndata reads from a file. Call adata.to_memory() "
             "first, or pass copy=False: results are written to adata in memory, and the file stays as it is."
         )
+        raise ValueError(msg)
+
+
+def check_free(adata: AnnData, name: str, what: str, *columns: str, wrote: Collection[str]) -> None:
+    """Refuse a `key_added` under which there is something other than an earlier result.
+
+    Parameters
+    ----------
+    adata
+        Where results are to be written.
+    name
+        The `key_added`, a key of `.uns`.
+    what
+        What the result is, for messages.
+    columns
+        Columns of `.obs` that are to be written.
+    wrote
+        What an entry in `.uns` holds if it is such a result.
+    """
+    entry = adata.uns.get(name)
+    if isinstance(entry, Mapping) and set(wrote) <= set(entry):
+        return
+    taken = [f"obs[{column!r}]" for column in columns if column in adata.obs]
+    taken += [f"uns[{name!r}]"] if name in adata.uns else []
+    if taken:
+        msg = f"key_added={name!r} would replace {check.listed(taken)}, which is no {what}. Pass another key_added."
         raise ValueError(msg)
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from scggml import _check as check
 from scggml._anndata._sample_graph import read_distances
-from scggml._anndata._writing import check_writable, stored_params, stored_result, writable
+from scggml._anndata._writing import check_free, check_writable, stored_params, stored_result, writable
 from scggml._docs import shared_doc
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ def cluster_samples(
     Raises
     ------
     KeyError, ValueError, TypeError
-        If there are no such distances, or not more samples than clusters.
+        If there are no such distances, not more samples than clusters, or `key_added` would replace something other
+        than clusters.
 
     Examples
     --------
@@ -72,6 +73,7 @@ def cluster_samples(
         check.check_integer("n_clusters", n_clusters, minimum=2, maximum=n - 1, unit=f" for {n} samples")
     name = f"{key}_cluster" if key_added is None else key_added
     check.check_name("key_added", name)
+    check_free(pdata, name, "result of clustering", name, wrote=("silhouette",))
 
     counts = range(2, min(_MAX_CLUSTERS, n - 1) + 1) if n_clusters is None else [n_clusters]
     silhouette, codes = max((_clustered(matrix, count) for count in counts), key=lambda found: found[0])

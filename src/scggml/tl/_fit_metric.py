@@ -17,7 +17,7 @@ from scggml._anndata._genes import read_genes
 from scggml._anndata._learners import choose_learner, learner_params
 from scggml._anndata._modalities import modality_shares
 from scggml._anndata._stored_metric import metric_entry
-from scggml._anndata._writing import check_writable, drop_results, stored_params, writable
+from scggml._anndata._writing import check_free, check_writable, drop_results, stored_params, writable
 from scggml._docs import shared_doc
 from scggml._keys import JOINT, Keys
 from scggml.evaluation._splits import make_splits
@@ -119,7 +119,8 @@ def fit_metric(
     Raises
     ------
     KeyError, ValueError, TypeError
-        If a key, the data or an argument does not allow a fit. Nothing has been written then.
+        If a key, the data or an argument does not allow a fit, or `.uns[key_added]` holds something other than a
+        metric. Nothing has been written then.
 
     Warns
     -----
@@ -144,6 +145,7 @@ def fit_metric(
     check.check_name("key_added", key_added)
     check.check_choice("validate", validate, (True, False))
     check_writable(adata, copy=copy)
+    check_free(adata, key_added, "learned metric", wrote=("components", "scale"))
     cohort = read_samples(
         adata, sample_key, label_key, label_kind=label_kind, batch_key=batch_key, donor_key=donor_key,
         use_rep=use_rep, layer=layer, sketch_key=sketch_key,
