@@ -67,6 +67,11 @@ class Keys:
         return f"{self.key}_enrichment"
 
     @property
+    def clusters(self) -> str:
+        """`.obs` and `.uns` of samples: their clusters, and how these were found."""
+        return f"{self.key}_cluster"
+
+    @property
     def pseudotime(self) -> str:
         """`.obs` of samples: the position of each sample along a trajectory."""
         return f"{self.key}_pseudotime"
@@ -133,12 +138,15 @@ IS_REFERENCE = "is_reference"  # .obs of mapped samples: whether they are those 
 N_CELLS = "n_cells"  # .obs of samples
 N_POINTS = "n_points"  # .obs of samples: points of the sketch
 SKETCH_ERROR = "sketch_error"  # .obs of samples
+PREDICTED = "predicted"  # .obs of mapped samples: the class
+OUTLIER_P, OUTLIER = "outlier_p", "outlier"  # .obs of mapped samples: the p-value, and whether it is small
 POINT_WEIGHT = "weight"  # .obs of barycenter points
 CELL_TYPES = "cell_types"  # .obsm of barycenter points: shares of the cell types
 PCA = "X_pca"  # .obsm of cells, written by scanpy
 PCA_LOADINGS = "PCs"  # .varm of cells, written by scanpy
 JOINT = "X_joint"  # .obsm of cells: the joint space of pp.join_modalities; .uns: what it consists of
 JOINT_LOADINGS = "joint_loadings"  # .varm of cells: from the values of the features to the joint space
+MODALITY = "modality"  # .var of cells: the modality of each feature
 LOADINGS = {PCA: PCA_LOADINGS, JOINT: JOINT_LOADINGS}  # .varm of cells, for the representation in .obsm
 
 

@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from scggml._keys import JOINT, Keys
+from scggml._keys import JOINT, MODALITY, Keys
 
 from ._stored_metric import read_metric
 
 if TYPE_CHECKING:
     from anndata import AnnData
-
-MODALITY = "modality"  # column of var, written by pp.join_modalities
 
 
 def gene_table(adata: AnnData, key: str) -> pd.DataFrame:

@@ -16,7 +16,7 @@ import scipy.sparse as sp
 from anndata import AnnData
 
 from scggml import _check as check
-from scggml._keys import JOINT, JOINT_LOADINGS, PCA, PCA_LOADINGS
+from scggml._keys import JOINT, JOINT_LOADINGS, MODALITY, PCA, PCA_LOADINGS
 from scggml.core.measures._blocks import row_blocks
 from scggml.core.measures._measures import Measures, as_points
 from scggml.core.measures._moments import feature_scale
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MODALITY = "modality"  # .var
 _MAX_DENSE = 1_000_000
 _MAX_DENSITY = 0.25
 

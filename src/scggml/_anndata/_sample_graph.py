@@ -8,17 +8,17 @@ import numpy as np
 
 from scggml import _check as check
 
-from ._distances import read_distances as read_frame
+from ._distances import read_distances
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
 
-def read_distances(pdata: AnnData, key: str, *, minimum: int, what: str) -> NDArray[np.float64]:
+def checked_distances(pdata: AnnData, key: str, *, minimum: int, what: str) -> NDArray[np.float64]:
     """Return the distances, (n_samples, n_samples), checked; `what` needs at least `minimum` samples."""
     check.check_anndata("pdata", pdata)
-    matrix = read_frame(pdata, key).to_numpy()
+    matrix = read_distances(pdata, key).to_numpy()
     if not np.isfinite(matrix).all() or (matrix < 0).any() or not np.allclose(matrix, matrix.T):
         msg = (
             f"the distances of key={key!r} must be finite, not negative and symmetric. Compute them again with "

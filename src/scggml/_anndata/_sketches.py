@@ -37,7 +37,7 @@ def read_sketch(
     return Sketch.from_codes(codes, len(names), groups, is_support)
 
 
-def is_sketch(entry: Any) -> bool:
+def _is_sketch(entry: Any) -> bool:
     """Whether a `.uns` entry was written by `pp.sketch`."""
     params = entry.get("params") if isinstance(entry, Mapping) else None
     return isinstance(params, Mapping) and {"sample_key", "method"} <= set(params)
@@ -60,7 +60,7 @@ def _params(sketch_key: Any, uns: Mapping[str, Any]) -> dict[str, Any]:
             "first. If anndata.concat dropped the entry, copy it from one of the parts."
         )
         raise KeyError(msg)
-    if not is_sketch(uns[sketch_key]):
+    if not _is_sketch(uns[sketch_key]):
         msg = f"uns[{sketch_key!r}] is not a sketch. Pass the key_added of sg.pp.sketch."
         raise ValueError(msg)
     return dict(uns[sketch_key]["params"])

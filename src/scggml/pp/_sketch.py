@@ -11,8 +11,7 @@ import pandas as pd
 from scggml import _check as check
 from scggml._anndata._cohort import read_samples
 from scggml._anndata._columns import read_cell_types
-from scggml._anndata._sketches import is_sketch
-from scggml._anndata._writing import check_writable, stored_params, stored_result, writable
+from scggml._anndata._writing import check_free, check_writable, stored_params, stored_result, writable
 from scggml._docs import shared_doc
 from scggml._keys import N_CELLS, N_POINTS, SketchKeys
 from scggml.core.transport._sketch import Sketch, coresets
@@ -116,7 +115,8 @@ def sketch(
     check.check_jobs(n_jobs)
     generator = check.check_random_generator(rng)
     keys = SketchKeys(key_added)
-    _check_free(adata, keys)
+    check.check_name("key_added", keys.key)
+    check_free(adata, keys.entry, "sketch", keys.groups, keys.support, wrote=("params", "samples"))
     types = None if cell_type_key is None else read_cell_types(adata, cell_type_key)
     cohort = read_samples(adata, sample_key, use_rep=use_rep, layer=layer)
     points, n_samples = cohort.features.points, len(cohort)
@@ -160,15 +160,3 @@ def _number_of_points(n_points: Any, cell_type_key: str | None) -> int | None:
         )
         raise ValueError(msg)
     return None
-
-
-def _check_free(adata: AnnData, keys: SketchKeys) -> None:
-    """Refuse to replace anything but a sketch."""
-    check.check_name("key_added", keys.key)
-    if is_sketch(adata.uns.get(keys.entry)):
-        return
-    taken = [f"obs[{name!r}]" for name in (keys.groups, keys.support) if name in adata.obs]
-    taken += [f"uns[{keys.entry!r}]"] if keys.entry in adata.uns else []
-    if taken:
-        msg = f"key_added={keys.key!r} would replace {check.listed(taken)}, which is no sketch. Pass another key_added."
-        raise ValueError(msg)

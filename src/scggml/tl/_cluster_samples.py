@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 
 from scggml import _check as check
-from scggml._anndata._sample_graph import read_distances
+from scggml._anndata._sample_graph import checked_distances
 from scggml._anndata._writing import check_free, check_writable, stored_params, stored_result, writable
 from scggml._docs import shared_doc
+from scggml._keys import Keys
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -66,12 +67,12 @@ def cluster_samples(
     >>> pdata.obs.groupby("ggml_cluster", observed=True)["label"].nunique().tolist()
     [1, 1, 1]
     """
-    matrix = read_distances(pdata, key, minimum=3, what="clustering")
+    matrix = checked_distances(pdata, key, minimum=3, what="clustering")
     check_writable(pdata, copy=copy)
     n = len(matrix)
     if n_clusters is not None:
         check.check_integer("n_clusters", n_clusters, minimum=2, maximum=n - 1, unit=f" for {n} samples")
-    name = f"{key}_cluster" if key_added is None else key_added
+    name = Keys(key).clusters if key_added is None else key_added
     check.check_name("key_added", name)
     check_free(pdata, name, "result of clustering", name, wrote=("silhouette",))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from scggml import _check as check
-from scggml._anndata._sample_graph import diffusion_map, read_distances, sample_graph
+from scggml._anndata._sample_graph import checked_distances, diffusion_map, sample_graph
 from scggml._anndata._writing import check_writable, writable
 from scggml._docs import shared_doc
 from scggml._keys import embedding
@@ -73,7 +73,7 @@ def embed_samples(
     (30, 2)
     """
     check.check_choice("method", method, METHODS)
-    matrix = read_distances(pdata, key, minimum=4, what="a map")
+    matrix = checked_distances(pdata, key, minimum=4, what="a map")
     check_writable(pdata, copy=copy)
     n = len(matrix)
     check.check_integer("n_components", n_components, minimum=1, maximum=n - 2, unit=f" for {n} samples")

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.sparse.csgraph import connected_components
 
 from scggml import _check as check
-from scggml._anndata._sample_graph import read_distances, sample_graph
+from scggml._anndata._sample_graph import checked_distances, sample_graph
 from scggml._anndata._writing import check_writable, stored_params, stored_result, writable
 from scggml._docs import shared_doc
 from scggml._keys import Keys
@@ -72,7 +72,7 @@ def order_samples(
     >>> means.sort_values().index.tolist()
     ['class_0', 'class_1', 'class_2']
     """
-    matrix = read_distances(pdata, key, minimum=4, what="a trajectory")
+    matrix = checked_distances(pdata, key, minimum=4, what="a trajectory")
     check_writable(pdata, copy=copy)
     start = _root(pdata, root, label_key, key, matrix)
     n_neighbors = _fewest_neighbors(matrix)

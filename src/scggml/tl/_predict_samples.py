@@ -13,7 +13,7 @@ from scggml import _check as check
 from scggml._anndata._distances import read_distances
 from scggml._anndata._writing import check_writable, stored_result, writable
 from scggml._docs import shared_doc
-from scggml._keys import IS_REFERENCE, N_CELLS, Keys
+from scggml._keys import IS_REFERENCE, N_CELLS, OUTLIER, OUTLIER_P, PREDICTED, Keys
 from scggml.core._probabilities import class_probabilities, relative_class_scores
 from scggml.reference._calibration import nearest_distances
 from scggml.reference._novelty import outlier_probabilities
@@ -135,9 +135,9 @@ def predict_samples(mapped: AnnData, *, key: str = "ggml", alpha: float = 0.05, 
     mapped = writable(mapped, copy=copy)
     predicted = np.full(mapped.n_obs, None, dtype=object)
     predicted[is_new] = classes[scores.argmax(axis=1)]
-    mapped.obs["predicted"] = pd.Categorical(predicted, categories=list(classes))
-    mapped.obs["outlier_p"] = _among(p, is_new)
-    mapped.obs["outlier"] = (mapped.obs["outlier_p"] <= alpha).to_numpy(dtype=bool)
+    mapped.obs[PREDICTED] = pd.Categorical(predicted, categories=list(classes))
+    mapped.obs[OUTLIER_P] = _among(p, is_new)
+    mapped.obs[OUTLIER] = (mapped.obs[OUTLIER_P] <= alpha).to_numpy(dtype=bool)
     mapped.obsm[keys.probabilities] = _among(probabilities, is_new)
     mapped.uns[keys.prediction] = stored_result(
         classes=classes, alpha=float(alpha), p_values=pd.DataFrame(p_values, index=mapped.obs_names[is_new].copy()),
