@@ -1,4 +1,4 @@
-"""Groups of samples within which different labels are compared."""
+"""Strata: samples with different labels are compared within strata only."""
 
 from __future__ import annotations
 

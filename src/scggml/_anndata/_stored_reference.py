@@ -124,8 +124,8 @@ class StoredReference:
         if not known.any():
             msg = (
                 f"none of the reference's {len(names)} genes is in new.var_names: the reference has "
-                f"{check.listed(names, limit=3)}, new has {check.listed(found, limit=3)}. Use the same kind of gene "
-                "names."
+                f"{check.listed(names, limit=3)}, new has {check.listed(found, limit=3)}. Use the same type of "
+                "gene names."
             )
             raise ValueError(msg)
         position = {name: i for i, name in zip(np.flatnonzero(known), found[known], strict=True)}
@@ -139,9 +139,8 @@ class StoredReference:
             if share > 0.5:
                 raise ValueError(f"{what}. More than half of the metric is missing: use data with these genes.")
             warnings.warn(
-                f"{what}. They are set to the reference's mean: cells do not differ in them, samples may be further "
-                "from all "
-                "samples of the reference, and outliers in these genes are not detected.",
+                f"{what}. They are set to their mean in the reference: cells do not differ in them, samples may be "
+                "further from all samples of the reference, and outliers in these genes are not detected.",
                 UserWarning,
                 stacklevel=4,
             )

@@ -109,7 +109,7 @@ def plain(value: Any) -> Any:
 
 
 def drop_results(adata: AnnData, keys: Keys) -> None:
-    """Take away what was found out about an earlier metric of this key."""
+    """Remove results about an earlier metric of this key."""
     for stale in (keys.gene_ranking, keys.gene_ranking_by_class, keys.stability, keys.enrichment):
         adata.uns.pop(stale, None)
     adata.varm.pop(keys.gene_weights, None)

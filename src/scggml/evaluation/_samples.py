@@ -40,10 +40,10 @@ class Samples:
     values
         Ordinal or continuous label of each sample as a number, (n_samples,); None for classes.
     strata
-        Groups of samples within which learned metrics compare different labels, (n_samples,), as in `Targets`; None for
-        one stratum.
+        Stratum of each sample, (n_samples,): learned metrics compare different labels within strata only. None for one
+        stratum.
     batches
-        Technical batch of each sample, (n_samples,), which the distances should not show; None if there are none.
+        Technical batch of each sample, (n_samples,); None if there are none. Scores say how well it is predicted.
     """
 
     measures: Measures

@@ -45,7 +45,7 @@ def explained_genes(
         Two classes in either order, the same class twice, or two samples if these were compared. None if there is only
         one comparison of two classes or samples.
     cell_type
-        Cell type whose state to look into, or "exchange" or "composition". None for the whole distance.
+        Cell type whose state is drawn, or "exchange" or "composition". None for the whole distance.
     %(key_explanation)s
     n_genes
         Number of genes. Those with the largest absolute values are drawn.

@@ -55,7 +55,7 @@ class ReferenceCells:
     labels
         Labels from which the metric is learned, (n_samples,).
     strata
-        Group of samples within which different labels are compared, (n_samples,). None compares all samples.
+        Stratum of each sample, (n_samples,): different labels are compared within strata only. None for one stratum.
     genes
         Values of the genes, (n_cells, n_genes), whose principal components are the features. None if the features
         cannot be computed from genes; they are then the same for all splits.

@@ -190,7 +190,7 @@ def _joint_obs(reference: AnnData, of_new: pd.DataFrame, params: Mapping[str, An
     """Return the columns that both tables have, the label in any case."""
     n, m = reference.n_obs, len(of_new)
     of_reference = reference.obs
-    label_key, numbers = params["label_key"], params.get("label_kind") == "continuous"
+    label_key, is_continuous = params["label_key"], params.get("label_kind") == "continuous"
     shared = [
         name for name in of_reference.columns if (name in of_new.columns or name == label_key) and name != IS_REFERENCE
     ]
@@ -198,7 +198,7 @@ def _joint_obs(reference: AnnData, of_new: pd.DataFrame, params: Mapping[str, An
     table = pd.DataFrame({IS_REFERENCE: np.arange(n + m) < n}, index=index)
     for name in shared:
         first = of_reference[name]
-        absent = pd.Series([None] * m, dtype=np.float64 if numbers else object)
+        absent = pd.Series([None] * m, dtype=np.float64 if is_continuous else object)
         second = of_new[name] if name in of_new.columns else absent
         table[name] = _joined(first, second)
     left_out = [name for name in [*of_reference.columns, *of_new.columns] if name not in shared]

@@ -36,9 +36,9 @@ def predict_samples(mapped: AnnData, *, key: str = "ggml", alpha: float = 0.05, 
     include a prior: they hold for a patient who is equally likely to be of any class. For other odds, multiply each by
     the prior of its class and divide by their sum.
 
-    **Outliers.** The metric uses what separates the known classes, and principal components what varies among patients
-    of the reference. A cell type or gene programme that none of them has is in neither. If the metric acts on
-    principal components of genes, expression outside of the components is therefore tested as well. Each test compares
+    **Outliers.** The metric covers directions that separate the known classes, and principal components cover those in
+    which patients of the reference vary. Neither covers a cell type or gene programme that none of these patients has.
+    If the metric acts on principal components of genes, expression outside of the components is therefore tested as well. Each test compares
     a new sample with the held-out samples of the reference, see :func:`scggml.tl.map_samples`:
 
     - `distance`: the mean distance to the 3 nearest samples of any class, in units of the median distance;

@@ -61,8 +61,8 @@ def rank_genes(
         Indexed by gene, largest weight first: `weight`; `share` of the sum of squared weights; `rank` from 1;
         `component`, the component that moves most; `highest` and `lowest`, the classes with the largest and the
         smallest mean expression; `shift`, the difference of these means in standard deviations of cells; and
-        `separation`, the gene's share of the squared distances between class means in the learned space. What two
-        genes have in common is split evenly between them. Shares sum to one, and are negative where a gene reduces the
+        `separation`, the gene's share of the squared distances between class means in the learned space. The part
+        that two genes share is split evenly between them. Shares sum to one, and are negative where a gene reduces the
         distance. In a class mean, every sample has the same weight. For ordinal and continuous labels also `trend`,
         the correlation of the samples' means with the label. Continuous labels have no classes; their `separation` is
         between the ends of the line fitted to the samples' means. With `n_boot` also `low` and `high`, the 95 %
