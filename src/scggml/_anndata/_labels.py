@@ -68,7 +68,7 @@ def read_labels(
     donor_key: str | None,
     warn: bool,
 ) -> Labels:
-    """Return the labels of samples, checked; refuse or, with `warn`, warn where classes cannot be separated from batches."""
+    """Return the labels of samples, checked; refuse or warn where classes cannot be separated from batches."""
     check.check_choice("label_kind", label_kind, LABEL_KINDS)
     column = check.check_column("label_key", label_key, obs)
     text = sample_values(obs, "label_key", label_key, names, codes)

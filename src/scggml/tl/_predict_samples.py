@@ -38,8 +38,8 @@ def predict_samples(mapped: AnnData, *, key: str = "ggml", alpha: float = 0.05, 
 
     **Outliers.** The metric covers directions that separate the known classes, and principal components cover those in
     which patients of the reference vary. Neither covers a cell type or gene programme that none of these patients has.
-    If the metric acts on principal components of genes, expression outside of the components is therefore tested as well. Each test compares
-    a new sample with the held-out samples of the reference, see :func:`scggml.tl.map_samples`:
+    If the metric acts on principal components of genes, expression outside of the components is therefore tested as
+    well. Each test compares a new sample with the held-out samples of the reference, see :func:`scggml.tl.map_samples`:
 
     - `distance`: the mean distance to the 3 nearest samples of any class, in units of the median distance;
     - `outside`: expression outside of the components that all cells of a sample share;
