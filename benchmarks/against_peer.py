@@ -276,7 +276,8 @@ def main() -> None:
         f"scggml: {machine()}",
         f"Peer: {peer_versions(python)}",
         f"Repeats: {args.repeats} (memory rows: 1). Fits: a new cohort each. Memory rows: at most "
-        f"{args.memory_limit:g} GB of addresses and {args.memory_timeout:g} s each. Load of the machine before: {os.getloadavg()[0]:.1f}.",
+        f"{args.memory_limit:g} GB of addresses and {args.memory_timeout:g} s each. "
+        f"Load of the machine before: {os.getloadavg()[0]:.1f}.",
     ]
     print("\n".join(where), flush=True)
     table = []

@@ -17,13 +17,13 @@ import scggml as sg
 
 INTERFERON_STIMULATED = set(
     "ISG15 ISG20 IFIT1 IFIT2 IFIT3 IFIT5 IFITM1 IFITM2 IFITM3 RSAD2 CXCL9 CXCL10 CXCL11 CCL2 CCL7 CCL8 TNFSF10 "
-    "TNFSF13B IDO1 APOBEC3A MX1 MX2 LY6E IFI6 IFI27 IFI35 IFI44 IFI44L OAS1 OAS2 OAS3 OASL IRF7 STAT1 HERC5 PLSCR1 XAF1 EPSTI1 "
-    "BST2 USP18 SAMD9L GBP1 GBP4 GBP5 EIF2AK2".split()
+    "TNFSF13B IDO1 APOBEC3A MX1 MX2 LY6E IFI6 IFI27 IFI35 IFI44 IFI44L OAS1 OAS2 OAS3 OASL IRF7 STAT1 "
+    "HERC5 PLSCR1 XAF1 EPSTI1 BST2 USP18 SAMD9L GBP1 GBP4 GBP5 EIF2AK2".split()
 )
 
 
 def samples(adata, label, *, n_cells, n_comps, seed):
-    """Draw at most `n_cells` cells of each sample; return one array of PCs per sample, labels and first rows."""
+    """Return at most `n_cells` random cells of each sample: one array of PCs per sample, labels and first rows."""
     rng = np.random.default_rng(seed)
     groups = adata.obs.groupby("sample", observed=True).indices
     arrays, labels, first = [], [], []
