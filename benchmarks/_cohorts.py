@@ -8,11 +8,11 @@ import scggml as sg
 
 
 def cohort(n_samples, n_cells, *, preset=None, n_features=None, seed=0):
-    """One array per sample and the classes, 0 to 2, of a draw of the paper's synthetic cohort.
+    """One array per sample and the classes, 0 to 2, of the paper's synthetic cohort.
 
-    With 30 samples of 300 cells and a preset it is `sg.datasets.synthetic_cohort(preset, rng=seed)`. Other numbers of
-    samples space the same range of offsets more or less densely. Without a preset there are `n_features` features, all
-    but the first of them noise of the same scale.
+    With 30 samples of 300 cells and a preset it is `sg.datasets.synthetic_cohort(preset, rng=seed)`. More or fewer
+    samples divide the same range of offsets into smaller or larger steps. Without a preset there are `n_features`
+    features, all but the first of them noise of the same scale.
     """
     n_offsets, n_per_mode = -(-n_samples // 3), -(-n_cells // 3)
     adata = sg.datasets.synthetic_cohort(

@@ -22,10 +22,6 @@ import numpy as np
 _MARK = "benchmark result: "
 
 
-class NotAvailable(Exception):
-    """The package offers nothing that would do this job."""
-
-
 def write_samples(path, arrays, labels):
     """Store one (n_cells, n_features) array per sample and the classes as one .npz file."""
     sizes = [len(x) for x in arrays]
@@ -33,13 +29,13 @@ def write_samples(path, arrays, labels):
 
 
 def read_samples(path):
-    """Read back what `write_samples` wrote."""
+    """Read the arrays and classes that `write_samples` has stored."""
     with np.load(path) as stored:
         return np.split(stored["points"], stored["ends"][:-1]), stored["labels"]
 
 
 def few(arrays, labels, *, n_samples=2, n_cells=20):
-    """A few cells of a few samples of each class: enough to compile, load and start whatever is lazy."""
+    """A few cells of a few samples of each class: enough to compile and load everything before it is timed."""
     chosen = np.concatenate([np.flatnonzero(labels == c)[:n_samples] for c in np.unique(labels)])
     return [arrays[i][:: max(1, len(arrays[i]) // n_cells)] for i in chosen], labels[chosen]
 
@@ -51,7 +47,7 @@ def fixed_map(arrays):
 
 
 def measured(work, warm_up=None):
-    """Run `warm_up`, then `work`; return what `work` returned, and its time and memory."""
+    """Run `warm_up`, then `work`. Return the result of `work`, and its time and memory."""
     start = time.perf_counter()
     if warm_up is not None:
         warm_up()
@@ -69,7 +65,7 @@ def measured(work, warm_up=None):
 def run_job(python, script, job, data, *, timeout, memory_gb=None, **settings):
     """Run one job in a fresh process.
 
-    Returns its numbers and its arrays. The numbers hold `status`: "ok", or in a few words why there is nothing else.
+    Returns its numbers and its arrays. The numbers hold `status`: "ok", or the reason why there are no others.
     """
     with tempfile.TemporaryDirectory() as folder:
         saved = Path(folder) / "result.npz"
@@ -87,7 +83,7 @@ def run_job(python, script, job, data, *, timeout, memory_gb=None, **settings):
             numbers = json.loads(lines[-1].removeprefix(_MARK))
         else:
             numbers = {"status": _reason(process)}
-        if numbers["status"] not in ("ok", "failed") and "available" not in numbers["status"]:
+        if numbers["status"] not in ("ok", "failed"):
             numbers["status"] += f" after {time.perf_counter() - start:.0f} s"
         arrays = {}
         if saved.exists():
@@ -107,8 +103,6 @@ def main(jobs):
     arrays, labels = read_samples(request["data"])
     try:
         numbers, results = jobs[request["job"]](arrays, labels, **request["settings"])
-    except NotAvailable as reason:
-        numbers, results = {"status": f"not available: {reason}"}, {}
     except (MemoryError, RuntimeError) as error:
         text = traceback.format_exception_only(error)[-1].strip()
         if not isinstance(error, MemoryError) and "memory" not in text:

@@ -1,8 +1,8 @@
-"""Linear maps learned on single cells by metric-learn, which needs an older scikit-learn and so an environment of its own.
+"""Linear maps learned on single cells by metric-learn, which needs an older scikit-learn in a separate environment.
 
-`metric_learn_python` makes that environment and `learn_map` is called from outside. Run as a script, this file is the job
-that runs inside it, where nothing of scggml can be imported. Settings are those of the paper's own script; what it leaves
-to the defaults of metric-learn is left to them here.
+`metric_learn_python` makes that environment, and `learn_map` is called from outside. Run as a script, this file is the
+job inside the environment, which has no scggml. Settings are those of the paper's script, otherwise the defaults of
+metric-learn.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def metric_learn_versions(python):
 
 
 def learn_map(python, learner, arrays, labels, *, max_points, seed, timeout, max_iter=None):
-    """Return the linear map (k, d) that a learner finds, or None, and in a word how it ended."""
+    """Return the linear map (k, d) that a learner finds, or None, and the status."""
     settings = {"max_points": max_points, "seed": seed, "max_iter": max_iter}
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "train.npz"
@@ -55,7 +55,7 @@ def learn_map(python, learner, arrays, labels, *, max_points, seed, timeout, max
 
 def _job(learner):
     def job(arrays, labels, *, max_points, seed, max_iter):
-        points, classes = _draw(arrays, labels, max_points, seed)
+        points, classes = _subset(arrays, labels, max_points, seed)
         components = _estimator(learner, classes, seed, max_iter).fit(points, classes).components_
         if not np.isfinite(components).all():
             return {"status": "components are not finite"}, {}
@@ -76,8 +76,8 @@ def _estimator(learner, classes, seed, max_iter):
     return (NCA if learner == "NCA" else ITML_Supervised)(**options)
 
 
-def _draw(arrays, labels, max_points, seed):
-    """Points with the class of their sample, as an integer; at most `max_points` of them, every class in proportion."""
+def _subset(arrays, labels, max_points, seed):
+    """At most `max_points` points, stratified by class, each with the class of its sample as an integer."""
     from sklearn.model_selection import train_test_split
 
     points = np.concatenate(arrays).astype(np.float64)

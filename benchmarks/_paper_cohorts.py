@@ -1,4 +1,4 @@
-"""The cohorts of the GGML paper as arrays, split into halves: two synthetic ones, and three public ones if their files are there."""
+"""The cohorts of the GGML paper as arrays, split into halves: two synthetic ones, and three public ones if present."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sklearn.model_selection import StratifiedShuffleSplit
 import scggml as sg
 
 SYNTHETIC = {"synth_2D": "synth_2d", "synth_200D": "synth_200d"}
-#: file, sample and label columns, and under which name `sg.datasets` keeps the download
+#: cohort: sample column, label column, name of the file that `sg.datasets` downloads
 REAL = {
     "kidney": ("donor_id", "disease", "1c360b0b-eb2f-45a3-aba9-056026b39fa5"),
     "breast": ("donor_id", "reported_diseases", "b8b5be07-061b-4390-af0a-f9ced877a068"),
@@ -30,12 +30,12 @@ _MIN_SAMPLES = 4  # of a class, for two in each half
 
 
 @dataclass(frozen=True, eq=False)
-class Draw:
+class Cohort:
     """Samples of which one half is learned from.
 
-    `whole` are the samples that are scored all together: an independent second draw of a synthetic cohort; None for a
-    public one, where there is none, and all its samples are taken, those of the training half among them. `own` says
-    which cells differ between classes, one mask for the cells of each sample, where that is known.
+    `whole` are the samples that are scored all together: an independent second version of a synthetic cohort. It is
+    None for a public cohort, whose samples are all taken, those of the training half included. `own` marks the cells
+    that differ between classes, one mask for the cells of each sample, if known.
     """
 
     arrays: list
@@ -56,15 +56,15 @@ class Draw:
 
 
 def synthetic(name, seed, *, n_samples, n_cells):
-    """A draw of a synthetic cohort, raw features, and a second one."""
+    """A synthetic cohort with raw features, and a second, independent one."""
     arrays, labels = cohort(n_samples, n_cells, preset=SYNTHETIC[name], seed=seed)
     whole = cohort(n_samples, n_cells, preset=SYNTHETIC[name], seed=1000 + seed)
     own = [np.arange(n_cells) < n_cells // 3] * n_samples  # the first of three modes
-    return Draw(arrays, labels, *_halves(labels, seed), whole, own)
+    return Cohort(arrays, labels, *_halves(labels, seed), whole, own)
 
 
 def find(name, folder):
-    """The file of a public cohort: in the folder, or where `sg.datasets` keeps its downloads; None if it is not there."""
+    """The file of a public cohort, from the folder or from the downloads of `sg.datasets`, or None."""
     version = f"{REAL[name][2]}.h5ad"
     candidates = [folder / f"{name}.h5ad", folder / version] if folder else []
     cache = os.getenv("SCGGML_CACHE_DIR") or _default_cache()
@@ -75,22 +75,22 @@ def find(name, folder):
 def real(name, path, seed, *, max_cells):
     """A split of a public cohort: 50 PCs of the 2,000 most variable genes, both chosen on the training half only.
 
-    Values are taken as they are in `.X`; whole numbers are counts, which are normalised to 10,000 per cell and logged.
+    Values are those of `.X`. If all are integers, they are counts, and are normalised to 10,000 per cell and logged.
     """
     import scanpy as sc
 
     adata = _read(path, *REAL[name][:2], max_cells=max_cells, seed=seed)
-    groups = adata.obs.groupby("sample", observed=True).indices
-    names = sorted(groups)
-    labels = adata.obs["label"].to_numpy().astype(str)[[groups[n][0] for n in names]]
+    rows_of = adata.obs.groupby("sample", observed=True).indices
+    names = sorted(rows_of)
+    labels = adata.obs["label"].to_numpy().astype(str)[[rows_of[n][0] for n in names]]
     train, test = _halves(labels, seed)
-    learned_from = adata[np.concatenate([groups[names[i]] for i in train])].copy()
+    learned_from = adata[np.concatenate([rows_of[names[i]] for i in train])].copy()
     sc.pp.highly_variable_genes(learned_from, n_top_genes=min(_N_GENES, adata.n_vars))
     genes = learned_from.var["highly_variable"].to_numpy()
     model = PCA(min(_N_COMPS, genes.sum(), learned_from.n_obs - 1), svd_solver="randomized", random_state=seed)
     model.fit(learned_from.X[:, genes].toarray())
     points = model.transform(adata.X[:, genes].toarray())
-    return Draw([points[groups[n]] for n in names], labels, train, test, scale="global")
+    return Cohort([points[rows_of[n]] for n in names], labels, train, test, scale="global")
 
 
 def _halves(labels, seed):
@@ -107,7 +107,7 @@ def _default_cache():
 
 
 def _read(path, sample_key, label_key, *, max_cells, seed):
-    """At most `max_cells` cells of each sample, the rest is left in the file; log-normalised."""
+    """At most `max_cells` random cells of each sample, log-normalised. The others are not read."""
     import scanpy as sc
     from scipy import sparse
 
@@ -128,7 +128,7 @@ def _rows(obs, sample_key, label_key, *, max_cells, seed):
     n_labels = obs.groupby(sample_key, observed=True)[label_key].nunique()
     several = list(n_labels.index[n_labels > 1])
     if several:
-        print(f"left out, as they have several labels: {', '.join(map(str, several))}", file=sys.stderr)
+        print(f"left out because they have several labels: {', '.join(map(str, several))}", file=sys.stderr)
     table = obs[[sample_key, label_key]].assign(row=np.arange(len(obs)))
     table = table[~table[sample_key].isin(several) & table[label_key].notna() & table[sample_key].notna()]
     table.index = table.index.astype(str)
@@ -139,5 +139,5 @@ def _rows(obs, sample_key, label_key, *, max_cells, seed):
     for warning in caught:
         print(warning.message, file=sys.stderr)
     rng = np.random.default_rng(seed)
-    groups = cells.obs.groupby(sample_key, observed=True)["row"]
-    return np.sort(np.concatenate([rng.permutation(rows.to_numpy())[:max_cells] for _, rows in groups]))
+    of_sample = cells.obs.groupby(sample_key, observed=True)["row"]
+    return np.sort(np.concatenate([rng.permutation(rows.to_numpy())[:max_cells] for _, rows in of_sample]))

@@ -1,20 +1,20 @@
-"""What the GGML paper (Kuehn and Schaub, AISTATS 2025) has, to two digits.
+"""The values of the GGML paper (Kuehn and Schaub, AISTATS 2025), to two digits.
 
-Taken from the output stored in the notebook behind its tables, `code/reproduce_experiments/draw_benchmark_table.ipynb` in
-github.com/DaminK/GlobalGround-MetricLearning; GGML of the public cohorts is its `GGML_L2`. The script beside it,
-`scripts/class_clust_benchmark.py`, tells how they came about.
+Source: the output stored in the notebook of its tables, `code/reproduce_experiments/draw_benchmark_table.ipynb` in
+github.com/DaminK/GlobalGround-MetricLearning. GGML of the public cohorts is `GGML_L2` there. They were computed by
+`scripts/class_clust_benchmark.py` of the same repository.
 
-Its learned baselines are not quite the textbook ones. The script hands the learned Mahalanobis matrix M to a function that
-takes a linear map, so that with at most 100 features the ground metric is ||M (x - y)||, and with more it takes a Cholesky
-factor of M of rank 5. On public cohorts it uses all genes of more than average variance and at most 1,000 cells of a patient,
-and draws the patients that are learned from and those that are scored independently of each other: they overlap.
+Its learned baselines differ from the textbook. The script passes the learned Mahalanobis matrix M to a function that
+expects a linear map. With at most 100 features, the ground metric is thus ||M (x - y)||. With more features, it takes a
+Cholesky factor of M of rank 5. On public cohorts it uses all genes of more than average variance and at most 1,000
+cells of a patient. Training patients and scored patients are sampled independently of each other, so that they overlap.
 """
 
 from __future__ import annotations
 
 from math import nan
 
-#: kNN, MI, ARI and VI of samples, and kNN of cells; nan where there is none
+#: kNN, MI, ARI and VI of samples, and kNN of cells; nan if the paper has no value
 PAPER = {
     "synth_2D": {
         "GGML": (0.96, 1.10, 1.00, 0.00, 0.93),

@@ -1,4 +1,4 @@
-"""The environment that the peer, ggml-ot from PyPI, is benchmarked in: it needs an older anndata than scggml's tests."""
+"""The environment of the peer, ggml-ot from PyPI, which needs an older anndata than the tests of scggml."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the peer is asked to do, through its public functions. Runs in its environment; see `against_peer.py`."""
+"""The jobs of the peer, by its public functions. They run in its environment; see `against_peer.py`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What scggml is asked to do, and what only its environment can do for both; see `against_peer.py` and `scaling.py`."""
+"""The jobs of scggml, and those for both that need its environment; see `against_peer.py` and `scaling.py`."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def floor(arrays, labels, *, n_pairs=30):
 
 
 def quality(arrays, labels, *, test, linear_maps, target=None):
-    """5-NN accuracy and ARI of a second draw under learned maps, whoever learned them: the last, and the first as good.
+    """5-NN accuracy and ARI of a second cohort under maps of scggml or the peer: the last, and the first as good.
 
     The last map's scores are "knn" and "ari". With a target of the two, "reached" is the first of some epochs that
     attains both, None if there is none; the maps are then those of the start and of every epoch.
@@ -94,7 +94,7 @@ def quality(arrays, labels, *, test, linear_maps, target=None):
 
 
 def unlearned(arrays, labels):
-    """The map that only standardises the features: what there is to gain from learning."""
+    """The map that only standardises the features, as a baseline without learning."""
     return {}, {"linear_maps": np.diag(1 / np.concatenate(arrays).std(axis=0, dtype=np.float64))[None]}
 
 

@@ -39,12 +39,13 @@ PEER_SETTINGS = {
     "normalize(), Sinkhorn 0.5": {"normalise": True, "n_threads": joblib.cpu_count(), "entropic_reg": 0.5},
 }
 NOTES = [
-    "Every job ran in a fresh process, the packages in turn. Times are those of the work itself: no imports, no reading, "
-    "and after a warm-up on a few cells, whose time is given apart. Peaks are of resident memory while the work ran, of "
-    "the whole process and above imports, data and warm-up.",
-    "`times scggml` divides minima. The floor is the number of pairs times the time of POT's `emd` on one core, over cores. "
-    "Quality is that of a second draw. `as good as scggml` names, for each repeat, the first of the epochs 1, 2, 3, 4, 5, 7, "
-    "10, 14, 20 and the last with no lower score than scggml's, and the share of the shortest training time up to it.",
+    "Every job ran in a fresh process, the packages in turn. Times are those of the work itself: no imports, no "
+    "reading, and after a warm-up on a few cells, whose time is given apart. Peaks are of resident memory while the "
+    "work ran, of the whole process and above imports, data and warm-up.",
+    "`times scggml` divides minima. The floor is the number of pairs times the time of POT's `emd` on one core, over "
+    "cores. Quality is that of a second cohort. `as good as scggml` names, for each repeat, the first of the epochs 1, "
+    "2, 3, 4, 5, 7, 10, 14, 20 and the last with no lower score than scggml's, and the share of the shortest training "
+    "time up to it.",
     "`not learned` only standardises the features. The peer does not make the plot that ends its training by default.",
 ]
 
@@ -274,8 +275,9 @@ def main() -> None:
     where = [
         f"scggml: {machine()}",
         f"Peer: {peer_versions(python)}",
-        f"Repeats: {args.repeats} (memory rows: 1). Fits: a new draw each. Memory rows: at most {args.memory_limit:g} GB "
-        f"of addresses and {args.memory_timeout:g} s each. Load of the machine before: {os.getloadavg()[0]:.1f}.",
+        f"Repeats: {args.repeats} (memory rows: 1). Fits: a new cohort each. Memory rows: at most "
+        f"{args.memory_limit:g} GB of addresses and {args.memory_timeout:g} s each. "
+        f"Load of the machine before: {os.getloadavg()[0]:.1f}.",
     ]
     print("\n".join(where), flush=True)
     table = []

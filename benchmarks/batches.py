@@ -1,4 +1,4 @@
-"""Batches that differ more than the disease does: what held-out patients' neighbours tell, with and without `batch_key`."""
+"""Batches that differ more than the disease does: held-out accuracy with and without `batch_key`."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def cohort(args, seed):
 
 
 def held_out(table, seed):
-    """As many patients of each class and batch: their class says nothing of their batch."""
-    strata = table.groupby(["label", "batch"], observed=True).indices
-    n = max(2, min(map(len, strata.values())) // 2)
+    """Equally many patients of each class and batch, so that class and batch are independent."""
+    rows_of = table.groupby(["label", "batch"], observed=True).indices
+    n = max(2, min(map(len, rows_of.values())) // 2)
     rng = np.random.default_rng(seed)
-    return np.sort(np.concatenate([rng.permutation(rows)[:n] for rows in strata.values()]))
+    return np.sort(np.concatenate([rng.permutation(rows)[:n] for rows in rows_of.values()]))
 
 
 def nearest(distances, train, test, column):
-    """The share of held-out patients whose 5 nearest training patients have mostly their value."""
+    """The share of held-out patients whose value is that of most of their 5 nearest training patients."""
     codes = pd.factorize(column)[0]
     votes = class_scores(distances[np.ix_(test, train)], codes[train], rule="knn", n_neighbors=5)
     return float((votes.argmax(axis=1) == codes[test]).mean())
@@ -48,7 +48,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--samples", type=int, default=60)
     parser.add_argument("--cells", type=int, default=100)
-    parser.add_argument("--batch-effect", type=float, default=1.0, help="the disease's is 0.8, in 40 of 1,000 genes")
+    parser.add_argument(
+        "--batch-effect", type=float, default=1.0, help="the effect of the disease is 0.8, in 40 of 1,000 genes"
+    )
     args = parser.parse_args()
     print(machine())
     rows, chosen = [], []
@@ -60,7 +62,7 @@ def main() -> None:
         train = np.setdiff1d(np.arange(len(table)), test)
         cells = adata[adata.obs["sample"].isin(table.index[train])].copy()
         matrices = {"Euclidean OT": pdata.obsp["ggml_distances"]}
-        for name, batch_key in (("learned without", None), ("learned with batch_key", "batch")):
+        for name, batch_key in (("learned without batch_key", None), ("learned with batch_key", "batch")):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)
                 sg.tl.fit_metric(cells, "sample", "label", batch_key=batch_key, rng=0)
@@ -72,9 +74,7 @@ def main() -> None:
     rows.append(["mean", "", "", *(f"{value:.2f}" for value in np.mean(chosen, axis=0))])
     names = [f"{name}: {what}" for name in matrices for what in ("class", "batch")]
     print_table(["seed", "training", "held out", *names], rows)
-    print(
-        "Share of held-out patients told by the majority of their 5 nearest training patients; chance is 0.5 for both."
-    )
+    print("Share of held-out patients predicted by most of their 5 nearest training patients; chance is 0.5 for both.")
 
 
 if __name__ == "__main__":

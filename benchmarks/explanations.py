@@ -1,4 +1,4 @@
-"""Whether explanations of distances find what was planted: cell types, genes, composition; and a known response."""
+"""Whether explanations of distances find planted cell types, genes and shifts of proportions, and a known response."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ PARTS = ("state", "exchange", "composition")
 
 
 def explained(adata, use_rep, n_train=None):
-    """Prepare, learn and take distances apart; of patients beyond the first `n_train`, if these are not all. Return cells and samples."""
+    """Learn a metric and explain the distances under it. Return the cells that it was learned from, and the samples.
+
+    With `n_train`, the metric is learned from the first patients, and the distances between the others are explained.
+    """
     sc.pp.normalize_total(adata, target_sum=1e4)
     sc.pp.log1p(adata)
     if use_rep == "X_pca":
@@ -40,8 +43,8 @@ def explained(adata, use_rep, n_train=None):
 
 def programme(seeds, use_rep, n_train=None):
     """Is the planted cell type first, and are the planted genes?"""
-    whose = "patients that the metric was learned from" if n_train is None else "other patients"
-    print(f"\nprogramme of 40 genes in one cell type (T) of three, {use_rep}, distances of {whose}")
+    whose = "training patients" if n_train is None else "other patients"
+    print(f"\nprogramme of 40 genes in one cell type (T) of three, {use_rep}, distances between {whose}")
     print(
         "first: type with the largest distance, excess, excess per cell; shares of the excess; AUC of the planted genes"
     )
@@ -74,7 +77,7 @@ def programme(seeds, use_rep, n_train=None):
 
 
 def composition(seeds, use_rep, shift):
-    """Is a shift of proportions told from one of states?"""
+    """Is a shift of proportions distinguished from a shift of states?"""
     print(f"\nno programme, log-odds of one cell type of three shifted by {shift}, {use_rep}; shares of the excess")
     print(line(("seed", "", "excess", "se", "state", "se", "exchange", "se", "composition", "se")))
     hits = np.zeros(2, dtype=int)
@@ -89,7 +92,7 @@ def composition(seeds, use_rep, shift):
 
 
 def line(cells):
-    """Cells in columns."""
+    """One line of a table: numbers in columns of equal width."""
     texts = [cell if isinstance(cell, str) else f"{cell:.3f}" for cell in cells]
     return texts[0].rjust(4) + "  " + texts[1].ljust(14) + "".join(text.rjust(12) for text in texts[2:])
 
@@ -107,7 +110,8 @@ def interferon(path):
             sg.tl.explain_distances(adata, pdata, cell_type_key="cell_type")
         seconds = time.perf_counter() - middle
         print(
-            f"\nkang2018, ctrl and stim, {use_rep}: {middle - start:.1f} s to distances, {seconds:.1f} s to explain them"
+            f"\nkang2018, ctrl and stim, {use_rep}: {middle - start:.1f} s to distances, "
+            f"{seconds:.1f} s to explain them"
         )
         print(sg.get.explanation(pdata, classes=("ctrl", "stim")).T.to_string(header=False))
         table = sg.get.explanation(pdata, "cell_types", classes=("ctrl", "stim")).set_index("cell_type")

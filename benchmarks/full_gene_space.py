@@ -1,4 +1,4 @@
-"""200,000 cells x 20,000 genes as CSR, fitted in full gene space: time, peak memory, and whether planted genes lead."""
+"""A fit on 200,000 cells x 20,000 genes (CSR): time, peak memory, and whether the planted genes lead."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ N_PLANTED = 50
 def simulate(
     n_cells: int, n_genes: int, n_samples: int, density: float, seed: int
 ) -> tuple[anndata.AnnData, np.ndarray]:
-    """Log counts with uneven gene frequencies; the class raises the planted genes, patients differ in all of them."""
+    """Log counts with uneven gene frequencies. The class raises the planted genes. Patients differ in all genes."""
     rng = np.random.default_rng(seed)
     frequency = rng.gamma(0.5, size=n_genes) + 0.02
     planted = rng.choice(np.argsort(-frequency)[: n_genes // 5], N_PLANTED, replace=False)
@@ -71,11 +71,13 @@ def main() -> None:
         warnings.filterwarnings("ignore", message=".*are constant")
         sg.tl.fit_metric(adata, "sample", "label", use_rep="X", rng=0)
     print(
-        f"fit {time.perf_counter() - start:.0f} s, peak of the process {peak():.2f} GB, metric {adata.obsm['X_ggml'].shape}"
+        f"fit {time.perf_counter() - start:.0f} s, peak of the process {peak():.2f} GB, "
+        f"metric {adata.obsm['X_ggml'].shape}"
     )
     leading = np.argsort(-np.linalg.norm(adata.varm["ggml"], axis=1))[:N_PLANTED]
     print(
-        f"{np.isin(leading, planted).sum()} of the {N_PLANTED} leading genes are planted ({N_PLANTED} of {args.genes} are)"
+        f"{np.isin(leading, planted).sum()} of the {N_PLANTED} leading genes are planted "
+        f"({N_PLANTED} of {args.genes} are)"
     )
 
 

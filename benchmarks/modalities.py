@@ -1,4 +1,4 @@
-"""Simulated CITE-seq cohorts whose signal lies half in RNA and half in protein: the joint metric beside each alone."""
+"""Simulated CITE-seq cohorts with signal in RNA and in protein: the joint metric beside the metric of each alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Patients that come after a reference was made: are distances exact, probabilities honest, and strangers noticed?"""
+"""Patients mapped to a reference: whether distances are exact, probabilities calibrated, and outliers flagged."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def reference_of(cells, label="label", *, donor_key=None, n_comps=50, rng=0):
 
 
 def programme(cells, genes, cell_type, change):
-    """The same cells with genes of one cell type changed: counts added to three quarters, taken away from the rest."""
+    """The same cells with genes of one cell type changed: counts of three quarters rise, the others fall."""
     rng = np.random.default_rng(0)
     x, rows = cells.X.toarray(), np.flatnonzero(cells.obs["cell_type"] == cell_type)
     up, down = np.split(genes, [3 * len(genes) // 4])
@@ -54,7 +54,7 @@ def programme(cells, genes, cell_type, change):
 
 
 def cohort(seed, *, n_reference, n_new, effect_size, patient_effect=0.3):
-    """Cells of a reference; and of new patients of known classes, or healthy but for a change that the reference lacks."""
+    """Cells of a reference, of new patients of known classes, and of healthy patients with an unknown change."""
     cells = simulate(
         n_reference + n_new,
         effect_size=effect_size,
@@ -73,7 +73,7 @@ def cohort(seed, *, n_reference, n_new, effect_size, patient_effect=0.3):
     level = np.asarray(known.X.mean(axis=0)).ravel()
     genes = rng.permutation(np.flatnonzero(free & (level > np.median(level[free]))))[:40]
     few = (base.obs["cell_type"] == "B").to_numpy() | (rng.random(base.n_obs) < 0.3)
-    strangers = {
+    outliers = {
         "another programme, same cell type, 2.2-fold": programme(base, genes, "T", 0.8),
         "another programme, same cell type, 5-fold": programme(base, genes, "T", 1.6),
         "another programme, other cell type, 2.2-fold": programme(base, genes, "B", 0.8),
@@ -81,7 +81,7 @@ def cohort(seed, *, n_reference, n_new, effect_size, patient_effect=0.3):
         "a new cell type (a quarter of cells)": cells[is_new & healthy].copy(),
         "two cell types nearly gone": base[few].copy(),
     }
-    return known, ordinary, strangers
+    return known, ordinary, outliers
 
 
 def predicted(cells, reference):
@@ -99,29 +99,30 @@ def exactness(seed=0):
     union = anndata.concat([cells, new])
     union.uns["ggml"] = new.uns["ggml"]
     whole = sg.tl.sample_distances(union)[mapped.obs_names].obsp["ggml_distances"]
+    difference = np.abs(whole - mapped.obsp["ggml_distances"]).max()
     moved = np.abs(mapped.obsm["X_mds"][: reference.n_obs] - reference.obsm["X_mds"]).max()
     print(
-        f"18 samples: largest difference from the distances of all cells together {np.abs(whole - mapped.obsp['ggml_distances']).max():.1e}; "
-        f"the reference's map moved by {moved:.1e}",
+        f"18 samples: largest difference from the distances of all cells together {difference:.1e}; "
+        f"the map of the reference moved by {moved:.1e}",
         flush=True,
     )
 
 
-def strangers_and_probabilities(n_seeds, *, effect_size, patient_effect):
+def outliers_and_probabilities(n_seeds, *, effect_size, patient_effect):
     rows, truth, best, probabilities, naive = [], [], [], [], []
     for seed in tqdm(range(n_seeds), file=sys.stderr):
-        known, ordinary, strangers = cohort(
+        known, ordinary, outliers = cohort(
             seed, n_reference=24, n_new=12, effect_size=effect_size, patient_effect=patient_effect
         )
         _, reference = reference_of(normalised(known))
-        for kind, cells in {"ordinary": ordinary, **strangers}.items():
+        for patients, cells in {"ordinary": ordinary, **outliers}.items():
             mapped = predicted(normalised(cells), reference)
             p = mapped.uns["ggml_prediction"]["p_values"]
             rows += [
-                [seed, kind, combined, *parts]
+                [seed, patients, combined, *parts]
                 for combined, *parts in zip(mapped.obs["outlier_p"].dropna(), *(p[name] for name in PARTS), strict=True)
             ]
-            if kind == "ordinary":
+            if patients == "ordinary":
                 is_new = ~mapped.obs["is_reference"].to_numpy()
                 classes = mapped.uns["ggml_prediction"]["classes"]
                 codes = (mapped.obs["label"].astype(str).to_numpy()[:, None] == classes).argmax(axis=1)
@@ -130,20 +131,21 @@ def strangers_and_probabilities(n_seeds, *, effect_size, patient_effect):
                 best.append((found[:, None] == classes).argmax(axis=1))
                 probabilities.append(mapped.obsm["ggml_probabilities"][is_new])
                 naive.append(_naive(mapped.obsp["ggml_distances"], codes, is_new))
-    table = pd.DataFrame(rows, columns=["seed", "kind", "combined", *PARTS])
+    table = pd.DataFrame(rows, columns=["seed", "patients", "combined", *PARTS])
     print(
-        f"24 patients of two classes, effect {effect_size}, patients differ by {patient_effect}: share flagged at {ALPHA}"
+        f"24 patients of two classes, effect {effect_size}, patients differ by {patient_effect}: "
+        f"share flagged at {ALPHA}"
     )
-    for kind, part in table.groupby("kind", sort=False):
+    for patients, part in table.groupby("patients", sort=False):
         shares = ", ".join(f"{name} {np.mean(part[name] <= ALPHA):.2f}" for name in ("combined", *PARTS))
-        print(f"  {kind} ({len(part)}): {shares}", flush=True)
+        print(f"  {patients} ({len(part)}): {shares}", flush=True)
     codes, best = np.concatenate(truth), np.concatenate(best)
     for name, values in (("held-out", probabilities), ("training (for comparison)", naive)):
         _report_probabilities(f"  probabilities calibrated on {name} distances", np.concatenate(values), codes, best)
 
 
 def _naive(distances, codes, is_new):
-    """Probabilities calibrated on the distances of training samples, under the metric that saw their labels."""
+    """Probabilities calibrated on distances between training samples, under the metric learned from their labels."""
     known = np.flatnonzero(~is_new)
     scores = []
     for i in known:
@@ -164,20 +166,21 @@ def _report_probabilities(name, probabilities, codes, best):
         f"{sure[bins == b].mean():.2f} -> {right[bins == b].mean():.2f} ({np.sum(bins == b)})" for b in np.unique(bins)
     )
     print(
-        f"{name}: {len(codes)} new patients, accuracy {right.mean():.3f}, mean probability of the predicted class {sure.mean():.3f}, "
-        f"expected calibration error {error:.3f}, log loss {loss:.3f}; stated -> true {reliability}",
+        f"{name}: {len(codes)} new patients, accuracy {right.mean():.3f}, "
+        f"mean probability of the predicted class {sure.mean():.3f}, expected calibration error {error:.3f}, "
+        f"log loss {loss:.3f}; stated -> true {reliability}",
         flush=True,
     )
 
 
 def intervals(n_seeds):
-    """False flags of Student's t for logarithms and of ranks, for small references of different kinds."""
-    for kind in ("normal", "one class twice as wide", "heavy tails"):
+    """Ordinary patients flagged by Student's t of logarithms and by ranks, for several sizes and distributions."""
+    for spread in ("normal", "one class twice as wide", "heavy tails"):
         for n in (8, 12, 24, 48):
             flags = {"t": [], "ranks": []}
             for seed in range(n_seeds):
                 rng = np.random.default_rng(seed)
-                known, new = _patients(rng, n, kind), _patients(rng, 24, kind, prefix="new")
+                known, new = _patients(rng, n, spread), _patients(rng, 24, spread, prefix="new")
                 sg.tl.fit_metric(known, "sample", "label", use_rep="X", rng=0)
                 reference = sg.tl.make_reference(known, sg.tl.sample_distances(known), cv="leave_one_out", rng=0)
                 mapped = sg.tl.map_samples(new, reference)
@@ -187,18 +190,20 @@ def intervals(n_seeds):
                 flags["t"] += list(upper_tail(held, near) <= ALPHA)
                 flags["ranks"] += list((1 + (held[:, None] >= near).sum(axis=0)) / (n + 1) <= ALPHA)
             shares = ", ".join(f"{name} {np.mean(values):.3f}" for name, values in flags.items())
-            print(f"{kind}, {n} patients in the reference: ordinary patients flagged at {ALPHA}: {shares}", flush=True)
+            print(
+                f"{spread}, {n} patients in the reference: ordinary patients flagged at {ALPHA}: {shares}", flush=True
+            )
 
 
-def _patients(rng, n, kind, prefix="s"):
+def _patients(rng, n, spread, prefix="s"):
     labels = np.array(["a", "b"])[np.arange(n) % 2]
-    spread = np.ones(n)
-    if kind == "one class twice as wide":
-        spread[labels == "b"] = 2.0
-    if kind == "heavy tails":
-        spread = np.sqrt(5 / rng.chisquare(5, n))
+    sd = np.ones(n)
+    if spread == "one class twice as wide":
+        sd[labels == "b"] = 2.0
+    if spread == "heavy tails":
+        sd = np.sqrt(5 / rng.chisquare(5, n))
     sizes = rng.integers(20, 40, n)
-    shift = spread[:, None] * rng.normal(size=(n, 6)) + 1.5 * (labels == "b")[:, None] * (np.arange(6) == 0)
+    shift = sd[:, None] * rng.normal(size=(n, 6)) + 1.5 * (labels == "b")[:, None] * (np.arange(6) == 0)
     x = np.concatenate([rng.normal(size=(size, 6)) + s for size, s in zip(sizes, shift, strict=True)])
     table = pd.DataFrame({"sample": [f"{prefix}{i:02d}" for i in range(n)], "label": labels})
     obs = table.loc[np.repeat(np.arange(n), sizes)].set_axis([f"{prefix}_{i}" for i in range(len(x))])
@@ -227,21 +232,22 @@ def kang(path):
 def aml(path):
     adata = anndata.read_h5ad(path)
     adata = adata[adata.obs["hierarchy"].notna()].copy()
-    kinds = adata.obs["hierarchy"].astype(str)
-    for absent in np.unique(kinds):
-        strange = (kinds == absent).to_numpy()
-        names = np.sort(adata.obs.loc[~strange, "sample"].astype(str).unique())
-        known_cells = adata[~strange].copy()
+    classes = adata.obs["hierarchy"].astype(str)
+    for absent in np.unique(classes):
+        unseen = (classes == absent).to_numpy()
+        names = np.sort(adata.obs.loc[~unseen, "sample"].astype(str).unique())
+        known_cells = adata[~unseen].copy()
         _, reference = reference_of(known_cells, "hierarchy", n_comps=20)
-        mapped = predicted(adata[strange].copy(), reference)
+        mapped = predicted(adata[unseen].copy(), reference)
         new = mapped.obs[~mapped.obs["is_reference"]]
         p = mapped.uns["ggml_prediction"]["p_values"]
         parts = ", ".join(f"{name} {np.sum(p[name] <= ALPHA)}" for name in p)
         scores = reference.uns["ggml_reference"]["calibration"]["scores"]
         print(
-            f"vangalen2019, reference of {len(names)} samples without {absent}: {new['outlier'].sum()} of {len(new)} flagged ({parts}); "
-            f"held-out balanced accuracy of the reference {scores['balanced_accuracy']:.2f}, log loss {scores['log_loss']:.2f} "
-            f"(equal probabilities {scores['log_loss_uniform']:.2f})",
+            f"vangalen2019, reference of {len(names)} samples without {absent}: "
+            f"{new['outlier'].sum()} of {len(new)} flagged ({parts}); "
+            f"held-out balanced accuracy of the reference {scores['balanced_accuracy']:.2f}, "
+            f"log loss {scores['log_loss']:.2f} (equal probabilities {scores['log_loss_uniform']:.2f})",
             flush=True,
         )
 
@@ -252,46 +258,46 @@ def flagged(cells, reference):
 
 
 def sizes(n_seeds):
-    """Ordinary new patients with fewer cells than those of the reference, as many, and more."""
+    """Ordinary new patients with fewer cells than those of the reference, equally many, and more."""
     for n_known, n_new in ((100, 30), (100, 100), (100, 600), (400, 60), (400, 400), (400, 1200)):
         found = []
         for seed in range(n_seeds):
             parts = []
             for n_cells in (n_known, n_new):
                 cells = simulate(36, n_cells=n_cells, design=Design(vary_cells=False), rng=seed)
-                is_new = cells.obs["sample"].cat.codes.to_numpy() >= 24  # patients whom the reference has not got
+                is_new = cells.obs["sample"].cat.codes.to_numpy() >= 24  # patients that the reference lacks
                 parts.append(normalised(cells[is_new if parts else ~is_new]))
             _, reference = reference_of(parts[0])
             found += list(flagged(parts[1], reference))
         print(
-            f"24 patients of {n_known} cells in the reference, ordinary new ones of {n_new} ({len(found)}): flagged at {ALPHA} "
-            f"{np.mean(found):.2f}",
+            f"24 patients of {n_known} cells in the reference, ordinary new ones of {n_new} ({len(found)}): "
+            f"flagged at {ALPHA} {np.mean(found):.2f}",
             flush=True,
         )
 
 
 def unseen_classes(preset, n_seeds):
-    """The paper's synthetic cohort, each class left out in turn, and two samples of each other class."""
+    """The paper's synthetic cohort: each class in turn, and two samples of each other class, are left out."""
     found = {"ordinary": [], "unseen class": []}
     for seed in range(n_seeds):
         rng = np.random.default_rng(seed)
         adata = sg.datasets.synthetic_cohort(preset, rng=seed)
         samples = adata.obs.groupby("label", observed=True)["sample"].unique()
         for absent in samples.index:
-            strange = (adata.obs["label"] == absent).to_numpy()
+            unseen = (adata.obs["label"] == absent).to_numpy()
             chosen = [rng.choice(names, 2, replace=False) for label, names in samples.items() if label != absent]
             held = adata.obs["sample"].isin(np.concatenate(chosen)).to_numpy()
-            known = adata[~strange & ~held].copy()
+            known = adata[~unseen & ~held].copy()
             sg.tl.fit_metric(known, "sample", "label", use_rep="X", rng=0)
             reference = sg.tl.make_reference(known, sg.tl.sample_distances(known), rng=0)
             found["ordinary"] += list(flagged(adata[held].copy(), reference))
-            found["unseen class"] += list(flagged(adata[strange].copy(), reference))
-    shares = ", ".join(f"{kind} {np.mean(values):.2f} ({len(values)})" for kind, values in found.items())
+            found["unseen class"] += list(flagged(adata[unseen].copy(), reference))
+    shares = ", ".join(f"{name} {np.mean(values):.2f} ({len(values)})" for name, values in found.items())
     print(f"{preset}, each class left out of the reference in turn: share flagged at {ALPHA}: {shares}", flush=True)
 
 
 def unseen_stimulation(path):
-    """Controls alone in the reference, of two classes that mean nothing: are stimulated samples of new donors noticed?"""
+    """A reference of controls with two meaningless classes: whether stimulated samples of new donors are flagged."""
     adata = anndata.read_h5ad(path)
     donors = adata.obs["donor"].astype(str)
     names = np.sort(donors.unique())
@@ -309,7 +315,7 @@ def unseen_stimulation(path):
 
 
 def real_patients(path, n_seeds):
-    """Healthy people of a population: ordinary new ones, ones with a programme added to one cell type, and with a new cell type."""
+    """Healthy people: ordinary new ones, with a programme added to one cell type, and with an unknown cell type."""
     adata = anndata.read_h5ad(path)
     adata.X = sparse.csr_matrix(adata.layers["counts"])
     level = np.asarray(adata.X.mean(axis=0)).ravel()
@@ -333,9 +339,9 @@ def real_patients(path, n_seeds):
                 flagged(normalised(adata[is_new & known]), reference)
             )
             found.setdefault(f"{absent}, unknown to the reference", []).extend(flagged(normalised(new), reference))
-    print(f"onek1k, 28 people in the reference, 12 new ones, {n_seeds} draws: share flagged at {ALPHA}")
-    for kind, values in found.items():
-        print(f"  {kind} ({len(values)}): {np.mean(values):.2f}", flush=True)
+    print(f"onek1k, 28 people in the reference, 12 new ones, {n_seeds} repeats: share flagged at {ALPHA}")
+    for name, values in found.items():
+        print(f"  {name} ({len(values)}): {np.mean(values):.2f}", flush=True)
 
 
 def main():
@@ -357,9 +363,9 @@ def main():
             unseen_classes("synth_2d", min(args.seeds, 3))
             unseen_classes("synth_200d", min(args.seeds, 3))
         if "simulated" in args.parts:
-            strangers_and_probabilities(args.seeds, effect_size=0.8, patient_effect=0.15)
-            strangers_and_probabilities(args.seeds, effect_size=0.8, patient_effect=0.3)
-            strangers_and_probabilities(args.seeds, effect_size=0.4, patient_effect=0.3)
+            outliers_and_probabilities(args.seeds, effect_size=0.8, patient_effect=0.15)
+            outliers_and_probabilities(args.seeds, effect_size=0.8, patient_effect=0.3)
+            outliers_and_probabilities(args.seeds, effect_size=0.4, patient_effect=0.3)
         if args.data is not None and "real" in args.parts:
             kang(args.data / "kang2018_ifnb_pbmc.h5ad")
             aml(args.data / "vangalen2019_aml.h5ad")

@@ -1,4 +1,4 @@
-"""Are the p-values of `tl.separation_test` honest? Labels given out at random, with and without donors; and real cohorts."""
+"""Whether p-values of `tl.separation_test` are uniform if labels are random, without and with donors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TESTS = ("learned", "euclidean", "permanova")
 
 
 def cohort(rng, *, paired):
-    """Sixteen samples of one population, which differ by patient; labels mean nothing."""
+    """Sixteen samples with random labels. If `paired`, each of eight donors has one sample of each label."""
     n = 16
     names = np.array([f"s{i:02d}" for i in range(n)])
     donors = np.array([f"d{i // 2}" for i in range(n)]) if paired else names
@@ -44,9 +44,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cohorts", type=int, default=200)
     parser.add_argument("--permutations", type=int, default=199)
-    parser.add_argument(
-        "--data", type=Path, help="real cohorts: OneK1K age, where nothing is to be found, and De Biasi"
-    )
+    parser.add_argument("--data", type=Path, help="real cohorts: OneK1K age, whose classes do not differ, and De Biasi")
     args = parser.parse_args()
     print(machine())
     for paired in (False, True):
@@ -66,7 +64,8 @@ def main():
             ks = kstest(p, "uniform").pvalue
             low = ", ".join(f"{np.mean(p <= level):.3f} <= {level}" for level in (0.01, 0.05, 0.1))
             print(
-                f"{'8 donors, paired' if paired else '16 patients'}, {name}: KS p {ks:.2f} against uniform; share of p-values {low}"
+                f"{'8 donors, paired' if paired else '16 patients'}, {name}: KS p {ks:.2f} against uniform; "
+                f"share of p-values {low}"
             )
     if args.data is None:
         return

@@ -1,4 +1,4 @@
-"""Real cohorts, each patient held out in turn: our default beside all baselines and the peer, on the same cells and folds."""
+"""Real cohorts, each patient held out in turn: the defaults, all baselines and ggml-ot on the same cells and folds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ import scggml as sg
 from scggml.core.measures._measures import Measures
 from scggml.core.transport._distances import pairwise_distances
 
-#: name: file, label, samples drawn of each class (None: all), whether it counts in the mean
+#: name: file, label, number of random samples of each class (None: all), whether it counts in the mean
 COHORTS = {
     "AML": ("vangalen2019_aml", "label", None, True),
     "AML hierarchy": ("vangalen2019_aml", "hierarchy", None, True),
@@ -36,7 +36,7 @@ SCORE = "balanced_accuracy"
 
 
 class Peer(BaseEstimator):
-    """The peer's training, in its own environment, with its map in our exact transport."""
+    """Training by ggml-ot, in its own environment. Its linear map is used with our exact transport."""
 
     def __init__(self, python=None, epochs=10):
         self.python = python
@@ -59,8 +59,8 @@ class Peer(BaseEstimator):
         return pairwise_distances(a, b)[0]
 
 
-def draw(path, label, n_per_class, *, n_cells, n_comps, seed):
-    """At most `n_cells` cells of each sample, the first PCs, and `n_per_class` samples of each class."""
+def subset(path, label, n_per_class, *, n_cells, n_comps, seed):
+    """At most `n_cells` random cells of each sample, the first PCs, and `n_per_class` random samples of each class."""
     adata = anndata.read_h5ad(path)
     adata = adata[adata.obs[label].notna()]
     rng = np.random.default_rng(seed)
@@ -68,20 +68,20 @@ def draw(path, label, n_per_class, *, n_cells, n_comps, seed):
     names = np.array(sorted(rows_of))
     labels = np.array([str(adata.obs[label].iloc[rows_of[name][0]]) for name in names])
     if n_per_class is not None:
-        chosen = [rng.permutation(np.flatnonzero(labels == c))[:n_per_class] for c in np.unique(labels)]
-        names = names[np.sort(np.concatenate(chosen))]
+        of_class = [rng.permutation(np.flatnonzero(labels == c))[:n_per_class] for c in np.unique(labels)]
+        names = names[np.sort(np.concatenate(of_class))]
     rows = np.concatenate([np.sort(rng.permutation(rows_of[name])[:n_cells]) for name in names])
-    drawn = adata[rows].copy()
-    drawn.obsm["X_pca"] = np.asarray(drawn.obsm["X_pca"])[:, :n_comps].astype(np.float64)
+    chosen = adata[rows].copy()
+    chosen.obsm["X_pca"] = np.asarray(chosen.obsm["X_pca"])[:, :n_comps].astype(np.float64)
     for key in ("sample", label):
-        drawn.obs[key] = drawn.obs[key].astype(str).astype("category")
-    return drawn
+        chosen.obs[key] = chosen.obs[key].astype(str).astype("category")
+    return chosen
 
 
 def evaluate(name, args, seed):
-    """One row per method and sample: whether it was right."""
+    """One row per method and sample: whether the prediction was right."""
     file, label, n_per_class, _ = COHORTS[name]
-    adata = draw(args.data / f"{file}.h5ad", label, n_per_class, n_cells=args.cells, n_comps=args.comps, seed=seed)
+    adata = subset(args.data / f"{file}.h5ad", label, n_per_class, n_cells=args.cells, n_comps=args.comps, seed=seed)
     methods = {method: method for method in args.methods}
     if "cell_type" in adata.obs and adata.obs["cell_type"].nunique() > 1:
         types = adata.obs["cell_type"].astype(str)
@@ -107,7 +107,7 @@ def evaluate(name, args, seed):
 
 
 def by_method(table):
-    """Rows that are compared: each method with the same classifier, and profiles with logistic regression besides."""
+    """The rows to compare: each method with the same classifier, and profiles with logistic regression as well."""
     profile = table["classifier"] == "logistic"
     table = pd.concat(
         [
@@ -125,12 +125,12 @@ def main():
     parser.add_argument(
         "--methods", nargs="+", default=["ggml", "euclidean", "cityblock", "cosine", "pseudobulk", "pca", "lda"]
     )
-    parser.add_argument("--seeds", type=int, default=3, help="draws of cells")
+    parser.add_argument("--seeds", type=int, default=3, help="random subsets of cells")
     parser.add_argument("--cells", type=int, default=100)
     parser.add_argument("--comps", type=int, default=20)
-    parser.add_argument("--peer", action="store_true", help="train ggml-ot too: minutes per patient")
+    parser.add_argument("--peer", action="store_true", help="train ggml-ot too, which takes minutes per patient")
     parser.add_argument("--peer-env", type=Path)
-    parser.add_argument("--epochs", type=int, default=10, help="epochs of the peer")
+    parser.add_argument("--epochs", type=int, default=10, help="epochs of ggml-ot")
     parser.add_argument("--markdown", type=Path)
     args = parser.parse_args()
     print(machine())
@@ -140,12 +140,13 @@ def main():
             found.append(evaluate(name, args, seed))
     table = by_method(pd.concat([rows for rows, _ in found]))
     notes = [
-        f"Balanced accuracy, each patient held out in turn, {args.cells} cells per patient, {args.comps} PCs, mean over "
-        f"{args.seeds} draws of cells; nearest class by the mean of the 3 nearest patients unless it says logistic.",
+        f"Balanced accuracy, each patient held out in turn, {args.cells} cells per patient, {args.comps} PCs, mean "
+        f"over {args.seeds} random subsets of cells. The prediction is the class with the smallest mean distance to "
+        "its nearest patients (3 of the largest class), or that of logistic regression where the name says so.",
         "Mean: over "
         + ", ".join(name for name in args.cohorts if COHORTS[name][3])
-        + ". Discordant pairs: patients of these "
-        "that were right more often, or less often, than with Euclidean OT, over all draws; p of the two-sided sign test.",
+        + ". Discordant pairs: patients of these cohorts that are right more often (+) or less often (-) than with "
+        "Euclidean OT, over all subsets; p of the two-sided sign test.",
     ]
     header, rows = summarised(table, args.cohorts)
     print_table(header, rows)
@@ -154,7 +155,8 @@ def main():
     for (method, classifier), part in control.groupby(["method", "classifier"], sort=False):
         low, high = part["ci_low"].mean(), part["ci_high"].mean()
         print(
-            f"control, {method} ({classifier}): {part['value'].mean():.2f}, interval {low:.2f} to {high:.2f}, chance 0.33"
+            f"control, {method} ({classifier}): {part['value'].mean():.2f}, interval {low:.2f} to {high:.2f}, "
+            "chance 0.33"
         )
     for note in notes:
         print(note)
@@ -181,7 +183,7 @@ def summarised(table, cohorts):
         mean = row[counted].mean(skipna=False) if counted else np.nan
         cells = ["" if np.isnan(value) else f"{value:.3f}" for value in [*row, mean]]
         rows.append([method, *cells, *against])
-    return ["method", *cohorts, "mean", "right only with it, only with Euclidean OT", "p"], rows
+    return ["method", *cohorts, "mean", "more, less often right than with Euclidean OT", "p"], rows
 
 
 if __name__ == "__main__":

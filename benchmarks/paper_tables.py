@@ -1,32 +1,36 @@
-"""The tables of the GGML paper (Kuehn and Schaub, AISTATS 2025), measured anew beside the values of the paper.
+"""The tables of the GGML paper (Kuehn and Schaub, AISTATS 2025), recomputed beside the values of the paper.
 
-Every repeat draws a cohort, or another subset of the cells of a public one, and splits its samples at random into halves,
-stratified by class. Numbers are means over repeats and, after the sign, their standard deviation. Each cohort has three tables.
+Every repeat simulates a cohort, or takes another random subset of the cells of a public one. It splits the samples at
+random into halves, stratified by class. Values are means over repeats and, after the sign, standard deviations. Each
+cohort has three tables.
 
 Held-out half:
-    Metrics are learned on the training half. kNN: accuracy of 5-NN by exact OT distances, held-out samples classified by
-    training samples (a tie goes to the class of the nearest). MI, ARI, VI: complete linkage of the distances among held-out
-    samples, cut into as many clusters as there are classes, against the classes; mutual information and variation of
-    information in nats.
+    Metrics are learned on the training half. kNN: accuracy of 5-NN by exact transport distances, held-out samples
+    classified by training samples (a tie goes to the class of the nearest). MI, ARI, VI: complete linkage of the
+    distances between held-out samples, cut into as many clusters as there are classes, compared with the classes.
+    Mutual information and variation of information are in nats.
 All samples together, as in the paper:
-    Its script learns on one draw of a synthetic cohort, all 30 samples, and computes the distances of all samples of a second,
-    independent draw, so that these are held out too. kNN is the mean over 10 stratified 50/50 splits of them, and they are
-    clustered by *average* linkage. Public cohorts have no second draw: the metric, learned on the training half, has seen half
-    of the samples that are scored (the paper draws the two sets independently, so that they overlap as well).
+    The script of the paper learns on all 30 samples of one simulated cohort. It computes the distances between all
+    samples of a second, independent one, which are thus held out. kNN is the mean over 10 stratified 50/50 splits of
+    them, and they are clustered by *average* linkage. Public cohorts have no second version. The metric, learned on the
+    training half, has seen half of the samples that are scored. (The paper samples the two sets independently, so that
+    they overlap as well.)
 Cells:
-    kNN of single cells with the class of their sample, cells of the held-out half by cells of the training half. The paper
-    looks at 100 neighbours. On synthetic cohorts two thirds of all cells are the same in every class, so that no metric gets
-    beyond about .53; the paper's values are near what the cells of the mode that differs allow (.94), which are given apart.
+    kNN of single cells, each with the class of its sample: cells of the held-out half are classified by cells of the
+    training half. The paper takes 100 neighbours. On synthetic cohorts, two thirds of all cells have the same
+    distribution in every class, so that no metric exceeds about .53. The values of the paper are close to the limit of
+    the cells of the mode that differs (.94), which have columns of their own.
 
-Ground metrics: `GroundMetricLearner()`, on PCs with `scale="global"` as everywhere; the same with the settings that its
-documentation gives as the paper's (of rank 2 on synth_2D, where the paper has 5 x 2 entries); Euclidean, cityblock and cosine
-distance; and linear maps that metric-learn learns on the cells of the training half, each with the class of its sample, with
-the settings of the paper's script. LMNN and NCA get a stratified random subset of 300 and 1,000 cells, LFDA and ITML of 5,000
-(`POINTS`): memory or time of LMNN, NCA and LFDA grow with the square of the cells, and those of LMNN with their neighbours. All
-get raw features as in the paper; `--standardise` repeats the baselines on features that are centred and divided by their
-standard deviation over the cells of the training half.
+Ground metrics:
+    `GroundMetricLearner()`, on PCs with `scale="global"` as everywhere. The preset "paper" (of rank 2 on synth_2D,
+    where the paper has 5 x 2 entries). Euclidean, cityblock and cosine distance. Linear maps that metric-learn learns
+    on the cells of the training half, each with the class of its sample, with the settings of the paper's script.
+    LMNN and NCA get a stratified random subset of 300 and 1,000 cells, LFDA and ITML of 5,000 (`POINTS`), because the
+    memory or time of LMNN, NCA and LFDA grows with the square of the number of cells. All get raw features as in the
+    paper. `--standardise` repeats the baselines on features that are centred and divided by their standard deviation
+    over the cells of the training half.
 
-The values of the paper are one run each; where they come from, and in what its baselines differ, is in `_paper_values.py`.
+The values of the paper are one run each. `_paper_values.py` gives their source, and how the baselines differ.
 """
 
 from __future__ import annotations
@@ -45,7 +49,6 @@ from _metric_learn import LEARNERS, learn_map, metric_learn_python, metric_learn
 from _paper_cohorts import REAL, SYNTHETIC, find, real, synthetic
 from _paper_values import PAPER
 from _table import print_table, seconds, write_markdown
-from scggml.estimators._presets import preset
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 from sklearn.metrics import adjusted_rand_score, mutual_info_score
@@ -56,6 +59,7 @@ import scggml as sg
 from scggml.core._neighbors import class_scores
 from scggml.core.measures._measures import Measures
 from scggml.core.transport._distances import pairwise_distances
+from scggml.estimators._presets import preset
 from scggml.evaluation._scores import cluster_scores, variation_of_information
 
 OURS = "scggml, defaults"
@@ -69,7 +73,7 @@ CELLS = {"5-NN, all": "all_5", "100-NN, all": "all_100", "5-NN, own mode": "own_
 
 @dataclass(frozen=True)
 class Method:
-    """A ground metric: a distance between cells, after the linear map that `learn` finds where there is one."""
+    """A ground metric: a distance between cells, after the linear map that `learn` finds, if given."""
 
     name: str
     paper: str
@@ -79,7 +83,7 @@ class Method:
 
 
 def methods(python, args):
-    """All rows of the tables. `learn(arrays, labels, scale, seed)` returns a map, or None, and how it ended."""
+    """All rows of the tables. `learn(arrays, labels, scale, seed)` returns a map or None, and the status."""
     quick = {"refine": replace(FAITHFUL_SETTINGS["refine"], max_iter=2)} if args.quick else {}
     rows = [
         Method(OURS, "GGML", learn=partial(_ggml, settings={})),
@@ -108,43 +112,43 @@ def _learned_on_cells(arrays, labels, *, scale, seed, python, learner, args):
     return learn_map(python, learner, arrays, labels, seed=seed, timeout=args.timeout, **size)
 
 
-def measure(method, draw, seed):
-    """All scores of a method on a draw, or in a few words why there are none."""
-    draw = draw.standardised() if method.standardise else draw
+def measure(method, cohort, seed):
+    """All scores of a method on a cohort, or the reason why there are none."""
+    cohort = cohort.standardised() if method.standardise else cohort
     start = time.perf_counter()
-    linear_map, status = learned(method, draw, draw.train, seed)
+    linear_map, status = learned(method, cohort, cohort.train, seed)
     took = time.perf_counter() - start
     if status != "ok":
         return status
-    arrays = mapped(draw.arrays, linear_map)
-    scores = {"seconds": took, **cell_scores(arrays, draw, method.cost)}
+    arrays = mapped(cohort.arrays, linear_map)
+    scores = {"seconds": took, **cell_scores(arrays, cohort, method.cost)}
     samples = Measures.from_arrays(arrays)
-    if draw.whole is None:
-        together, together_labels = distances(samples, method.cost), draw.labels
-        to_train, within = together[np.ix_(draw.test, draw.train)], together[np.ix_(draw.test, draw.test)]
+    if cohort.whole is None:
+        together, together_labels = distances(samples, method.cost), cohort.labels
+        to_train, within = together[np.ix_(cohort.test, cohort.train)], together[np.ix_(cohort.test, cohort.test)]
     else:
-        linear_map, status = learned(method, draw, np.arange(len(draw.arrays)), seed)
+        linear_map, status = learned(method, cohort, np.arange(len(cohort.arrays)), seed)
         if status != "ok":
             return status
-        second, together_labels = draw.whole
+        second, together_labels = cohort.whole
         together = distances(Measures.from_arrays(mapped(second, linear_map)), method.cost)
-        test = samples.take(draw.test)
+        test = samples.take(cohort.test)
         within = distances(test, method.cost)
-        to_train = pairwise_distances(test, samples.take(draw.train), cost=method.cost)[0]
-    codes = np.unique(draw.labels, return_inverse=True)[1]
+        to_train = pairwise_distances(test, samples.take(cohort.train), cost=method.cost)[0]
+    codes = np.unique(cohort.labels, return_inverse=True)[1]
     scores["held_out"] = {
-        "knn": accuracy(to_train, codes[draw.train], codes[draw.test]),
-        **cluster_scores(codes[draw.test], within),
+        "knn": accuracy(to_train, codes[cohort.train], codes[cohort.test]),
+        **cluster_scores(codes[cohort.test], within),
     }
     scores["together"] = together_scores(together, np.unique(together_labels, return_inverse=True)[1])
     return scores
 
 
-def learned(method, draw, which, seed):
-    """The linear map that is learned from some samples, None for none, and how that ended."""
+def learned(method, cohort, which, seed):
+    """The linear map that is learned from some samples, or None, and the status."""
     if method.learn is None:
         return None, "ok"
-    return method.learn([draw.arrays[i] for i in which], draw.labels[which], scale=draw.scale, seed=seed)
+    return method.learn([cohort.arrays[i] for i in which], cohort.labels[which], scale=cohort.scale, seed=seed)
 
 
 def mapped(arrays, linear_map):
@@ -164,7 +168,7 @@ def accuracy(to_train, train_codes, test_codes):
 
 
 def together_scores(matrix, codes):
-    """The paper's way: kNN over 10 splits of all samples, and average linkage of all samples."""
+    """The scores of the paper: kNN over 10 splits of all samples, and average linkage of all samples."""
     splits = StratifiedShuffleSplit(10, test_size=0.5, random_state=0).split(matrix, codes)
     knn = [accuracy(matrix[np.ix_(test, train)], codes[train], codes[test]) for train, test in splits]
     found = fcluster(linkage(squareform(matrix, checks=False), "average"), len(np.unique(codes)), "maxclust")
@@ -176,46 +180,46 @@ def together_scores(matrix, codes):
     }
 
 
-def cell_scores(arrays, draw, cost):
+def cell_scores(arrays, cohort, cost):
     """kNN of cells of the held-out half by cells of the training half."""
-    kinds = {"all": [np.ones(len(x), dtype=bool) for x in arrays]}
-    if draw.own is not None:
-        kinds["own"] = draw.own
+    masks_of = {"all": [np.ones(len(x), dtype=bool) for x in arrays]}
+    if cohort.own is not None:
+        masks_of["own"] = cohort.own
     scores = {}
-    for kind, masks in kinds.items():
+    for which, masks in masks_of.items():
         (x, y), (test_x, test_y) = (
             (
                 np.concatenate([arrays[i][masks[i]] for i in half]),
-                np.concatenate([np.repeat(draw.labels[i], masks[i].sum()) for i in half]),
+                np.concatenate([np.repeat(cohort.labels[i], masks[i].sum()) for i in half]),
             )
-            for half in (draw.train, draw.test)
+            for half in (cohort.train, cohort.test)
         )
         for k in (5, 100):
             model = KNeighborsClassifier(min(k, len(x)), metric=cost, n_jobs=-1)
-            scores[f"{kind}_{k}"] = model.fit(x, y).score(test_x, test_y)
+            scores[f"{which}_{k}"] = model.fit(x, y).score(test_x, test_y)
     return scores
 
 
-def draws(name, args):
-    """A function from a seed to a draw, or None with a line where the file is not there."""
+def cohorts(name, args):
+    """A function from a seed to a cohort. None, and a message, if the file is missing."""
     if name in SYNTHETIC:
         size = {"n_samples": 18, "n_cells": 60} if args.quick else {"n_samples": 30, "n_cells": 300}
         return partial(synthetic, name, **size)
     path = find(name, args.data)
     if path is None:
-        print(f"{name}: skipped, there is no {name}.h5ad in --data and no download of sg.datasets.{name}_cohort()")
+        print(f"{name}: skipped, no {name}.h5ad in --data and no download of sg.datasets.{name}_cohort() was found")
         return None
     return partial(real, name, path, max_cells=args.max_cells)
 
 
-def run(name, draw_of, rows, args):
+def run(name, cohort_of, rows, args):
     """Scores of all methods, one for each repeat."""
     results = {row.name: [] for row in rows}
     for seed in range(args.seed, args.seed + args.repeats):
-        draw = draw_of(seed)
+        cohort = cohort_of(seed)
         for row in rows:
             start = time.perf_counter()
-            found = measure(row, draw, seed)
+            found = measure(row, cohort, seed)
             results[row.name].append(found)
             text = found if isinstance(found, str) else " ".join(f"{found['held_out'][k]:.2f}" for k in SCORES.values())
             print(
@@ -256,14 +260,14 @@ def _seconds_to_learn(row, done):
 
 
 def verdicts(name, results):
-    """In which columns the defaults reach what the paper has for GGML, to two digits."""
+    """The columns in which the defaults reach the value of the paper for GGML, to two digits."""
     ours = _done(results[OURS])
     for title, part in (("held-out half", "held_out"), ("all samples together", "together")):
         reached, below, unknown = [], [], []
         for (score, key), printed in zip(SCORES.items(), PAPER[name]["GGML"], strict=False):
             value = round(float(np.mean([r[part].get(key, np.nan) for r in ours])), 2)
-            kind = unknown if np.isnan(printed) else reached if _as_good(score, value, printed) else below
-            kind.append(f"{score} {value:.2f} ({_digits(printed)})")
+            column = unknown if np.isnan(printed) else reached if _as_good(score, value, printed) else below
+            column.append(f"{score} {value:.2f} ({_digits(printed)})")
         parts = [f"{what}: {', '.join(which)}" for what, which in _named(reached, below, unknown) if which]
         yield f"{name}, {title}, defaults against the paper's GGML (in brackets). {'. '.join(parts)}."
 
@@ -300,10 +304,10 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=[*SYNTHETIC, *REAL], default=[*SYNTHETIC, *REAL])
     parser.add_argument("--data", type=Path, help="folder with kidney.h5ad, breast.h5ad, myocardial_infarction.h5ad")
     parser.add_argument("--max-cells", type=int, default=500, help="of each sample of a public cohort")
-    parser.add_argument("--repeats", type=int, help="draws and splits; default 5, quick 1")
+    parser.add_argument("--repeats", type=int, help="cohorts and splits; default 5, quick 1")
     parser.add_argument("--seed", type=int, default=0, help="of the first repeat")
     parser.add_argument("--standardise", action="store_true", help="baselines on standardised features as well")
-    parser.add_argument("--quick", action="store_true", help="small draws: whether it runs at all, in under a minute")
+    parser.add_argument("--quick", action="store_true", help="small cohorts: whether it runs at all")
     parser.add_argument("--metric-learn-env", metavar="DIR", help="virtual environment; made where there is none")
     parser.add_argument("--timeout", type=float, default=900, help="seconds per metric that metric-learn learns")
     parser.add_argument("--markdown", metavar="FILE", help="write the tables there too")
@@ -319,10 +323,10 @@ def main() -> None:
     rows = methods(python, args)
     everything, notes = [], []
     for name in args.only:
-        draw_of = draws(name, args)
-        if draw_of is None:
+        cohort_of = cohorts(name, args)
+        if cohort_of is None:
             continue
-        results = run(name, draw_of, rows, args)
+        results = run(name, cohort_of, rows, args)
         found, lines = tables(name, results, rows), list(verdicts(name, results))
         for title, header, cells in found:
             print(f"\n{title}")

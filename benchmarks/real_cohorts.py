@@ -16,14 +16,14 @@ from sklearn.model_selection import LeaveOneGroupOut, LeaveOneOut, cross_val_pre
 import scggml as sg
 
 INTERFERON_STIMULATED = set(
-    "ISG15 ISG20 IFIT1 IFIT2 IFIT3 IFIT5 IFITM1 IFITM2 IFITM3 RSAD2 CXCL9 CXCL10 CXCL11 CCL2 CCL7 CCL8 TNFSF10 TNFSF13B "
-    "IDO1 APOBEC3A MX1 MX2 LY6E IFI6 IFI27 IFI35 IFI44 IFI44L OAS1 OAS2 OAS3 OASL IRF7 STAT1 HERC5 PLSCR1 XAF1 EPSTI1 "
-    "BST2 USP18 SAMD9L GBP1 GBP4 GBP5 EIF2AK2".split()
+    "ISG15 ISG20 IFIT1 IFIT2 IFIT3 IFIT5 IFITM1 IFITM2 IFITM3 RSAD2 CXCL9 CXCL10 CXCL11 CCL2 CCL7 CCL8 TNFSF10 "
+    "TNFSF13B IDO1 APOBEC3A MX1 MX2 LY6E IFI6 IFI27 IFI35 IFI44 IFI44L OAS1 OAS2 OAS3 OASL IRF7 STAT1 "
+    "HERC5 PLSCR1 XAF1 EPSTI1 BST2 USP18 SAMD9L GBP1 GBP4 GBP5 EIF2AK2".split()
 )
 
 
 def samples(adata, label, *, n_cells, n_comps, seed):
-    """Draw at most `n_cells` cells of each sample; return one array of PCs per sample, labels and first rows."""
+    """Return at most `n_cells` random cells of each sample: one array of PCs per sample, labels and first rows."""
     rng = np.random.default_rng(seed)
     groups = adata.obs.groupby("sample", observed=True).indices
     arrays, labels, first = [], [], []
@@ -75,8 +75,8 @@ def benchmark(path, label, *, n_seeds=3):
     by_seed = ", ".join(f"{learned:.3f} / {euclidean:.3f}" for learned, euclidean in scores)
     learned, euclidean = scores.mean(axis=0)
     print(
-        f"{path.stem} ({label}), leave one patient out: balanced accuracy learned {learned:.3f}, Euclidean OT {euclidean:.3f}"
-        f" (by subsample {by_seed}; {time.perf_counter() - start:.0f} s)",
+        f"{path.stem} ({label}), leave one patient out: balanced accuracy learned {learned:.3f}, "
+        f"Euclidean OT {euclidean:.3f} (by subsample {by_seed}; {time.perf_counter() - start:.0f} s)",
         flush=True,
     )
 
@@ -111,8 +111,8 @@ def many_samples(path, label):
     done = time.perf_counter()
     n_pairs = pdata.n_obs * (pdata.n_obs - 1) // 2
     print(
-        f"{path.stem}: {pdata.n_obs} samples, {adata.n_obs} cells, {adata.n_vars} features: fit {fitted - start:.0f} s + exact "
-        f"matrix of {n_pairs} pairs {done - fitted:.0f} s = {done - start:.0f} s",
+        f"{path.stem}: {pdata.n_obs} samples, {adata.n_obs} cells, {adata.n_vars} features: "
+        f"fit {fitted - start:.0f} s + exact matrix of {n_pairs} pairs {done - fitted:.0f} s = {done - start:.0f} s",
         flush=True,
     )
 

@@ -101,7 +101,10 @@ def main() -> None:
         print_table(header, rows)
         print(note)
     if args.markdown:
-        how = "Fits with defaults on the paper's synthetic cohort; the exact matrix is of the same samples under the learned metric."
+        how = (
+            "Fits with defaults on the paper's synthetic cohort. "
+            "The exact matrix is of the same samples under the learned metric."
+        )
         write_markdown(args.markdown, "How scggml scales", [*where, how, *notes], tables)
 
 

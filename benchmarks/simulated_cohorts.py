@@ -1,4 +1,4 @@
-"""Simulated cohorts: held-out accuracy of Euclidean OT, of the closed form, and of the closed form refined to the end."""
+"""Simulated cohorts: held-out accuracy of Euclidean transport, of the closed form, and of its refinement."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def main() -> None:
         sc.pp.normalize_total(adata, target_sum=1e4)
         sc.pp.log1p(adata)
         sc.pp.pca(adata, n_comps=30)
-        groups = adata.obs.groupby("sample", observed=True).indices
-        arrays = [adata.obsm["X_pca"][rows] for rows in groups.values()]
-        labels = adata.obs["label"].astype(str).to_numpy()[[rows[0] for rows in groups.values()]]
+        rows_of = adata.obs.groupby("sample", observed=True).indices
+        arrays = [adata.obsm["X_pca"][rows] for rows in rows_of.values()]
+        labels = adata.obs["label"].astype(str).to_numpy()[[rows[0] for rows in rows_of.values()]]
         folds = StratifiedKFold(6, shuffle=True, random_state=seed)
         row = []
         for learner in learners.values():

@@ -1,4 +1,4 @@
-"""1,000 samples x 1,000 cells x 50 features through a sketch: time and memory of each step, bounds, errors, accuracy."""
+"""1,000 samples x 1,000 cells x 50 features through a sketch: time and memory of each step, bounds and errors."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ _N_TYPES = 8
 
 
 def simulate(n_samples: int, n_cells: int, n_features: int, seed: int) -> anndata.AnnData:
-    """Eight cell types; the class moves half of them a little, patients differ by more and in composition."""
+    """Eight cell types. The class shifts half of them a little. Patients differ by more, and in composition."""
     rng = np.random.default_rng(seed)
     spread = np.linspace(3, 0.6, n_features)  # as of principal components
     types = rng.normal(size=(_N_TYPES, n_features)) * 1.5 * spread
     effects = rng.normal(size=(3, n_features)) * 0.15 * spread
     x = np.empty((n_samples, n_cells, n_features), dtype=np.float32)
     for i, child in enumerate(rng.spawn(n_samples)):
-        kind = child.choice(_N_TYPES, size=n_cells, p=child.dirichlet(np.full(_N_TYPES, 10.0)))
-        x[i] = types[kind] + child.normal(size=(n_cells, n_features)) * 0.7 * spread
-        x[i] += 0.3 * child.normal(size=n_features) * spread + effects[i % 3] * (kind < _N_TYPES // 2)[:, None]
+        cell_type = child.choice(_N_TYPES, size=n_cells, p=child.dirichlet(np.full(_N_TYPES, 10.0)))
+        x[i] = types[cell_type] + child.normal(size=(n_cells, n_features)) * 0.7 * spread
+        x[i] += 0.3 * child.normal(size=n_features) * spread + effects[i % 3] * (cell_type < _N_TYPES // 2)[:, None]
     code = np.repeat(np.arange(n_samples), n_cells)
     obs = pd.DataFrame(
         {
@@ -73,7 +73,7 @@ def step(name: str, base: float):
 
 
 def errors_of_pairs(adata: anndata.AnnData, distances: pd.DataFrame, n_pairs: int) -> np.ndarray:
-    """Sketched less exact distances of random pairs, the exact ones by `ot.emd2` on all cells."""
+    """Distances of the sketches minus exact distances of all cells, by `ot.emd2`, for random pairs."""
     rows = adata.obs.groupby("sample", observed=True).indices
     rng = np.random.default_rng(0)
     errors = []
