@@ -88,10 +88,11 @@ def check_device(device: Any) -> None:
         raise ValueError(msg)
 
 
-def check_choice(name: str, value: Any, choices: Collection[Any]) -> None:
-    """Refuse a value that is not among `choices`."""
+def check_choice(name: str, value: Any, choices: Collection[Any], *, otherwise: str = "") -> None:
+    """Refuse a value that is not among `choices`; `otherwise` names what else the argument may be."""
     if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
-        msg = f"{name} must be one of {listed(choices, limit=None)}, found {value!r}"
+        allowed = ", ".join(repr(choice) for choice in choices) if otherwise else listed(choices, limit=None)
+        msg = f"{name} must be {f'{allowed} or {otherwise}' if otherwise else f'one of {allowed}'}, found {value!r}"
         raise ValueError(msg)
 
 

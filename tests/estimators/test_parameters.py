@@ -103,7 +103,7 @@ REFUSED = [
     ({"refine": Refinement(relative=1)}, ValueError, "relative of Refinement must be one of True, False, found 1"),
     ({"label_kind": "number"}, ValueError, "label_kind must be one of class, ordinal, continuous, found 'number'"),
     ({"max_cells": 1}, ValueError, "max_cells must be at least 2, found 1"),
-    ({"max_cells": "all"}, ValueError, "max_cells must be one of auto, found 'all'"),
+    ({"max_cells": "all"}, ValueError, "max_cells must be 'auto', None or a number, found 'all'"),
     ({"solver": "sinkhorn"}, ValueError, r"solver must be one of exact, pot or a scggml.Sinkhorn.*found 'sinkhorn'"),
     ({"solver": Sinkhorn}, ValueError, "solver must be one of exact, pot"),
     ({"solver": Sinkhorn(reg=0)}, ValueError, "reg of Sinkhorn must be finite and greater than 0, found 0"),

@@ -85,7 +85,11 @@ def test_donors_are_held_out_together():
     [
         ({"cv": 5}, ValueError, r"at least 5 samples of every class, found fewer in c \(4\).*cv=4"),
         ({"cv": 1}, ValueError, "cv must be at least 2"),
-        ({"cv": "loo"}, ValueError, "cv must be one of auto, leave_one_out"),
+        (
+            {"cv": "loo"},
+            ValueError,
+            "cv must be 'auto', 'leave_one_out' or a number of folds, or a splitter, found 'loo'",
+        ),
         ({"cv": 2.5}, TypeError, "a number of folds, a splitter"),
         ({"cv": True}, TypeError, "a number of folds, a splitter"),
         ({"cv": {"train": [0], "test": [1]}}, TypeError, "an iterable of .train, test. positions"),

@@ -184,7 +184,7 @@ def test_only_samples_that_were_held_out_count(adata):
         ({"methods": pd.DataFrame(np.zeros((3, 3)))}, TypeError, "data frame needs a name"),
         ({"cv": [(range(12), range(12))]}, ValueError, "in training and test"),
         ({"cv": [(range(11), [99])]}, ValueError, "positions"),
-        ({"cv": "twice"}, ValueError, "cv must be one of auto, leave_one_out"),
+        ({"cv": "twice"}, ValueError, "cv must be 'auto', 'leave_one_out' or a number of folds"),
         ({"methods": {"f": lambda train, labels, test: -np.ones((12, 12))}}, ValueError, "must not be negative"),
         ({"use_rep": "X_none"}, KeyError, "X_none"),
         ({"rng": "x"}, TypeError, "rng"),

@@ -46,7 +46,7 @@ def test_shape_and_key(two_groups, method, n_components):
 @pytest.mark.parametrize("method", METHODS)
 def test_groups_stay_apart(two_groups, method):
     pdata = two_groups.copy()
-    sg.tl.embed_samples(pdata, method, n_neighbors=14, rng=0)
+    sg.tl.embed_samples(pdata, method, n_neighbors=None if method == "mds" else 14, rng=0)
     matrix = squareform(pdist(pdata.obsm[f"X_{method}"]))
     np.fill_diagonal(matrix, np.inf)
     assert ((matrix.argmin(axis=1) < 12) == (np.arange(24) < 12)).all()
@@ -129,7 +129,8 @@ CASES = {
     "n_components 0": ({"n_components": 0}, ValueError, ["n_components", "at least 1"]),
     "n_components float": ({"n_components": 2.0}, TypeError, ["n_components", "integer"]),
     "n_components large": ({"n_components": 23}, ValueError, ["n_components", "at most 22 for 24 samples", "23"]),
-    "n_neighbors": ({"n_neighbors": 1}, ValueError, ["n_neighbors", "at least 2", "found 1"]),
+    "n_neighbors of mds": ({"n_neighbors": 5}, ValueError, ["n_neighbors=5", "no effect", "'mds'"]),
+    "n_neighbors": ({"n_neighbors": 1, "method": "umap"}, ValueError, ["n_neighbors", "at least 2", "found 1"]),
     "rng": ({"rng": -3}, ValueError, ["rng", "at least 0", "-3"]),
     "rng text": ({"rng": "a"}, TypeError, ["rng", "'a'"]),
     "empty key": ({"key": ""}, ValueError, ["key", "''"]),

@@ -90,7 +90,7 @@ def test_nothing_to_test(adata):
     ("options", "error", "text"),
     [
         ({"n_cells": 1}, ValueError, "n_cells must be at least 2"),
-        ({"n_cells": "all"}, ValueError, "n_cells must be one of equal"),
+        ({"n_cells": "all"}, ValueError, "n_cells must be 'equal', None or a number of cells, found 'all'"),
         ({"n_permutations": 10}, ValueError, "n_permutations must be at least 19"),
         ({"n_permutations": 9.5}, TypeError, "n_permutations must be an integer"),
         ({"donor_key": "none"}, KeyError, "donor_key='none'"),

@@ -128,13 +128,13 @@ def training_options(params: dict[str, Any], n_features: int) -> TrainingOptions
         )  # fmt: skip
     check.check_integer("n_sweeps", values["n_sweeps"], minimum=1)
     if isinstance(values["ridge"], str):
-        check.check_choice("ridge", values["ridge"], ("auto",))
+        check.check_choice("ridge", values["ridge"], ("auto",), otherwise="a number")
     else:
         values["ridge"] = check.check_number("ridge", values["ridge"], minimum=0)
     values["power"] = check.check_number("power", values["power"], minimum=0)
     values["whitening"] = check.check_number("whitening", values["whitening"], minimum=0, maximum=1)
     if isinstance(values["max_cells"], str):
-        check.check_choice("max_cells", values["max_cells"], ("auto",))
+        check.check_choice("max_cells", values["max_cells"], ("auto", None), otherwise="a number")
     elif values["max_cells"] is not None:
         check.check_integer("max_cells", values["max_cells"], minimum=2)
     options = TrainingOptions(**values)

@@ -101,7 +101,7 @@ def _parts(
 ) -> Iterable[tuple[Any, Any]]:
     """Return pairs of training and held-out samples."""
     if isinstance(cv, str):
-        check.check_choice("cv", cv, ("auto", "leave_one_out"))
+        check.check_choice("cv", cv, ("auto", "leave_one_out"), otherwise="a number of folds, or a splitter")
         if cv == "auto":
             cv = "leave_one_out" if n_units <= _MANY else _AUTO_FOLDS
     splitter: Any = cv

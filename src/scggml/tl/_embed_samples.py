@@ -27,7 +27,7 @@ def embed_samples(
     *,
     key: str = "ggml",
     n_components: int = 2,
-    n_neighbors: int = 15,
+    n_neighbors: int | None = None,
     rng: int | np.random.Generator | None = None,
     copy: bool = False,
 ) -> AnnData | None:
@@ -45,7 +45,7 @@ def embed_samples(
         Dimensions of the map.
     n_neighbors
         Size of a neighbourhood, in samples, for "umap" and "diffmap"; the perplexity of "tsne" is a third of it. It is
-        limited by the number of samples.
+        limited by the number of samples. None is 15. "mds" has no neighbourhoods and refuses it.
     %(rng)s
         For "umap" and "tsne".
     %(copy)s
@@ -77,7 +77,10 @@ def embed_samples(
     check_writable(pdata, copy=copy)
     n = len(matrix)
     check.check_integer("n_components", n_components, minimum=1, maximum=n - 2, unit=f" for {n} samples")
-    check.check_integer("n_neighbors", n_neighbors, minimum=2)
+    if method == "mds" and n_neighbors is not None:
+        msg = f"n_neighbors={n_neighbors!r} has no effect with method='mds'. Leave it out, or choose another method."
+        raise ValueError(msg)
+    n_neighbors = 15 if n_neighbors is None else check.check_integer("n_neighbors", n_neighbors, minimum=2)
     seed = int(check.check_random_generator(rng).integers(2**31 - 1))
     n_neighbors = min(n_neighbors, n - 1)
     if method == "mds":

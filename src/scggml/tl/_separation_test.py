@@ -120,7 +120,7 @@ def separation_test(
     check_writable(adata, copy=False)
     check.check_integer("n_permutations", n_permutations, minimum=19)
     if isinstance(n_cells, str):
-        check.check_choice("n_cells", n_cells, ("equal",))
+        check.check_choice("n_cells", n_cells, ("equal", None), otherwise="a number of cells")
     elif n_cells is not None:
         check.check_integer("n_cells", n_cells, minimum=2)
     check.check_jobs(n_jobs)
