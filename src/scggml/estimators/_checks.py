@@ -120,7 +120,7 @@ def training_options(params: dict[str, Any], n_features: int) -> TrainingOptions
     check.check_choice("scale", values["scale"], SCALES)
     if values["scale"] == "auto":
         values["scale"] = "feature"
-    values["solver"] = solver_of(values["solver"], n_features)
+    values["solver"] = checked_solver(values["solver"], n_features)
     values["refine"] = _checked_refinement(values["refine"])
     if values["n_comps"] is not None:
         check.check_integer(
@@ -142,7 +142,7 @@ def training_options(params: dict[str, Any], n_features: int) -> TrainingOptions
     return options
 
 
-def solver_of(solver: Any, n_features: int) -> SolverSpec:
+def checked_solver(solver: Any, n_features: int) -> SolverSpec:
     """Return the checked solver that a name or a `Sinkhorn` stands for."""
     if not isinstance(solver, Sinkhorn):
         if not isinstance(solver, str) or solver not in SOLVERS:

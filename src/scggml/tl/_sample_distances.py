@@ -19,7 +19,7 @@ from scggml._docs import shared_doc
 from scggml._keys import N_POINTS, SKETCH_ERROR, Keys, SketchKeys
 from scggml.core.transport._distances import pairwise_distances
 from scggml.core.transport._solvers import Exact, Sinkhorn
-from scggml.estimators._checks import solver_of
+from scggml.estimators._checks import checked_solver
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -187,7 +187,7 @@ def _check_solver(solver: Any, metric: str, checkpoint: Any) -> None:
         raise TypeError(msg)
     if solver is None:
         return
-    solver_of(solver, 1)
+    checked_solver(solver, 1)
     if not isinstance(solver, Sinkhorn):
         return
     if metric not in ("learned", "euclidean"):
