@@ -109,13 +109,12 @@ def evaluate(name, args, seed):
 def by_method(table):
     """The rows to compare: each method with the same classifier, and profiles with logistic regression as well."""
     profile = table["classifier"] == "logistic"
-    table = pd.concat(
+    return pd.concat(
         [
             table[table["classifier"] == "class_mean"],
             table[profile].assign(method=table.loc[profile, "method"] + " logistic"),
         ]
     )
-    return table
 
 
 def main():
@@ -126,6 +125,7 @@ def main():
         "--methods", nargs="+", default=["ggml", "euclidean", "cityblock", "cosine", "pseudobulk", "pca", "lda"]
     )
     parser.add_argument("--seeds", type=int, default=3, help="random subsets of cells")
+    parser.add_argument("--first-seed", type=int, default=0, help="the first of these subsets")
     parser.add_argument("--cells", type=int, default=100)
     parser.add_argument("--comps", type=int, default=20)
     parser.add_argument("--peer", action="store_true", help="train ggml-ot too, which takes minutes per patient")
@@ -136,7 +136,7 @@ def main():
     print(machine())
     found = []
     for name in args.cohorts:
-        for seed in tqdm(range(args.seeds), desc=name, file=sys.stderr):
+        for seed in tqdm(range(args.first_seed, args.first_seed + args.seeds), desc=name, file=sys.stderr):
             found.append(evaluate(name, args, seed))
     table = by_method(pd.concat([rows for rows, _ in found]))
     notes = [

@@ -227,7 +227,7 @@ def test_grid_search():
 def test_unknown_keyword():
     with pytest.raises(TypeError, match="n_component"):
         GroundMetricLearner(n_component=2)
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match="positional argument"):
         GroundMetricLearner(2)
 
 

@@ -37,6 +37,10 @@ def test_leave_one_out_is_the_default_of_small_cohorts():
         assert all(set(s.train) | set(s.test) == set(range(len(LABELS))) for s in found)
     large = splits(np.repeat(np.array(["a", "b"], dtype=object), 30))
     assert len(large) == 5
+    labels = np.array(["a", "b"] * 26, dtype=object)
+    assert [len(splits(labels[:n])) for n in (50, 51)] == [50, 5]
+    donors = np.array([f"d{min(i, 49):02d}" for i in range(51)], dtype=object)  # 50 donors of 51 samples
+    assert len(splits(labels[:51], donors)) == 50
 
 
 def test_folds_are_stratified():

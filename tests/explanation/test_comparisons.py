@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from scggml.explanation._comparisons import Comparisons, compare_classes, compare_samples
+from scggml.explanation._excess import excess_over_within
 
 CODES = np.array([1, 0, 2, 1, 0, 1])
 NAMES = np.array(["a", "b", "c"], dtype=object)
@@ -23,7 +24,7 @@ def test_all_pairs_of_classes():
 def test_excess():
     found = Comparisons.of_classes(CODES, NAMES)
     values = np.array([5.0, 6, 7, 1, 2])
-    np.testing.assert_array_equal(found.excess(values), [3.5, np.nan, np.nan, np.nan, np.nan])
+    np.testing.assert_array_equal(excess_over_within(found.classes, values), [3.5, np.nan, np.nan, np.nan, np.nan])
 
 
 def test_means_count_each_pair_once():

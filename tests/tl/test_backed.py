@@ -492,6 +492,7 @@ def test_lazily_read(cells, tmp_path, kind):
         assert_same_results(lazy, cells)
 
 
+@pytest.mark.filterwarnings("ignore:Support for Awkward Arrays")  # anndata's own
 def test_a_matrix_of_an_unknown_type(cohort):
     awkward = pytest.importorskip("awkward", reason="awkward is not installed")
     cohort.obsm["odd"] = awkward.Array([[1.0, 2.0]] * cohort.n_obs)

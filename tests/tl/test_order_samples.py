@@ -85,12 +85,22 @@ def test_fewest_neighbors_that_connect(curve):
     sg.tl.order_samples(curve, "s3")
     used = curve.uns["ggml_trajectory"]["n_neighbors"]
     assert n_parts(used) == 1 and (used == 5 or n_parts(used - 1) > 1)
+    distant = curve.copy()  # six samples far from the others: five neighbours do not connect them
+    position = np.concatenate([np.arange(6.0), 1000.0 + np.arange(curve.n_obs - 6)])
+    distant.obsp["ggml_distances"] = abs(position[:, None] - position)
+    sg.tl.order_samples(distant, "s3")
+    used = distant.uns["ggml_trajectory"]["n_neighbors"]
+    curve = distant
+    assert used > 5 and n_parts(used) == 1 and n_parts(used - 1) > 1
     _, small = on_a_curve(6)
     sg.tl.order_samples(small, "s3")
     assert small.uns["ggml_trajectory"]["n_neighbors"] < 5
     _, large = on_a_curve(88)
     sg.tl.order_samples(large, "s3")
     assert large.uns["ggml_trajectory"]["n_neighbors"] == 11
+    _, larger = on_a_curve(136)
+    sg.tl.order_samples(larger, "s3")
+    assert larger.uns["ggml_trajectory"]["n_neighbors"] == 15
 
 
 def test_files_copy_and_view(curve, tmp_path, assert_same_anndata):

@@ -82,7 +82,7 @@ class Cohort:
         """Number of cells of each sample, (n_samples,)."""
         return np.bincount(self.codes, minlength=len(self.names))
 
-    @property
+    @cached_property
     def order(self) -> NDArray[np.int64]:
         """The cells, sample after sample, as `Measures` hold them, (n_obs,)."""
         return np.argsort(self.codes, kind="stable")

@@ -11,6 +11,8 @@ from scggml import _check as check
 from scggml._keys import N_CELLS, colors
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from anndata import AnnData
     from numpy.typing import NDArray
 
@@ -51,6 +53,11 @@ def first_cells(codes: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.unique(codes, return_index=True)[1]
 
 
+def is_numeric(column: pd.Series) -> bool:
+    """Return whether a column holds numbers; booleans are none."""
+    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+
+
 def names_in_order(column: pd.Series) -> list[str]:
     """Return the values of a column that are there as text, in the order of its categories where it has any."""
     if isinstance(column.dtype, pd.CategoricalDtype):
@@ -77,5 +84,10 @@ def kept_colors(adata: AnnData, key: str, kept: pd.Index) -> list[Any] | None:
 def colors_of_samples(adata: AnnData, table: pd.DataFrame) -> dict[str, Any]:
     """Return scanpy's colours, as entries of `.uns`, of the categorical columns that a table of samples shares."""
     columns = [name for name in table.columns.intersection(adata.obs.columns) if table[name].dtype == "category"]
-    found = {colors(name): kept_colors(adata, name, table[name].cat.categories) for name in columns}
+    return kept_palettes(adata, {name: table[name].cat.categories for name in columns})
+
+
+def kept_palettes(adata: AnnData, kept: Mapping[str, pd.Index]) -> dict[str, Any]:
+    """Return scanpy's colours, as entries of `.uns`, of the categories of each column that are kept."""
+    found = {colors(name): kept_colors(adata, name, categories) for name, categories in kept.items()}
     return {key: palette for key, palette in found.items() if palette is not None}

@@ -13,6 +13,7 @@ from scggml._keys import Keys
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from numpy.typing import NDArray
 
 
 def read_distances(pdata: AnnData, key: str) -> pd.DataFrame:
@@ -33,6 +34,24 @@ def read_distances(pdata: AnnData, key: str) -> pd.DataFrame:
     if isinstance(entry, Mapping) and "metric" in entry:
         table.attrs["metric"] = str(entry["metric"])
     return table
+
+
+def checked_distances(pdata: AnnData, key: str, *, minimum: int, what: str) -> NDArray[np.float64]:
+    """Return the distances, (n_samples, n_samples), checked; `what` needs at least `minimum` samples."""
+    matrix = read_distances(pdata, key).to_numpy()
+    if not np.isfinite(matrix).all() or (matrix < 0).any() or not np.allclose(matrix, matrix.T):
+        msg = (
+            f"the distances of key={key!r} must be finite, not negative and symmetric. Compute them again with "
+            "sg.tl.sample_distances."
+        )
+        raise ValueError(msg)
+    if len(matrix) < minimum:
+        msg = f"{what} needs at least {minimum} samples, pdata has {len(matrix)}"
+        raise ValueError(msg)
+    if len(matrix) > 1 and not matrix.any():
+        msg = f"all distances of key={key!r} are zero: samples do not differ."
+        raise ValueError(msg)
+    return matrix
 
 
 def distances_entry(pdata: AnnData, key: str) -> dict[str, Any]:

@@ -73,8 +73,8 @@ def required_genes(adata: AnnData, features: Features) -> Genes:
     if features.use_rep == "X":
         return Genes(sp.eye_array(adata.n_vars), features.points)
     loadings = adata.varm[LOADINGS[features.use_rep]]
-    dense = loadings if sp.issparse(loadings) else np.asarray(loadings, dtype=np.float64)
-    return Genes(dense, read_features(adata, "X", None).points)
+    loadings = loadings if sp.issparse(loadings) else np.asarray(loadings, dtype=np.float64)
+    return Genes(loadings, read_features(adata, "X", None).points)
 
 
 def _missing(adata: AnnData, features: Features) -> str | None:
@@ -84,11 +84,19 @@ def _missing(adata: AnnData, features: Features) -> str | None:
     name = LOADINGS.get(features.use_rep)
     if name is None:
         return "no loadings are known for it. Fit with use_rep='X', or on 'X_pca' with the loadings in varm['PCs']."
-    loadings, width = adata.varm.get(name), features.points.shape[1]
-    if loadings is None or loadings.shape[1] != width:
-        found = "missing" if loadings is None else f"{loadings.shape[1]} wide, not {width} like {features.text}"
-        return f"varm[{name!r}] is {found}. Compute both with the same call (scanpy.pp.pca), or fit with use_rep='X'."
+    unfit = unfit_loadings(adata, name, features)
+    if unfit is not None:
+        return f"{unfit}. Compute both with the same call (scanpy.pp.pca), or fit with use_rep='X'."
     if adata.X is None:
         return "X, which holds the genes' values, is None."
     reason = unreadable(adata.X)
     return None if reason is None else f"X, which holds the genes' values, {reason}"
+
+
+def unfit_loadings(adata: AnnData, name: str, features: Features) -> str | None:
+    """Return why `varm[name]` does not hold the loadings of the features; None where it does."""
+    loadings, width = adata.varm.get(name), features.points.shape[1]
+    if loadings is None:
+        return f"varm[{name!r}] is missing"
+    found = np.shape(loadings)[1]
+    return None if found == width else f"varm[{name!r}] is {found} wide, not {width} like {features.text}"

@@ -11,7 +11,7 @@ from scggml import _check as check
 from scggml.core.transport._distances import pairwise_distances
 
 from ._distances import distances_entry, read_distances
-from ._learners import solver_of
+from ._learners import is_exact, solver_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -83,7 +83,7 @@ def check_same_metric(
     order
         Position in the cohort of each sample of `pdata`.
     """
-    if known["solver"] not in ("exact", "pot") or len(order) < 2:
+    if not is_exact(known) or len(order) < 2:
         return
     first, second = np.argsort(cohort.sizes[order], kind="stable")[:2]
     measures = cohort.measures_of(points).take(order[[first, second]])

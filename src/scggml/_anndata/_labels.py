@@ -13,7 +13,7 @@ from scggml import _check as check
 from scggml._strata import strata_of
 from scggml.core.metric._targets import LABEL_KINDS, LabelKind, Targets
 
-from ._columns import first_cells, sample_values
+from ._columns import first_cells, is_numeric, sample_values
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,7 +41,7 @@ class Labels:
     text: NDArray[np.object_]
     classes: NDArray[np.object_]
     values: NDArray[np.float64]
-    strata: NDArray[Any] | None
+    strata: NDArray[np.int64] | None
 
     @property
     def y(self) -> NDArray[Any]:
@@ -51,8 +51,7 @@ class Labels:
     @property
     def targets(self) -> Targets:
         """What `core` takes."""
-        codes = None if self.strata is None else np.unique(self.strata, return_inverse=True)[1]
-        return Targets(self.values, self.kind, codes)
+        return Targets(self.values, self.kind, self.strata)
 
 
 def read_labels(
@@ -87,8 +86,7 @@ def read_labels(
     if strata is not None:
         given = (("batch_key", batch_key), ("donor_key", donor_key))
         keys = " with ".join(f"{argument}={key!r}" for argument, key in given if key is not None)
-        positions = np.unique(text, return_inverse=True)[1]
-        check.check_strata(positions, np.unique(strata, return_inverse=True)[1], name=keys)
+        check.check_strata(np.unique(text, return_inverse=True)[1], strata, name=keys)
     if warning is not None and warn:
         warnings.warn(warning, UserWarning, stacklevel=4)
     return Labels(label_kind, text, classes, values, strata)
@@ -99,7 +97,7 @@ def _ordered(
 ) -> tuple[NDArray[np.float64], NDArray[np.object_]]:
     """Return the position of each ordinal label, or the continuous labels; and the ordinal labels in order."""
     of_samples = column.iloc[first_cells(codes)]
-    numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+    numeric = is_numeric(column)
     if label_kind == "continuous":
         if not numeric:
             msg = (

@@ -114,9 +114,14 @@ def stored_solver(solver: Solver) -> dict[str, Any]:
     return {"solver": "exact" if solver.method == "simplex" else "pot"}
 
 
+def is_exact(stored: Mapping[str, Any]) -> bool:
+    """Return whether stored distances are exact, and not entropic."""
+    return str(stored["solver"]) in ("exact", "pot")
+
+
 def solver_of(stored: Mapping[str, Any]) -> Solver:
     """Return the solver of stored distances, or of a stored metric."""
     name = str(stored["solver"])
-    if name in ("exact", "pot"):
+    if is_exact(stored):
         return Exact("simplex" if name == "exact" else "pot")
     return Entropic(float(stored["epsilon"]), name == "sinkhorn_divergence", None)

@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +21,9 @@ from scggml.core.measures._measures import Measures, as_points
 from scggml.core.measures._moments import feature_scale
 
 from ._features import read_features
+from ._genes import unfit_loadings
 from ._on_disk import in_memory
+from ._writing import stored_result
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -97,14 +98,13 @@ def join(mdata: MuData, use_rep: Any, *, intersect: bool) -> AnnData:
         warnings.warn(msg, UserWarning, stacklevel=3)
     points = _side_by_side([as_points(m.features.points[m.rows]) * (1 / m.unit) for m in modalities])
     values = _side_by_side([as_points(m.values[m.rows]) for m in with_variables]) if with_variables else None
-    entry = {
-        "use_rep": {m.name: m.features.use_rep for m in modalities},
-        "modalities": np.array([m.name for m in modalities], dtype=object),
-        "n_features": np.array([len(m.unit) for m in modalities]),
-        "unit": np.concatenate([m.unit for m in modalities]),
-        "features": np.array([name for m in modalities for name in m.feature_names], dtype=object),
-        "version": version("scggml"),
-    }
+    entry = stored_result(
+        use_rep={m.name: m.features.use_rep for m in modalities},
+        modalities=np.array([m.name for m in modalities], dtype=object),
+        n_features=np.array([len(m.unit) for m in modalities]),
+        unit=np.concatenate([m.unit for m in modalities]),
+        features=np.array([name for m in modalities for name in m.feature_names], dtype=object),
+    )
     return AnnData(
         values,
         obs=_joint_obs(mdata, names, modalities),
@@ -245,14 +245,16 @@ def _read_variables(cells: AnnData, features: Features, name: str) -> tuple[Any,
     elif features.use_rep != PCA:
         return None, None, features.text
     else:
-        pcs, width = cells.varm.get(PCA_LOADINGS), features.points.shape[1]
-        if pcs is None or pcs.shape[1] != width:
-            found = "is missing" if pcs is None else f"is {pcs.shape[1]} wide, not {width} like {features.text}"
-            return None, None, f"varm[{PCA_LOADINGS!r}] {found}"
+        unfit = unfit_loadings(cells, PCA_LOADINGS, features)
+        if unfit is not None:
+            return None, None, unfit
         if cells.X is None:
             return None, None, "X is None"
         with _naming(name):
-            values, loadings = read_features(cells, "X", None).points, np.asarray(pcs, dtype=np.float64)
+            values, loadings = (
+                read_features(cells, "X", None).points,
+                np.asarray(cells.varm[PCA_LOADINGS], dtype=np.float64),
+            )
             _check_in_memory(values, "X, the values of the variables behind the PCs,")
     check.check_unique_genes(f"mdata.mod[{name!r}]", cells.var_names)
     return values, loadings, ""

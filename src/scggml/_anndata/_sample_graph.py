@@ -1,4 +1,4 @@
-"""Distances of a sample-level AnnData, and scanpy's graph of the samples that are close to one another."""
+"""Scanpy's graph of the samples that are close to one another."""
 
 from __future__ import annotations
 
@@ -6,32 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scggml import _check as check
-
-from ._distances import read_distances
-
 if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
-
-
-def checked_distances(pdata: AnnData, key: str, *, minimum: int, what: str) -> NDArray[np.float64]:
-    """Return the distances, (n_samples, n_samples), checked; `what` needs at least `minimum` samples."""
-    check.check_anndata("pdata", pdata)
-    matrix = read_distances(pdata, key).to_numpy()
-    if not np.isfinite(matrix).all() or (matrix < 0).any() or not np.allclose(matrix, matrix.T):
-        msg = (
-            f"the distances of key={key!r} must be finite, not negative and symmetric. Compute them again with "
-            "sg.tl.sample_distances."
-        )
-        raise ValueError(msg)
-    if len(matrix) < minimum:
-        msg = f"{what} needs at least {minimum} samples, pdata has {len(matrix)}"
-        raise ValueError(msg)
-    if len(matrix) > 1 and not matrix.any():
-        msg = f"all distances of key={key!r} are zero: samples do not differ."
-        raise ValueError(msg)
-    return matrix
 
 
 def sample_graph(matrix: NDArray[np.float64], n_neighbors: int) -> AnnData:

@@ -87,14 +87,14 @@ class StoredMetric:
         """Return the cells in the learned space, (n_obs, n_components)."""
         return self.metric.project(self.points(features))
 
-    def read_samples(self, adata: AnnData, *, labels: bool = False, features: bool = True, **changed: Any) -> Cohort:
+    def read_samples(self, adata: AnnData, *, labels: bool = False, **changed: Any) -> Cohort:
         """Return the samples of an AnnData, read as those that it was learned on, but for what is `changed`."""
         names = ("batch_key", "donor_key", "label_kind") if labels else ()
         chosen = {name: self.params[name] for name in names if name in self.params}
         chosen |= {name: self.params.get(name) for name in ("sample_key", "use_rep", "layer")}
         if labels:
             chosen["label_key"] = self.params["label_key"]
-        return read_samples(adata, **{**chosen, "features": features, "warn": False, **changed})
+        return read_samples(adata, **{**chosen, "warn": False, **changed})
 
 
 def read_metric(adata: AnnData, key: str) -> StoredMetric:

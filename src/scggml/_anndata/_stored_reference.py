@@ -22,6 +22,7 @@ from scggml.reference._novelty import CellClusters
 from scggml.reference._values import describe_values, difference_of_values, sample_of_rows, taken_rows
 
 from ._features import read_features
+from ._genes import unfit_loadings
 from ._stored_metric import StoredMetric
 
 if TYPE_CHECKING:
@@ -200,7 +201,7 @@ def genes_of_features(adata: AnnData, features: Features, layer: str | None) -> 
                 f"layer={layer!r} has no effect for a metric that was learned on {features.text} itself. Leave it out."
             )
             raise ValueError(msg)
-        return _gene_table(adata, features, np.ones(adata.n_vars, dtype=bool))
+        return _gene_moments(adata, features, np.ones(adata.n_vars, dtype=bool))
     name = LOADINGS.get(features.use_rep)
     if name is None:
         if layer is not None:
@@ -210,20 +211,20 @@ def genes_of_features(adata: AnnData, features: Features, layer: str | None) -> 
             raise ValueError(msg)
         logger.info("new cells need %s of their own: it cannot be computed from genes", features.text)
         return None
-    loadings, width = adata.varm.get(name), features.points.shape[1]
     remedy = (
         f"New cells can only be compared by their own obsm[{features.use_rep!r}], in the same space: "
         f"sg.tl.map_samples(..., use_rep={features.use_rep!r})."
     )
-    if loadings is None or np.shape(loadings)[1] != width:
-        found = "missing" if loadings is None else f"{np.shape(loadings)[1]} wide, not {width} like {features.text}"
-        msg = f"{features.text} cannot be computed from genes: varm[{name!r}] is {found}. {remedy}"
+    unfit = unfit_loadings(adata, name, features)
+    if unfit is not None:
+        msg = f"{features.text} cannot be computed from genes: {unfit}. {remedy}"
         warnings.warn(msg, UserWarning, stacklevel=3)
         return None
     genes = read_features(adata, "X", layer)
+    loadings = adata.varm[name]
     loadings = np.asarray(loadings.toarray() if sp.issparse(loadings) else loadings, dtype=np.float64)
     used = (loadings != 0).any(axis=1)
-    table = _gene_table(adata, genes, used)
+    table = _gene_moments(adata, genes, used)
     values, sd = _columns(genes, used), table["sd"]
     error = np.inf
     units = (np.ones(int(used.sum())), np.where(sd > 0, sd, 1.0))
@@ -256,7 +257,7 @@ def _best_offset(genes: Any, features: Any, weights: NDArray[np.float64]) -> tup
     return offset, float(np.linalg.norm(rest - offset) / max(float(spread), np.finfo(float).tiny))
 
 
-def _gene_table(adata: AnnData, genes: Features, used: NDArray[np.bool_]) -> dict[str, Any]:
+def _gene_moments(adata: AnnData, genes: Features, used: NDArray[np.bool_]) -> dict[str, Any]:
     values = _columns(genes, used)
     names = adata.var_names.to_numpy(dtype=object)[used].astype(str).astype(object)
     if len(set(names)) < len(names):

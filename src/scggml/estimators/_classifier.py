@@ -203,7 +203,7 @@ class OTNeighborsClassifier(ClassifierMixin, BaseEstimator):
 
 
 def _projected(measures: Measures, learner: GroundMetricLearner | None) -> Measures:
-    return measures if learner is None else measures.with_points(learner.metric_.project(measures.points))
+    return measures if learner is None else learner.metric_.project_measures(measures)
 
 
 def _transport(

@@ -281,7 +281,7 @@ class GroundMetricLearner(TransformerMixin, BaseEstimator):
         return pairwise_distances(measures, other, solver=self.solver_, n_jobs=self.n_jobs)[0]
 
     def _project(self, measures: Measures) -> Measures:
-        return measures.with_points(self.metric_.project(measures.points))
+        return self.metric_.project_measures(measures)
 
 
 def check_labels(y: NDArray[Any], label_kind: LabelKind, strata: NDArray[Any] | None) -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from scggml.core._neighbors import class_scores, neighbor_means
-from scggml.core._probabilities import relative_class_scores
+from scggml.core._probabilities import N_NEIGHBORS, relative_class_scores
 
 from ._intervals import auc_interval, label_intervals, mean_interval, rank_interval, sign_test
 from ._methods import Called, Learned
@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from scggml.core.metric._targets import LabelKind
+
     from ._methods import Held, Method
     from ._samples import Samples
     from ._splits import Split
 
-CLASSIFIERS = {"class_mean": 3, "knn": 5}  # and their numbers of neighbours
+CLASSIFIERS = {"class_mean": N_NEIGHBORS, "knn": 5}  # and their numbers of neighbours
 REGRESSION = "neighbors"
 BATCHES = "batch"  # takes the column of the classifier for predictions of the batch
 CLUSTERS = "clusters"  # and for scores of clusterings
@@ -86,7 +88,7 @@ def evaluate(
     for method in methods.values():
         if isinstance(method, Learned):
             method.check(samples, splits)
-    # functions and estimators of the user come first, so that their errors show before the long work
+    # what is learned or called comes first, so that errors of the user's functions show before the long work
     order = sorted(methods, key=lambda name: not isinstance(methods[name], Called | Learned))
     predictions, scores = [], []
     with tqdm(
@@ -116,6 +118,11 @@ def evaluate(
     return by_method(pd.concat(predictions, ignore_index=True)), by_method(pd.DataFrame(scores, columns=columns))
 
 
+def main_of(kind: LabelKind) -> tuple[str, str]:
+    """Return the classifier and the score by which methods are judged."""
+    return MAIN if kind == "class" else MAIN_ORDERED
+
+
 def main_score(predictions: pd.DataFrame, samples: Samples) -> float:
     """Return the score by which methods are judged.
 
@@ -130,7 +137,7 @@ def main_score(predictions: pd.DataFrame, samples: Samples) -> float:
     samples
         The samples.
     """
-    classifier, score = MAIN if samples.kind == "class" else MAIN_ORDERED
+    classifier, score = main_of(samples.kind)
     by_repeat = []
     for _, part in predictions[predictions["classifier"] == classifier].groupby("repeat"):
         if samples.kind == "class":

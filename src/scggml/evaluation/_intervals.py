@@ -11,13 +11,12 @@ from scipy.stats import beta, binomtest, norm, t
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_TAILS = (1 - 0.95) / 2, (1 + 0.95) / 2  # all intervals cover 95 %
 _N_DRAWS = 20_000
 _SEED = 0  # an interval is a function of the counts
 
 
-def label_intervals(
-    confusion: NDArray[np.float64], n_units: NDArray[np.float64], level: float = 0.95
-) -> dict[str, tuple[float, float]]:
+def label_intervals(confusion: NDArray[np.float64], n_units: NDArray[np.float64]) -> dict[str, tuple[float, float]]:
     """Return intervals of accuracy, balanced accuracy and macro F1.
 
     The recall of each class has the interval of Jeffreys' prior. Thus the interval of a class with eight samples, all
@@ -33,29 +32,26 @@ def label_intervals(
         several repeats, the mean.
     n_units
         Number of independent units in each class, (n_classes,): samples or donors.
-    level
-        Coverage.
     """
     totals = confusion.sum(axis=1)
     present = np.flatnonzero(totals > 0)
     counts = confusion[present] * (n_units / np.maximum(totals, 1e-300))[present, None]
     correct, n = counts[np.arange(len(present)), present], counts.sum(axis=1)
     recall = correct / n
-    tails = (1 - level) / 2, (1 + level) / 2
-    low = np.where(recall <= 0, 0.0, beta.ppf(tails[0], correct + 0.5, n - correct + 0.5))
-    high = np.where(recall >= 1, 1.0, beta.ppf(tails[1], correct + 0.5, n - correct + 0.5))
+    low = np.where(recall <= 0, 0.0, beta.ppf(_TAILS[0], correct + 0.5, n - correct + 0.5))
+    high = np.where(recall >= 1, 1.0, beta.ppf(_TAILS[1], correct + 0.5, n - correct + 0.5))
     share = totals[present] / totals.sum()
     found = {}
     for name, weights in (("accuracy", share), ("balanced_accuracy", np.full(len(present), 1 / len(present)))):
         mean = weights @ recall
         below, above = (np.sqrt(((weights * (recall - end)) ** 2).sum()) for end in (low, high))
         found[name] = float(max(mean - below, 0.0)), float(min(mean + above, 1.0))
-    found["macro_f1"] = _f1_interval(counts, present, share, tails)
+    found["macro_f1"] = _f1_interval(counts, present, share)
     return found
 
 
 def _f1_interval(
-    counts: NDArray[np.float64], present: NDArray[np.int64], share: NDArray[np.float64], tails: tuple[float, float]
+    counts: NDArray[np.float64], present: NDArray[np.int64], share: NDArray[np.float64]
 ) -> tuple[float, float]:
     n_classes = counts.shape[1]
     rng = np.random.default_rng(_SEED)
@@ -63,7 +59,7 @@ def _f1_interval(
     draws = _macro_f1(drawn * share[:, None], present)
     value = float(_macro_f1(counts / counts.sum(axis=1, keepdims=True) * share[:, None], present))
     # around the value found: with many small classes the prior shifts all draws in the same direction
-    low, high = value + np.quantile(draws, tails) - draws.mean()
+    low, high = value + np.quantile(draws, _TAILS) - draws.mean()
     return float(max(min(low, value), 0.0)), float(min(max(high, value), 1.0))
 
 
@@ -74,13 +70,13 @@ def _macro_f1(table: NDArray[np.float64], present: NDArray[np.int64]) -> NDArray
     return np.asarray(f1.sum(axis=-1) / table.shape[-1])
 
 
-def auc_interval(auc: float, n_positive: float, n_negative: float, level: float = 0.95) -> tuple[float, float]:
+def auc_interval(auc: float, n_positive: float, n_negative: float) -> tuple[float, float]:
     """Return the score interval of one area under the curve, which has a positive length even if the area is one.
 
     It holds every area whose distance from the one found is below the normal quantile times its standard error
     :cite:p:`newcombe2006`.
     """
-    z = norm.ppf((1 + level) / 2)
+    z = norm.ppf(_TAILS[1])
     n_star = (n_positive + n_negative) / 2 - 1
 
     def beyond(area: float) -> float:
@@ -94,21 +90,21 @@ def auc_interval(auc: float, n_positive: float, n_negative: float, level: float 
     return float(low), float(high)
 
 
-def rank_interval(name: str, value: float, n: int, level: float = 0.95) -> tuple[float, float]:
+def rank_interval(name: str, value: float, n: int) -> tuple[float, float]:
     """Return the interval of a rank correlation, "spearman" or "kendall", on Fisher's scale :cite:p:`bonett2000`."""
     if n < 5:
         return -1.0, 1.0
     error = np.sqrt((1 + value**2 / 2) / (n - 3)) if name == "spearman" else np.sqrt(0.437 / (n - 4))
     inside = float(np.clip(value, -1 + 1e-12, 1 - 1e-12))
-    low, high = np.tanh(np.arctanh(inside) + norm.ppf([(1 - level) / 2, (1 + level) / 2]) * error)
+    low, high = np.tanh(np.arctanh(inside) + norm.ppf(_TAILS) * error)
     return float(low), float(high)
 
 
-def mean_interval(values: NDArray[np.float64], level: float = 0.95) -> tuple[float, float]:
+def mean_interval(values: NDArray[np.float64]) -> tuple[float, float]:
     """Return the interval of a mean, by Student's t."""
     if len(values) < 2:
         return float("nan"), float("nan")
-    half = t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    half = t.ppf(_TAILS[1], len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
     return float(values.mean() - half), float(values.mean() + half)
 
 

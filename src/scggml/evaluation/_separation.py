@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 
 from scggml import _check as check
 from scggml.core._neighbors import class_neighbors, mean_of_nearest, neighbor_means
+from scggml.core._probabilities import N_NEIGHBORS
 from scggml.core.measures._threads import n_threads, single_threaded_blas
 from scggml.core.metric._discriminant import default_ridge
 from scggml.core.metric._pair_moments import PairMoments, without
@@ -223,7 +224,7 @@ def learned_statistic(
     )
 
 
-def mean_margin(distances: NDArray[np.float64], codes: NDArray[np.int64], n_neighbors: int = 3) -> float:
+def mean_margin(distances: NDArray[np.float64], codes: NDArray[np.int64]) -> float:
     """Return the mean margin of the true class.
 
     The margin of a sample is `(other - own) / (other + own)`. Here `own` is its mean distance to the nearest samples of
@@ -236,8 +237,6 @@ def mean_margin(distances: NDArray[np.float64], codes: NDArray[np.int64], n_neig
         Distances of each sample (rows) to the others, (n, n); need not be symmetric.
     codes
         Class of each sample, (n,).
-    n_neighbors
-        Number of nearest samples of the largest class, as in `class_scores`.
     """
     n, n_classes = len(codes), int(codes.max()) + 1
     to_others = np.where(np.eye(n, dtype=bool), np.inf, distances)
@@ -248,7 +247,7 @@ def mean_margin(distances: NDArray[np.float64], codes: NDArray[np.int64], n_neig
         for own_class in range(n_classes):
             left = counts - (np.arange(n_classes) == own_class)  # without the sample itself
             rows = codes == own_class
-            near[rows, c] = mean_of_nearest(nearest[rows], class_neighbors(left, n_neighbors)[c])
+            near[rows, c] = mean_of_nearest(nearest[rows], class_neighbors(left, N_NEIGHBORS)[c])
     is_own = codes[:, None] == np.arange(n_classes)
     own, other = near[is_own], np.where(is_own, np.inf, near).min(axis=1)
     lead = (other - own) / np.maximum(other + own, np.finfo(float).tiny)

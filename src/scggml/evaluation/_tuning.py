@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from scggml import _check as check
 from scggml.estimators import GroundMetricLearner, check_parameters
 
-from ._cross_validation import MAIN, MAIN_ORDERED, cross_validate, evaluate, main_score, split_seeds
+from ._cross_validation import cross_validate, evaluate, main_of, main_score, split_seeds
 from ._methods import Learned
 from ._splits import Split, make_splits, units_of_classes
 
@@ -175,7 +175,7 @@ def tune(
     for split, within in zip(all_splits, inner_splits, strict=True):
         learners[0].check(samples.take(split.train), within)
     inner: list[list[Any]] = []
-    best: list[int] = []
+    best: list[tuple[int, float]] = []
     total = sum(len(found) for found in inner_splits) * len(settings)
     with tqdm(total=total, desc="tuning", unit="fit", delay=2, disable=None) as bar:
         for split, child, within in zip(all_splits, rngs[1::2], inner_splits, strict=True):
@@ -188,23 +188,22 @@ def tune(
                 scores.append(main_score(table, train))
                 bar.update(len(within))
             inner.extend([split.repeat, split.fold, i, value] for i, value in enumerate(scores))
-            best.append(int(np.argmax(scores)))
-    chosen = {(split.repeat, split.fold): learners[i] for split, i in zip(splits, best, strict=False)}
+            i = int(np.argmax(scores))
+            best.append((i, scores[i]))
+    chosen = {(split.repeat, split.fold): learners[i] for split, (i, _) in zip(splits, best, strict=False)}
     predictions, _ = evaluate(samples, {METHOD: Chosen(chosen)}, splits, seeds, n_jobs=n_jobs, progress=False)
-    of_inner = {(repeat, fold, i): value for repeat, fold, i, value in inner}
     outer = []
-    for split, i in zip(splits, best, strict=False):
+    for split, (i, inner_score) in zip(splits, best, strict=False):
         held = predictions[(predictions["repeat"] == split.repeat) & (predictions["fold"] == split.fold)]
-        score = main_score(held, samples)
-        outer.append([split.repeat, split.fold, score, of_inner[split.repeat, split.fold, i], i])
+        outer.append([split.repeat, split.fold, main_score(held, samples), inner_score, i])
     return Tuned(
         outer=pd.DataFrame(outer, columns=["repeat", "fold", "score", "inner_score", "setting"]),
         inner=pd.DataFrame(inner, columns=["repeat", "fold", "setting", "inner_score"]),
-        score_name=(MAIN if samples.kind == "class" else MAIN_ORDERED)[1],
+        score_name=main_of(samples.kind)[1],
         score=main_score(predictions, samples),
         predictions=predictions,
         settings=settings,
-        best=best[-1],
+        best=best[-1][0],
     )
 
 

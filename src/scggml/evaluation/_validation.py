@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ._cross_validation import MAIN, MAIN_ORDERED, cross_validate, summary
+from ._cross_validation import cross_validate, main_of, summary
 from ._methods import named_methods
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def validate(
     methods = named_methods({LEARNED: learner, EUCLIDEAN: EUCLIDEAN}, samples=samples)
     predictions, scores = cross_validate(samples, methods, splits, rng=rng, n_jobs=n_jobs)
     table = summary(predictions, scores, classes=list(samples.classes), baseline=EUCLIDEAN)
-    classifier, score = MAIN if samples.kind == "class" else MAIN_ORDERED
+    classifier, score = main_of(samples.kind)
     row = table[(table["classifier"] == classifier) & (table["score"] == score)].set_index("method")
     judged = predictions[predictions["classifier"] == classifier]
     n_correct: dict[str, int] = {}

@@ -72,18 +72,6 @@ class Comparisons:
         """The names of both classes, each `n` times in a row."""
         return {name: np.repeat(values, n) for name, values in self.columns.items()}
 
-    def excess(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return values of comparisons (n_comparisons, ...) minus the mean of the values within both classes.
-
-        The result is NaN for a class with itself, and where a class is not compared with itself.
-        """
-        excess = np.full_like(values, np.nan)
-        position = {pair: q for q, pair in enumerate(self.classes)}
-        for q, (a, b) in enumerate(self.classes):
-            if a != b and (a, a) in position and (b, b) in position:
-                excess[q] = values[q] - (values[position[a, a]] + values[position[b, b]]) / 2
-        return excess
-
     def means(self, sums: NDArray[np.float64]) -> list[tuple[ClassMeans, ClassMeans, int]]:
         """Return for each comparison the means over pairs, those without each sample, and the size of the first class.
 

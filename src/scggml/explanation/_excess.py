@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable, Sequence
+
     from numpy.typing import NDArray
 
 
@@ -30,6 +32,28 @@ class ClassMeans(NamedTuple):
     def excess(self) -> NDArray[np.float64]:
         """The mean between the classes minus the mean within them."""
         return self.between - self.within
+
+
+def excess_over_within(
+    classes: Sequence[tuple[Hashable, Hashable]], values: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return values of comparisons (n_comparisons, ...) minus the mean of the values within both classes.
+
+    The result is NaN for a class with itself, and where a class is not compared with itself.
+
+    Parameters
+    ----------
+    classes
+        The two classes of each comparison.
+    values
+        One value, or array of values, per comparison.
+    """
+    excess = np.full_like(values, np.nan)
+    position = {pair: q for q, pair in enumerate(classes)}
+    for q, (a, b) in enumerate(classes):
+        if a != b and (a, a) in position and (b, b) in position:
+            excess[q] = ClassMeans(values[q], values[position[a, a]], values[position[b, b]]).excess
+    return excess
 
 
 def class_means(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ._excess import jackknife_error
+from ._excess import ClassMeans, excess_over_within, jackknife_error
 from ._pairs import CARRIED, COMPOSITION, MASS, SHARED, STATE
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ._comparisons import Comparisons
-    from ._excess import ClassMeans
     from ._pairs import Explanation
 
 _PARTS = ("state", "exchange", "composition")
@@ -59,7 +58,7 @@ def explanation_tables(
         "cost": cost,
         "composition": composition_cost,
         "share": _ratio(cost, cost.sum(axis=(1, 2), keepdims=True)),
-        "excess": comparisons.excess(cost),
+        "excess": excess_over_within(comparisons.classes, cost),
     }
     return {
         "summary": pd.DataFrame(comparisons.columns | of_comparisons | excess_of_comparisons),
@@ -159,9 +158,10 @@ def _excess(
 def _statistics(means: ClassMeans) -> dict[str, NDArray[np.float64]]:
     """Return statistics of means (..., n_quantities, n_types): of types, (..., n_types), and of their sum, (...)."""
     between, first, second = (_parts(part) for part in means)
-    excess = {name: between[name] - (first[name] + second[name]) / 2 for name in between}
+    of = {name: ClassMeans(between[name], first[name], second[name]) for name in between}
+    excess = {name: found.excess for name, found in of.items()}
     # NaN wherever there is no excess, such as for a class with itself
-    within = (first["distance"] + second["distance"]) / 2 + 0 * excess["distance"]
+    within = of["distance"].within + 0 * excess["distance"]
     found = {"within_classes": within, "excess": excess["distance"]}
     found |= {f"{name}_excess": excess[name] for name in (*_PARTS, *_PER_CELL)}
     total = {name: found[name].sum(axis=-1) for name in ("excess", *(f"{name}_excess" for name in _PARTS))}

@@ -10,6 +10,7 @@ import pandas as pd
 from scggml import _check as check
 from scggml._docs import shared_doc
 from scggml._keys import Keys
+from scggml.explanation._excess import excess_over_within
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -121,16 +122,38 @@ def stored_explanation(pdata: AnnData, key: str) -> dict[str, Any]:
 def compared(entry: dict[str, Any], classes: Sequence[str]) -> int:
     """Return the row of the summary with these two classes, in either order."""
     a, b = (entry["summary"][name].astype(str).to_numpy() for name in ("class_a", "class_b"))
-    known = [f"({first}, {second})" for first, second in zip(a, b, strict=True)]
+    known = _compared_text(entry["summary"])
     if isinstance(classes, str) or len(classes) != 2:
-        msg = f"classes must be two that were compared, found {classes!r}. Compared: {check.listed(known, limit=20)}"
+        msg = f"classes must be two that were compared, found {classes!r}. Compared: {known}"
         raise ValueError(msg)
     first, second = (str(name) for name in classes)
     rows = np.flatnonzero(((a == first) & (b == second)) | ((a == second) & (b == first)))
     if not len(rows):
-        msg = f"classes={classes!r} were not compared. Compared: {check.listed(known, limit=20)}"
+        msg = f"classes={classes!r} were not compared. Compared: {known}"
         raise KeyError(msg)
     return int(rows[0])
+
+
+def chosen_classes(entry: dict[str, Any], classes: Sequence[str] | None) -> tuple[str, str]:
+    """Return the classes of a comparison as they are stored. None stands for the only one of two different classes."""
+    summary = entry["summary"]
+    if classes is None:
+        rows = np.flatnonzero((summary["class_a"] != summary["class_b"]).to_numpy())
+        if len(rows) != 1:
+            msg = (
+                f"classes is needed, because {len(rows)} pairs of classes were compared. Pass two of: "
+                f"{_compared_text(summary)}"
+            )
+            raise ValueError(msg)
+        row = int(rows[0])
+    else:
+        row = compared(entry, classes)
+    return str(summary["class_a"].iloc[row]), str(summary["class_b"].iloc[row])
+
+
+def _compared_text(summary: pd.DataFrame) -> str:
+    found = [f"({a}, {b})" for a, b in summary[["class_a", "class_b"]].astype(str).itertuples(index=False)]
+    return check.listed(found, limit=20)
 
 
 def _genes(entry: dict[str, Any], rows: NDArray[np.int64], cell_type: str | None, n_genes: int | None) -> pd.DataFrame:
@@ -148,12 +171,10 @@ def _genes(entry: dict[str, Any], rows: NDArray[np.int64], cell_type: str | None
     chosen = range(len(parts)) if cell_type is None else [parts.index(cell_type)]
     distance = np.asarray(genes["distance"])[:, chosen].sum(axis=1)
     a, b = (summary[name].astype(str).to_numpy() for name in ("class_a", "class_b"))
-    own = {first: q for q, (first, second) in enumerate(zip(a, b, strict=True)) if first == second}
+    excesses = excess_over_within(list(zip(a, b, strict=True)), distance)
     tables = []
     for q in rows:
-        excess = np.full(distance.shape[1], np.nan)
-        if a[q] != b[q] and a[q] in own and b[q] in own:
-            excess = distance[q] - (distance[own[a[q]]] + distance[own[b[q]]]) / 2
+        excess = excesses[q]
         order = np.argsort(-(distance[q] if np.isnan(excess).all() else excess), kind="stable")[:n_genes]
         total = summary["distance"].iloc[q]
         table = {

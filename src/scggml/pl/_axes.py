@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from scggml import _check as check
+from scggml._anndata._columns import is_numeric
 from scggml._keys import colors as colors_key
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def obs_column(adata: AnnData, name: str, key: str) -> pd.Series:
 
 def is_continuous(column: pd.Series) -> bool:
     """Return whether a column is drawn on a colour scale rather than in colours of classes."""
-    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+    return is_numeric(column)
 
 
 def class_colors(adata: AnnData, key: str) -> dict[str, Any]:

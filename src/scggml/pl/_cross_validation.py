@@ -9,6 +9,7 @@ import numpy as np
 
 from scggml import _check as check
 from scggml._docs import shared_doc
+from scggml.evaluation._cross_validation import MAIN, MAIN_ORDERED
 from scggml.get._scores import scores as score_table
 from scggml.get._scores import stored_scores
 
@@ -76,8 +77,8 @@ def cross_validation(
     entry = stored_scores(adata, key)
     predictions, params = entry["predictions"], entry["params"]
     table = score_table(adata, key=key, baseline=baseline)
-    defaults = ("spearman", "neighbors") if "predicted_value" in predictions else ("balanced_accuracy", "class_mean")
-    score, classifier = score or defaults[0], classifier or defaults[1]
+    defaults = MAIN_ORDERED if "predicted_value" in predictions else MAIN
+    classifier, score = classifier or defaults[0], score or defaults[1]
     table = _rows(table, score, classifier)
     names = [row["method"] if row["asked"] else f"{row['method']} ({row['classifier']})" for _, row in table.iterrows()]
     width = 4.0 + text_width(names) + (1.6 if baseline is not None else 0.0)

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 from scggml import _check as check
 from scggml._docs import shared_doc
 from scggml.get import explanation as get_explanation
-from scggml.get._explanation import stored_explanation
+from scggml.get._explanation import chosen_classes, stored_explanation
 
 from ._axes import PLAIN, drawing, text_width
-from ._transport import chosen_classes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,7 +10,7 @@ import numpy as np
 from scggml import _check as check
 from scggml._docs import shared_doc
 from scggml.get import explanation as get_explanation
-from scggml.get._explanation import compared, stored_explanation
+from scggml.get._explanation import chosen_classes, stored_explanation
 
 from ._axes import drawing, text_width
 
@@ -105,24 +105,6 @@ def transport(
         if n <= _MAX_WRITTEN:
             _write_values(ax, image, values)
     return ax
-
-
-def chosen_classes(entry: dict[str, Any], classes: Sequence[str] | None) -> tuple[str, str]:
-    """Return the classes of a comparison as they are stored. None stands for the only one of two different classes."""
-    summary = entry["summary"]
-    if classes is None:
-        rows = np.flatnonzero((summary["class_a"] != summary["class_b"]).to_numpy())
-        if len(rows) != 1:
-            found = [f"({a}, {b})" for a, b in summary[["class_a", "class_b"]].astype(str).itertuples(index=False)]
-            msg = (
-                f"classes is needed, because {len(rows)} pairs of classes were compared. Pass two of: "
-                f"{check.listed(found, limit=20)}"
-            )
-            raise ValueError(msg)
-        row = int(rows[0])
-    else:
-        row = compared(entry, classes)
-    return str(summary["class_a"].iloc[row]), str(summary["class_b"].iloc[row])
 
 
 def _frame_diagonal(ax: Axes, n: int) -> None:

@@ -10,10 +10,9 @@ import numpy as np
 import pandas as pd
 
 from scggml import _check as check
-from scggml._anndata._columns import kept_colors, sample_codes, sample_values
+from scggml._anndata._columns import kept_palettes, sample_codes, sample_values
 from scggml._anndata._writing import writable
 from scggml._docs import shared_doc
-from scggml._keys import colors
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -105,8 +104,6 @@ def filter_samples(
     for key in (sample_key, label_key):
         if key is not None and isinstance(adata.obs[key].dtype, pd.CategoricalDtype):
             kept = adata.obs[key].cat.remove_unused_categories()
-            palette = kept_colors(adata, key, kept.cat.categories)
-            if palette is not None:
-                adata.uns[colors(key)] = palette
+            adata.uns.update(kept_palettes(adata, {key: kept.cat.categories}))
             adata.obs[key] = kept
     return adata if copy else None

@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from scggml._anndata._modalities import join
+from scggml._keys import JOINT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -92,5 +93,5 @@ def join_modalities(
     >>> pdata = sg.tl.sample_distances(adata)
     """
     adata = join(mdata, use_rep, intersect=intersect)
-    logger.info("joined the modalities %s of %d cells", ", ".join(adata.uns["X_joint"]["modalities"]), adata.n_obs)
+    logger.info("joined the modalities %s of %d cells", ", ".join(adata.uns[JOINT]["modalities"]), adata.n_obs)
     return adata

@@ -55,7 +55,7 @@ class GeneSpace:
         n_comps
             Number of components. Fewer are computed if there are not more cells or genes.
         """
-        scaled = _in_units(genes, unit)
+        scaled = in_units(genes, unit)
         n_comps = min(n_comps, min(scaled.shape) - 1)
         model = PCA(n_comps, svd_solver="arpack", random_state=0).fit(scaled)
         mean = np.asarray(model.mean_).ravel()
@@ -91,15 +91,12 @@ class GeneSpace:
             found[rows] = as_points(genes[rows]) @ weights + self.offset
         return found
 
-    def scaled(self, genes: Points) -> Points:
-        """Return genes divided by their unit, (n_cells, n_genes), dense or CSR."""
-        return _in_units(genes, self.unit)
-
     def orthonormal(self) -> NDArray[np.float64]:
         """Return orthonormal axes of the space, (n_genes, n_features)."""
         return np.linalg.qr(self.loadings)[0] if self.axes is None else self.axes
 
 
-def _in_units(genes: Points, unit: NDArray[np.float64]) -> Points:
+def in_units(genes: Points, unit: NDArray[np.float64]) -> Points:
+    """Return genes divided by their unit, (n_cells, n_genes), dense or CSR."""
     values = as_points(genes).astype(np.float64) * (1 / unit)
     return sp.csr_array(values) if sp.issparse(values) else values

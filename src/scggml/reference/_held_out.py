@@ -71,7 +71,7 @@ class ReferenceCells:
     codes: NDArray[np.int64]
     classes: NDArray[np.int64]
     labels: NDArray[Any]
-    strata: NDArray[np.object_] | None = None
+    strata: NDArray[Any] | None = None
     genes: Points | None = None
     scaled: bool = False
     sketch: Sketch | None = None
@@ -170,7 +170,7 @@ def hold_out_each(
         model.fit(train, cells.labels[split.train], strata)
         found = model.pairwise_distances(test, train)
         scores[split.test] = relative_class_scores(found, cells.classes[split.train])
-        projected = train.with_points(np.concatenate(model.transform(train)))
+        projected = model.metric_.project_measures(train)
         distances[split.test] = nearest_distances(found, n_samples) / distance_unit(model, projected, n_jobs)
         for name, values in differences.items():
             columns.setdefault(name, np.empty(n_samples))[split.test] = values

@@ -17,6 +17,7 @@ from scggml.core.measures._measures import as_points
 from scggml.core.measures._moments import weighted_moments
 
 from ._calibration import calibrated_smallest, prediction_tail, upper_tail
+from ._gene_space import in_units
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -157,15 +158,16 @@ def novelty(
     squares, tiny = float((variance**2).sum()), np.finfo(float).tiny
     n_free = float(variance.sum()) ** 2 / max(squares, tiny)
     extent = float(clusters.variance.sum()) / max(float(variance.sum()), tiny)
+    axes = space.orthonormal()
     rows = [
-        _novelty_of_one(space, clusters, as_points(genes[np.flatnonzero(codes == i)]), max(n_free, 1.0), extent)
+        _novelty_of_one(space, axes, clusters, as_points(genes[np.flatnonzero(codes == i)]), max(n_free, 1.0), extent)
         for i in range(n_samples)
     ]
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
 def _novelty_of_one(
-    space: GeneSpace, clusters: CellClusters, genes: Points, n_free: float, extent: float
+    space: GeneSpace, axes: NDArray[np.float64], clusters: CellClusters, genes: Points, n_free: float, extent: float
 ) -> dict[str, float]:
     """Return the columns of one sample.
 
@@ -173,12 +175,14 @@ def _novelty_of_one(
     ----------
     space, clusters, genes
         As in `novelty`.
+    axes
+        Orthonormal axes of the space, (n_genes, n_features).
     n_free
         Effective number of genes: degrees of freedom of the residuals.
     extent
         Ratio of the variance of all genes to that of the genes that are present.
     """
-    block, axes, mean = space.scaled(genes), space.orthonormal(), space.mean / space.unit
+    block, mean = in_units(genes, space.unit), space.mean / space.unit
     n = block.shape[0]
     coordinates = block @ axes - mean @ axes
     # the squared length of a residual is that of the cell minus that of its coordinates

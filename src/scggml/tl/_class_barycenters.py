@@ -12,12 +12,12 @@ import scipy.sparse as sp
 from anndata import AnnData
 
 from scggml import _check as check
-from scggml._anndata._columns import kept_colors, names_in_order, read_cell_types, sample_values
+from scggml._anndata._columns import kept_palettes, names_in_order, read_cell_types, sample_values
 from scggml._anndata._features import read_features
 from scggml._anndata._stored_metric import read_metric
 from scggml._anndata._writing import stored_params, stored_result
 from scggml._docs import shared_doc
-from scggml._keys import CELL_TYPES, POINT_WEIGHT, Keys, colors
+from scggml._keys import CELL_TYPES, POINT_WEIGHT, Keys
 from scggml.core.measures._means import share_means
 from scggml.core.transport._barycenters import free_support_barycenter
 
@@ -220,9 +220,8 @@ def _colors(adata: AnnData, obs: pd.DataFrame) -> dict[str, Any]:
     for column in obs.columns.intersection(adata.obs.columns):
         if column != POINT_WEIGHT and adata.obs[column].dtype == "category":
             categories = adata.obs[column].cat.categories
-            kept = categories[pd.Index(categories.astype(str)).get_indexer(obs[column].cat.categories)]
-            found[colors(column)] = kept_colors(adata, column, kept)
-    return {key: palette for key, palette in found.items() if palette is not None}
+            found[column] = categories[pd.Index(categories.astype(str)).get_indexer(obs[column].cat.categories)]
+    return kept_palettes(adata, found)
 
 
 def _history(names: list[str], found: list[Barycenter]) -> pd.DataFrame:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from scggml import _check as check
-from scggml._anndata._sample_graph import checked_distances
+from scggml._anndata._distances import checked_distances
 from scggml._anndata._writing import check_free, check_writable, stored_params, stored_result, writable
 from scggml._docs import shared_doc
 from scggml._keys import Keys

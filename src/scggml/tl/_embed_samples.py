@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from scggml import _check as check
-from scggml._anndata._sample_graph import checked_distances, diffusion_map, sample_graph
+from scggml._anndata._distances import checked_distances
+from scggml._anndata._sample_graph import diffusion_map, sample_graph
 from scggml._anndata._writing import check_writable, writable
 from scggml._docs import shared_doc
 from scggml._keys import embedding

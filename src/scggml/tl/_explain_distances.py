@@ -17,6 +17,7 @@ from scggml._anndata._explained import (
     warn_about_absent_types,
 )
 from scggml._anndata._explained_parts import features_of_points, types_of_points
+from scggml._anndata._learners import is_exact
 from scggml._anndata._stored_metric import read_metric
 from scggml._anndata._writing import check_writable, stored_params, stored_result, writable
 from scggml._docs import shared_doc
@@ -123,8 +124,8 @@ def explain_distances(
         `names` (n_genes,); `parts` (n_types + 2,), each type's state, "exchange" and "composition"; `distance`
         (n_comparisons, n_parts, n_genes) in the order of `summary`; `remainder` (n_comparisons, n_parts), the
         difference between parts and the sum over genes: rounding, unless `X_pca` is not a linear map of `X`. For a
-        metric on `X_pca`, genes are reached through `.varm["PCs"]`; for other representations of `.obsm`, its features
-        are listed instead.
+        metric on `X_pca` or `X_joint`, genes are reached through the loadings in `.varm["PCs"]` or
+        `.varm["joint_loadings"]`; for other representations of `.obsm`, its features are listed instead.
     `pairs` : `pandas.DataFrame`
         `distance`, `state`, `exchange` and `composition` of each pair of samples.
 
@@ -215,7 +216,7 @@ def _check_explainable(entry: dict[str, Any], key: str) -> None:
             f"decomposed. {again} with metric='learned' or metric='euclidean'."
         )
         raise ValueError(msg)
-    if entry["solver"] not in ("exact", "pot"):
+    if not is_exact(entry):
         msg = (
             f"the distances of key={key!r} are entropic ({entry['solver']}), and their plans blur which cells are "
             f"matched. {again}(..., solver='exact')."

@@ -12,6 +12,7 @@ import numpy as np
 from scggml import _check as check
 from scggml._anndata._features import read_features
 from scggml._anndata._known_distances import check_same_metric, check_same_solver, learned_distances, order_of_samples
+from scggml._anndata._learners import is_exact
 from scggml._anndata._stored_metric import read_metric
 from scggml._anndata._stored_reference import gene_space, genes_of_features, measures_of
 from scggml._anndata._writing import stored_params, stored_result
@@ -88,8 +89,10 @@ def make_reference(
 
     Returns
     -------
-    A copy of `pdata` with the field
+    A copy of `pdata` with the fields
 
+    `.obs["sketch_error"]` : `pandas.Series`, float64
+        Bound on the error of the distances of each sample, if the reference keeps a sketch and they are exact.
     `.uns[key + "_reference"]` : `dict`
         `params`; `metric`, as written by :func:`scggml.tl.fit_metric`; `samples`, their names; `points` (n_points,
         n_components), `offsets` (n_samples + 1,) and, of sketches, `weights` (n_points,), where rows
@@ -173,7 +176,7 @@ def make_reference(
         }
     reference = pdata.copy()
     reference.uns[Keys(key).reference] = found
-    if sketch is not None and known["solver"] in ("exact", "pot"):  # no bounds are known of entropic distances
+    if sketch is not None and is_exact(known):  # no bounds are known of entropic distances
         errors = sketch.errors(points)[order]
         if cohort.sketch is not None:  # whose error is that of the known distances
             errors = np.maximum(errors, cohort.sketch.errors(points)[order])

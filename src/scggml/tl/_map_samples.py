@@ -11,12 +11,12 @@ from anndata import AnnData
 
 from scggml import _check as check
 from scggml._anndata._cohort import read_samples
-from scggml._anndata._columns import kept_colors
+from scggml._anndata._columns import is_numeric, kept_palettes
 from scggml._anndata._distances import distances_entry, read_distances
 from scggml._anndata._learners import solver_of
 from scggml._anndata._stored_reference import read_reference
 from scggml._docs import shared_doc
-from scggml._keys import IS_REFERENCE, N_CELLS, SKETCH_ERROR, Keys, colors, embedding
+from scggml._keys import IS_REFERENCE, N_CELLS, SKETCH_ERROR, Keys, embedding
 from scggml.core.transport._distances import pairwise_distances
 from scggml.reference._novelty import novelty
 from scggml.reference._placement import place_on_map
@@ -77,7 +77,7 @@ def map_samples(
 
     `.obs` : `pandas.DataFrame`
         `is_reference`; the label, missing where the new samples have none; `n_cells` and all other columns that both
-        have.
+        have; `sketch_error`, if the reference has it, which is zero for new samples.
     `.obsp[key + "_distances"]` : `numpy.ndarray`, float64
         All distances.
     `.obsm["X_mds"]` : `numpy.ndarray`, float64
@@ -209,9 +209,7 @@ def _joint_obs(reference: AnnData, of_new: pd.DataFrame, params: Mapping[str, An
 
 
 def _joined(first: pd.Series, second: pd.Series) -> Any:
-    numeric = all(
-        pd.api.types.is_numeric_dtype(part) and not pd.api.types.is_bool_dtype(part) for part in (first, second)
-    )
+    numeric = all(is_numeric(part) for part in (first, second))
     both_bool = all(pd.api.types.is_bool_dtype(part) for part in (first, second))
     if numeric or both_bool:
         return np.concatenate([first.to_numpy(), second.to_numpy()])
@@ -243,7 +241,6 @@ def _kept_palettes(reference: AnnData, obs: pd.DataFrame) -> dict[str, Any]:
         now, then = obs[name].dtype, reference.obs[name].dtype
         if not isinstance(now, pd.CategoricalDtype) or not isinstance(then, pd.CategoricalDtype):
             continue
-        palette = kept_colors(reference, name, then.categories) if len(now.categories) == len(then.categories) else None
-        if palette is not None:
-            kept[colors(name)] = palette
-    return kept
+        if len(now.categories) == len(then.categories):
+            kept[name] = then.categories
+    return kept_palettes(reference, kept)

@@ -9,7 +9,8 @@ import numpy as np
 from scipy.sparse.csgraph import connected_components
 
 from scggml import _check as check
-from scggml._anndata._sample_graph import checked_distances, sample_graph
+from scggml._anndata._distances import checked_distances
+from scggml._anndata._sample_graph import sample_graph
 from scggml._anndata._writing import check_writable, stored_params, stored_result, writable
 from scggml._docs import shared_doc
 from scggml._keys import Keys

@@ -19,7 +19,7 @@ from scggml._docs import shared_doc
 from scggml._keys import N_POINTS, SKETCH_ERROR, Keys, SketchKeys
 from scggml.core.transport._distances import pairwise_distances
 from scggml.core.transport._solvers import Exact, Sinkhorn
-from scggml.estimators._checks import checked_solver
+from scggml.estimators._checks import SOLVERS, checked_solver
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -205,7 +205,7 @@ def _fixed_solver(solver: Any, learned: StoredMetric | None, measures: Measures)
         return solver.at(measures)
     if solver is None:
         return Exact() if learned is None else learned.solver
-    return Exact("pot" if solver == "pot" else "simplex")
+    return SOLVERS[solver]
 
 
 def _sample_obs(adata: AnnData, cohort: Cohort, points: Any, cost: Any) -> pd.DataFrame:

@@ -117,8 +117,8 @@ def tune(
     splits = make_splits(samples.stratify_by(), samples.donors, cv=cv, rng=fold_rng)
     found = search(samples, settings, splits, rng=search_rng, n_jobs=n_jobs)
 
-    names = list(dict.fromkeys(name for setting in settings for name in setting))
-    texts = [{name: str(setting[name]) if name in setting else "default" for name in names} for setting in settings]
+    names = list(settings[0])
+    texts = [{name: str(value) for name, value in setting.items()} for setting in settings]
 
     def with_texts(table: pd.DataFrame) -> pd.DataFrame:
         return table.assign(**{name: [texts[i][name] for i in table["setting"]] for name in names})

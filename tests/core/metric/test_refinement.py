@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -10,39 +10,14 @@ from scggml.core.measures._measures import Measures
 from scggml.core.measures._moments import typical_cost
 from scggml.core.metric import _refinement as module
 from scggml.core.metric._objective import Objective
-from scggml.core.metric._options import Refinement, TrainingOptions
+from scggml.core.metric._options import Refinement
 from scggml.core.metric._problem import Problem
 from scggml.core.metric._targets import Targets
-from scggml.core.metric._training import train
 from scggml.core.metric._triplets import all_triplets
-from scggml.core.transport._distances import pairwise_distances
 from scggml.core.transport._solvers import Exact, Sinkhorn
+from scggml.estimators._presets import preset
 
-PAPER = {
-    "start": "random",
-    "relative": False,
-    "margin": 10.0,
-    "reg": 0.1,
-    "regularizer": "max_column_sum",
-    "triplets": 4,
-    "minibatch": 128,
-    "max_cells": None,
-}
-
-
-def fit(cohort, refine=None, seed=0, n_jobs=None, **options):
-    """Train with `refine`, the settings of a refinement or None."""
-    measures, codes = cohort
-    options = TrainingOptions(refine=None if refine is None else Refinement(**refine), **options)
-    return train(measures, Targets.of_classes(codes), options, rng=np.random.default_rng(seed), n_jobs=n_jobs)
-
-
-def distances_under(result, measures):
-    return pairwise_distances(measures.with_points(result.metric.project(measures.points)))[0]
-
-
-def upper(matrix):
-    return matrix[np.triu_indices(len(matrix), 1)]
+PAPER = asdict(preset("paper").refine)
 
 
 @pytest.mark.parametrize("kind", [np.asarray, sp.csr_array])
@@ -73,7 +48,7 @@ def test_gradient_acts_on_scaled_active_features(labelled, emd2, relative, kind)
         np.testing.assert_allclose(gradient[index], expected, rtol=1e-5, atol=1e-6)
 
 
-def test_first_loss_is_the_objective_of_the_start(labelled):
+def test_first_loss_is_the_objective_of_the_start(labelled, fit, distances_under, upper):
     measures, codes = labelled()
     result = fit((measures, codes), {"max_iter": 1, "margin": 0.8, "reg": 0.25})
     d = distances_under(result, measures) / np.median(upper(distances_under(result, measures)))
@@ -88,7 +63,7 @@ def test_first_loss_is_the_objective_of_the_start(labelled):
 
 
 @pytest.mark.parametrize("n_comps", [None, 2])
-def test_paper_variant_lowers_the_loss(labelled, n_comps):
+def test_paper_variant_lowers_the_loss(labelled, n_comps, fit):
     result = fit(labelled(n_classes=3), PAPER | {"max_iter": 12, "tol": 0.0}, n_comps=n_comps, scale=None)
     assert result.metric.components.shape == (n_comps or 3, 3)
     np.testing.assert_array_equal(result.metric.scale, 1)
@@ -98,7 +73,7 @@ def test_paper_variant_lowers_the_loss(labelled, n_comps):
     assert 0 <= result.gap < 1e-12
 
 
-def test_random_start_is_uniform_in_minus_one_to_one(labelled):
+def test_random_start_is_uniform_in_minus_one_to_one(labelled, fit):
     refine = {"start": "random", "relative": False, "max_iter": 1}  # absolute: the start is left in its unit
     start = fit(labelled(n_per_class=2, d=400), refine, n_comps=5).metric.components
     assert start.shape == (5, 400)
@@ -107,7 +82,7 @@ def test_random_start_is_uniform_in_minus_one_to_one(labelled):
     np.testing.assert_allclose([start.mean(), start.var()], [0, 1 / 3], atol=0.03)
 
 
-def test_another_seed_gives_another_random_start(labelled):
+def test_another_seed_gives_another_random_start(labelled, fit):
     cohort = labelled(n_per_class=2)
     one, other = (fit(cohort, {"start": "random", "max_iter": 1}, seed=seed).metric.components for seed in (0, 1))
     assert not np.allclose(one, other)
@@ -115,7 +90,7 @@ def test_another_seed_gives_another_random_start(labelled):
 
 @pytest.mark.parametrize("start", ["discriminant", "random"])
 @pytest.mark.parametrize("relative", [True, False])
-def test_refinement_lowers_the_loss_and_returns_the_best(labelled, start, relative):
+def test_refinement_lowers_the_loss_and_returns_the_best(labelled, start, relative, fit):
     measures, codes = labelled(shift=1.5)
     options = {"start": start, "relative": relative, "margin": 1.0, "max_iter": 8, "tol": 0.0}
     result = fit((measures, codes), options)
@@ -130,23 +105,23 @@ def test_refinement_lowers_the_loss_and_returns_the_best(labelled, start, relati
         np.testing.assert_allclose(loss, history.min(), rtol=1e-12)
 
 
-def test_stops_when_every_triplet_keeps_its_margin(labelled):
+def test_stops_when_every_triplet_keeps_its_margin(labelled, fit):
     result = fit(labelled(shift=30.0, d=1), {"margin": 0.1, "max_iter": 10, "tol": 0.0})
     assert (len(result.loss_history), result.converged) == (1, True)
 
 
-def test_stops_when_settled(labelled):
+def test_stops_when_settled(labelled, fit):
     loose, tight = (fit(labelled(shift=1.0), {"max_iter": 6, "tol": tol}) for tol in (10.0, 0.0))
     assert (len(loose.loss_history), loose.converged) == (2, True)
     assert (len(tight.loss_history), tight.converged) == (6, False)
 
 
-def test_minibatches_stop_when_settled(labelled):
+def test_minibatches_stop_when_settled(labelled, fit):
     result = fit(labelled(), {"max_iter": 6, "tol": 10.0, "minibatch": 20})
     assert (len(result.loss_history), result.converged) == (2, True)
 
 
-def test_steps_that_worsen_the_objective_are_undone(labelled, monkeypatch):
+def test_steps_that_worsen_the_objective_are_undone(labelled, monkeypatch, fit):
     steps, origins = [], []
 
     def worsen(problem, objective, components, solved, lr):
@@ -180,7 +155,7 @@ def test_relative_training_does_not_depend_on_the_size_of_the_start(labelled, mi
     assert one.loss_history[-1] < one.loss_history[0]
 
 
-def test_refinement_sees_a_part_of_the_cells_and_the_closed_form_all(labelled):
+def test_refinement_sees_a_part_of_the_cells_and_the_closed_form_all(labelled, fit, distances_under, upper):
     measures, codes = labelled(sizes=(8, 15))
     whole, part = (fit((measures, codes), {"max_cells": n, "max_iter": 1}).metric.components for n in (None, 4))
     np.testing.assert_allclose(part / np.linalg.norm(part), whole / np.linalg.norm(whole), rtol=1e-12)
@@ -198,7 +173,7 @@ def test_change_ignores_rotation_and_unit():
     np.testing.assert_allclose(module._change(w, other), expected, rtol=1e-9)
 
 
-def test_minibatches_start_from_the_last_trees_and_come_to_the_same(labelled, monkeypatch):
+def test_minibatches_start_from_the_last_trees_and_come_to_the_same(labelled, monkeypatch, fit):
     options = {"start": "random", "relative": False, "margin": 5.0, "minibatch": 20, "max_iter": 4, "tol": 0.0}
     starts = []
     solve = Problem.solve
@@ -218,7 +193,7 @@ def test_minibatches_start_from_the_last_trees_and_come_to_the_same(labelled, mo
 
 @pytest.mark.parametrize("debiased", [False, True])
 @pytest.mark.parametrize("minibatch", [None, 20])
-def test_entropic_training_lowers_the_loss_and_keeps_its_strength(labelled, debiased, minibatch):
+def test_entropic_training_lowers_the_loss_and_keeps_its_strength(labelled, debiased, minibatch, fit):
     measures, codes = labelled(shift=1.0)
     refine = {"max_iter": 6, "tol": 0.0, "minibatch": minibatch}
     solver = Sinkhorn(0.3, debiased=debiased, device="cpu")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -9,42 +11,16 @@ from scggml.core.measures._moments import feature_scale
 from scggml.core.metric import _discriminant as discriminant
 from scggml.core.metric import _training as module
 from scggml.core.metric._discriminant import default_ridge, transport_discriminant
-from scggml.core.metric._options import Refinement, TrainingOptions
 from scggml.core.metric._targets import Targets
-from scggml.core.metric._training import train
 from scggml.core.metric._triplets import all_triplets, n_all_triplets
-from scggml.core.transport._distances import pairwise_distances
 from scggml.core.transport._exact import solve_pairs, square_pairs
+from scggml.estimators._presets import preset
 
-PAPER = {
-    "start": "random",
-    "relative": False,
-    "margin": 10.0,
-    "reg": 0.1,
-    "regularizer": "max_column_sum",
-    "triplets": 4,
-    "minibatch": 128,
-    "max_cells": None,
-}
-
-
-def fit(cohort, refine=None, seed=0, n_jobs=None, **options):
-    """Train with `refine`, the settings of a refinement or None."""
-    measures, codes = cohort
-    options = TrainingOptions(refine=None if refine is None else Refinement(**refine), **options)
-    return train(measures, Targets.of_classes(codes), options, rng=np.random.default_rng(seed), n_jobs=n_jobs)
-
-
-def distances_under(result, measures):
-    return pairwise_distances(measures.with_points(result.metric.project(measures.points)))[0]
-
-
-def upper(matrix):
-    return matrix[np.triu_indices(len(matrix), 1)]
+PAPER = asdict(preset("paper").refine)
 
 
 @pytest.mark.parametrize("scale", ["feature", "global", None])
-def test_without_refinement_it_is_the_closed_form_in_median_distances(labelled, scale):
+def test_without_refinement_it_is_the_closed_form_in_median_distances(labelled, scale, fit, distances_under, upper):
     measures, codes = labelled(n_classes=3, n_per_class=3)
     result = fit((measures, codes), scale=scale)
     unit, constant = feature_scale(measures, scale)
@@ -62,14 +38,14 @@ def test_without_refinement_it_is_the_closed_form_in_median_distances(labelled, 
     assert result.gap < 1e-12
 
 
-def test_given_ridge_replaces_the_default(labelled):
+def test_given_ridge_replaces_the_default(labelled, fit):
     cohort = labelled()
     same = fit(cohort, ridge=default_ridge(cohort[0])).metric.components
     np.testing.assert_array_equal(fit(cohort, ridge="auto").metric.components, same)
     assert not np.allclose(fit(cohort, ridge=10.0).metric.components, same, rtol=1e-3)
 
 
-def test_second_sweep_solves_under_the_first_metric(labelled):
+def test_second_sweep_solves_under_the_first_metric(labelled, fit):
     measures, codes = labelled(shift=1.0, d=4, sizes=(6, 12))
     one, two = (fit((measures, codes), n_sweeps=n).metric for n in (1, 2))
     pairs = square_pairs(len(measures))
@@ -90,11 +66,11 @@ def test_second_sweep_solves_under_the_first_metric(labelled):
         {"max_iter": 4, "tol": 0.0},
         {"max_iter": 3, "tol": 0.0, "start": "random", "triplets": 2},
         {"max_iter": 3, "tol": 0.0, "minibatch": 10},
-        {"max_iter": 3, "tol": 0.0} | PAPER,
+        PAPER | {"max_iter": 3},
     ],
     ids=["closed form", "refined", "random", "minibatches", "paper"],
 )
-def test_same_seed_and_any_jobs_give_the_same_bits(labelled, refine):
+def test_same_seed_and_any_jobs_give_the_same_bits(labelled, refine, fit):
     cohort = labelled(n_per_class=3)
     one, *others = (fit(cohort, refine, seed=5, n_jobs=n_jobs) for n_jobs in (1, 2, 4))
     for other in others:
@@ -105,7 +81,7 @@ def test_same_seed_and_any_jobs_give_the_same_bits(labelled, refine):
 
 @pytest.mark.parametrize("refine", [None, {"max_iter": 5, "tol": 0.0}])
 @pytest.mark.parametrize("scale", [None, "global"])
-def test_relative_training_does_not_depend_on_the_unit(labelled, scale, refine):
+def test_relative_training_does_not_depend_on_the_unit(labelled, scale, refine, fit, distances_under):
     measures, codes = labelled(shift=1.0)
     one, other = (
         distances_under(fit((m, codes), refine, scale=scale), m)
@@ -114,7 +90,7 @@ def test_relative_training_does_not_depend_on_the_unit(labelled, scale, refine):
     np.testing.assert_allclose(one, other, rtol=1e-5)
 
 
-def test_feature_scale_absorbs_units_of_single_features(labelled):
+def test_feature_scale_absorbs_units_of_single_features(labelled, fit, distances_under):
     measures, codes = labelled()
     units = np.array([1e-3, 1.0, 1e4])
     one, other = (
@@ -124,7 +100,7 @@ def test_feature_scale_absorbs_units_of_single_features(labelled):
 
 
 @pytest.mark.parametrize("refine", [None, {"max_iter": 3}, {"start": "random", "max_iter": 3}, PAPER | {"max_iter": 2}])
-def test_constant_features_weigh_zero(labelled, refine):
+def test_constant_features_weigh_zero(labelled, refine, fit):
     measures, codes = labelled(n_per_class=3)
     points = np.column_stack([measures.points[:, :1], np.full(len(measures.points), 4.0), measures.points[:, 1:]])
     result = fit((measures.with_points(points), codes), refine)
@@ -132,7 +108,7 @@ def test_constant_features_weigh_zero(labelled, refine):
     np.testing.assert_array_equal(result.metric.components[:, 1], 0)
 
 
-def test_sparse_equals_dense(labelled):
+def test_sparse_equals_dense(labelled, fit):
     measures, codes = labelled()
     # no zeros: cells in line have several optimal plans, and rounding chooses one
     dense, sparse = (
@@ -160,20 +136,20 @@ def test_auto_triplets_are_sampled_in_large_cohorts(monkeypatch):
     [([np.ones((3, 2))] * 4, "no feature varies"), ([np.eye(2)] * 4, "hold the same cells")],
 )
 @pytest.mark.parametrize("wide", [1, 3000])
-def test_nothing_to_learn_from(monkeypatch, clouds, text, wide):
+def test_nothing_to_learn_from(monkeypatch, clouds, text, wide, fit):
     monkeypatch.setattr(discriminant, "WIDE", wide)
     with pytest.raises(ValueError, match=text):
         fit((Measures.from_arrays(clouds), np.array([0, 1, 0, 1])))
 
 
-def test_no_unit_when_most_samples_are_copies(labelled):
+def test_no_unit_when_most_samples_are_copies(labelled, fit):
     x, z = labelled()[0].split()[:2]
     copies = Measures.from_arrays([x, x, x, x, x, z])
     with pytest.raises(ValueError, match="at distance zero.*relative=False"):
         fit((copies, np.array([0, 1, 0, 1, 0, 1])))
 
 
-def test_only_as_many_cells_as_asked_for_take_part_in_the_closed_form(labelled, monkeypatch, caplog):
+def test_only_as_many_cells_as_asked_for_take_part_in_the_closed_form(labelled, monkeypatch, caplog, fit):
     measures, codes = labelled()
     few = fit((measures.thinned(4), codes), scale=None)
     # the unit is the median distance between the cells that a refinement sees
@@ -193,7 +169,7 @@ def test_only_as_many_cells_as_asked_for_take_part_in_the_closed_form(labelled, 
     assert limit(measures, pairs, "auto") == 5
 
 
-def test_closed_form_takes_a_random_subset_of_pairs_in_large_cohorts_only(labelled, monkeypatch):
+def test_closed_form_takes_a_random_subset_of_pairs_in_large_cohorts_only(labelled, monkeypatch, fit):
     measures, codes = labelled(n_per_class=8)
     seen = []
 

@@ -12,9 +12,8 @@ from tqdm.auto import tqdm
 from scggml.core.measures._moments import feature_scale
 from scggml.core.measures._threads import single_threaded_blas
 
-from ._discriminant import default_ridge, transport_discriminant
 from ._ground_metric import GroundMetric, alignment
-from ._training import MAX_COMPS, cells_per_sample, choose_triplets, closed_form_pairs
+from ._training import cells_per_sample, choose_triplets, closed_form_pairs, components_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -65,23 +64,11 @@ def bootstrap_metrics(
     measures = measures.thinned(cells_per_sample(measures, pairs, options.max_cells))
     space = measures.scaled(~constant / scale)
     solved = options.solver.at(space).solve(space, pairs, keep_plans=True, n_jobs=n_jobs, progress="transport")
-    ridge = default_ridge(measures) if options.ridge == "auto" else options.ridge
-    n_comps = min(options.n_comps or MAX_COMPS, int((~constant).sum()))
     for _ in tqdm(range(n_boot), desc="bootstrap", delay=2, leave=False, disable=None):
         times = _draw(targets, pairs, draw_rng)
         with single_threaded_blas:
-            components = transport_discriminant(
-                measures,
-                solved,
-                targets,
-                scale=scale,
-                active=~constant,
-                n_comps=n_comps,
-                ridge=ridge,
-                power=options.power,
-                whitening=options.whitening,
-                sample_weights=times,
-                n_jobs=n_jobs,
+            components = components_of(
+                measures, solved, targets, options, scale=scale, active=~constant, sample_weights=times, n_jobs=n_jobs
             )
         yield GroundMetric(components, scale)
 

@@ -14,7 +14,7 @@ from scggml.core.measures._measures import as_points
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from scggml.core.measures._measures import Points
+    from scggml.core.measures._measures import Measures, Points
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +51,10 @@ class GroundMetric:
         for rows in row_blocks(points):
             projected[rows] = as_points(points[rows]) @ self.linear_map.T
         return projected
+
+    def project_measures(self, measures: Measures) -> Measures:
+        """Return measures in the learned space."""
+        return measures.with_points(self.project(measures.points))
 
     def mahalanobis_matrix(self) -> NDArray[np.float64]:
         """Return `M` with `d(x, y)^2 = (x - y)^T M (x - y)` on raw features, (n_features, n_features)."""

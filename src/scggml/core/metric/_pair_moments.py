@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse.linalg
 
 from scggml.core.measures._threads import single_threaded_blas
+from scggml.core.transport._exact import square_pairs
 
 from ._discriminant import WIDE, metric_matrix
 
@@ -138,8 +139,7 @@ class PairMoments:
 def _weights_without_each(targets: Targets) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the weights of all pairs i < j without each sample, (n_samples, n_pairs), as in `Targets.pair_weights`."""
     n = len(targets)
-    pairs = np.stack(np.triu_indices(n, k=1), axis=1)
-    of_others = np.stack(np.triu_indices(n - 1, k=1), axis=1)  # in the same order as the pairs that are left
+    pairs, of_others = square_pairs(n), square_pairs(n - 1)  # the latter in the order of the pairs that are left
     within, between = np.zeros((2, n, len(pairs)))
     for i in range(n):
         left = (pairs != i).all(axis=1)
@@ -176,10 +176,9 @@ def unpack(packed: NDArray[np.float64], d: int) -> NDArray[np.float64]:
 def _leading_directions(measures: Measures, plans: Plans) -> NDArray[np.float64]:
     n, points = len(measures), measures.points
     room = min(int((np.sqrt(1 + 8 * _MAX_BYTES / (8 * n * n)) - 1) / 2), _MAX_DIRECTIONS)
-    if points.shape[1] <= room and isinstance(points, np.ndarray):
-        return points.astype(np.float64, copy=False)
     if points.shape[1] <= room:
-        return points.toarray().astype(np.float64)
+        dense = points if isinstance(points, np.ndarray) else points.toarray()
+        return dense.astype(np.float64, copy=False)
     if points.shape[1] > WIDE:
         laplacian = plans.laplacian(plans.mass, len(measures.weights))
         operator = scipy.sparse.linalg.LinearOperator(

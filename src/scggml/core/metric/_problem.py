@@ -43,7 +43,7 @@ class Problem:
 
     def project(self, components: NDArray[np.float64]) -> Measures:
         """Return the samples in the learned space."""
-        return self.measures.with_points(GroundMetric(components, self.scale).project(self.measures.points))
+        return GroundMetric(components, self.scale).project_measures(self.measures)
 
     def solve(
         self,

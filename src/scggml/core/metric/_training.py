@@ -26,13 +26,14 @@ if TYPE_CHECKING:
 
     from scggml.core.measures._measures import Measures
     from scggml.core.transport._solvers import Solver
+    from scggml.core.transport._transport import Transport
 
     from ._options import TrainingOptions
     from ._targets import Targets
 
 logger = logging.getLogger(__name__)
 
-MAX_COMPS = 50
+_MAX_COMPS = 50
 _MAX_TRIPLETS = 500_000  # beyond this "auto" samples
 _AUTO_NEIGHBORS = 10
 _MAX_COSTS = 10_000_000_000  # ground costs of one sweep under "auto": some minutes on two cores
@@ -133,7 +134,7 @@ def _train(
         len(measures), len(measures.weights), measures.n_features, len(components), len(triplets), len(triplets.pairs),
     )  # fmt: skip
     seen = measures if settings.max_cells is None else measures.thinned(settings.max_cells)
-    space = seen.with_points(GroundMetric(components, scale).project(seen.points))
+    space = GroundMetric(components, scale).project_measures(seen)
     problem = Problem(seen, scale, active, options.solver.at(space), n_jobs)
     if options.refine is None:
         found = evaluate(problem, components, triplets, settings)
@@ -189,7 +190,7 @@ def cells_per_sample(measures: Measures, pairs: NDArray[np.int64], max_cells: Li
 
 
 def _n_comps(options: TrainingOptions, active: NDArray[np.bool_]) -> int:
-    return min(options.n_comps or MAX_COMPS, int(active.sum()))
+    return min(options.n_comps or _MAX_COMPS, int(active.sum()))
 
 
 def _closed_form(
@@ -203,26 +204,34 @@ def _closed_form(
 ) -> NDArray[np.float64]:
     """Return the components of the closed form; the first plans are Euclidean, on scaled features."""
     measures = measures.thinned(cells_per_sample(measures, pairs, options.max_cells))
-    ridge = default_ridge(measures) if options.ridge == "auto" else options.ridge
     space = measures.scaled(active / scale)
     components = np.empty((0, 0))
     for sweep in range(options.n_sweeps):
+        if sweep:
+            space = GroundMetric(components, scale).project_measures(measures)
         progress = f"transport sweep {sweep + 1}/{options.n_sweeps}"
         solved = options.solver.at(space).solve(space, pairs, keep_plans=True, n_jobs=n_jobs, progress=progress)
         if not solved.distances.any():
             msg = "all samples hold the same cells: there is no difference between classes to learn from"
             raise ValueError(msg)
-        components = transport_discriminant(
-            measures,
-            solved,
-            targets,
-            scale=scale,
-            active=active,
-            n_comps=_n_comps(options, active),
-            ridge=ridge,
-            power=options.power,
-            whitening=options.whitening,
-            n_jobs=n_jobs,
-        )
-        space = measures.with_points(GroundMetric(components, scale).project(measures.points))
+        components = components_of(measures, solved, targets, options, scale=scale, active=active, n_jobs=n_jobs)
     return components
+
+
+def components_of(
+    measures: Measures,
+    solved: Transport,
+    targets: Targets,
+    options: TrainingOptions,
+    *,
+    scale: NDArray[np.float64],
+    active: NDArray[np.bool_],
+    sample_weights: NDArray[np.float64] | None = None,
+    n_jobs: int | None = None,
+) -> NDArray[np.float64]:
+    """Return the components of the closed form for given plans, (k, n_features), with the settings of `options`."""
+    return transport_discriminant(
+        measures, solved, targets, scale=scale, active=active, n_comps=_n_comps(options, active),
+        ridge=default_ridge(measures) if options.ridge == "auto" else options.ridge,
+        power=options.power, whitening=options.whitening, sample_weights=sample_weights, n_jobs=n_jobs,
+    )  # fmt: skip

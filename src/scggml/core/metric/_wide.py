@@ -24,6 +24,7 @@ _N_LEADING = 24  # directions that may be taken out of the polynomial, which the
 _SPLIT_ERROR = 1e-5  # of an eigenvector, in units of the largest eigenvalue
 _POLYNOMIAL_ERROR = 1e-6
 _MAX_ROUNDS = 6
+_SETTLED = 3e-3  # relative to the first eigenvalue: none changes by more
 _EXTRA = 10  # more directions than are asked for, so that the last of them settle
 
 
@@ -88,8 +89,7 @@ def wide_discriminant(
     n_comps: int,
     ridge: float,
     whitening: float,
-    contrast: float = 0.0,
-    tol: float = 3e-3,
+    contrast: float,
     n_jobs: int | None = None,
 ) -> NDArray[np.float64]:
     """Return scaled leading eigenvectors of `S_w^(-q) S_b S_w^(-q)`, `q = (1 + whitening) / 2`, (n_features, n_comps).
@@ -114,8 +114,6 @@ def wide_discriminant(
         As in `transport_discriminant`.
     contrast
         `S_b - contrast * S_w` takes the place of `S_b`; where that leaves nothing, `S_b` stays.
-    tol
-        Eigenvalues have settled when none changes by more than this fraction of the first.
     n_jobs
         Threads; None for all cores.
 
@@ -136,9 +134,9 @@ def wide_discriminant(
         moved = s_b(inner) - contrast * (s_w(inner) + shift * inner) if contrast else s_b(inner)
         return shrink(moved)
 
-    values, vectors, _ = block_krylov(contrasted, unit > 0, n_comps, tol)
+    values, vectors, _ = block_krylov(contrasted, unit > 0, n_comps, _SETTLED)
     if values[0] <= 0:
-        values, vectors, _ = block_krylov(lambda block: shrink(s_b(shrink(block))), unit > 0, n_comps, tol)
+        values, vectors, _ = block_krylov(lambda block: shrink(s_b(shrink(block))), unit > 0, n_comps, _SETTLED)
     return vectors * np.sqrt(np.maximum(values, 0.0) / values[0]) * (unit > 0)[:, None]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import joblib
 import numpy as np
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 
     from scggml.core.measures._measures import Measures, Points
 
-    Array: TypeAlias = Any  # NDArray or torch.Tensor: the numerics use what both have under the same name
-    FloatType: TypeAlias = Literal["float64", "float32"]
+    from ._sinkhorn import FloatType
 
 _NO_MASS = 1e-20  # lighter points are left out: they change no digit, but their logarithms use up the range of floats
 _MAX_PADDING = 0.25  # of a chunk

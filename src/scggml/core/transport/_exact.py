@@ -158,7 +158,7 @@ def solve_pairs(
             progress=progress, checkpoint=checkpoint,
         )  # fmt: skip
         return replace(solved, measures=measures, plans=solved.plans and solved.plans.moved(rows))
-    done = _Results.empty() if checkpoint is None else _Results.of_distances(*checkpoint.read(len(pairs)))
+    done = _Results.of_distances(*((np.empty(0), np.empty(0)) if checkpoint is None else checkpoint.read(len(pairs))))
     numbered = np.column_stack([pairs, np.arange(len(pairs))])
     blocks = [
         (block[:, :2], _trees_of(start, block)) for block in _blocks(measures.sizes, numbered[len(done.distances) :])
@@ -198,10 +198,6 @@ class _Results(NamedTuple):
     def of_distances(cls, distances: NDArray[np.float64], gaps: NDArray[np.float64]) -> _Results:
         whole = np.empty(0, dtype=np.int64)
         return cls(distances, gaps, np.zeros(len(distances), dtype=np.int64), whole, whole, np.empty(0))
-
-    @classmethod
-    def empty(cls) -> _Results:
-        return cls.of_distances(np.empty(0), np.empty(0))
 
     @classmethod
     def concatenated(cls, parts: list[_Results]) -> _Results:
