@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,7 +20,7 @@ def test_integer_is_returned_as_int():
 
 @pytest.mark.parametrize("value", [3.0, np.float32(3), "3", None, True, np.bool_(True), 2 + 0j])
 def test_integer_refuses_other_types(value):
-    with pytest.raises(TypeError, match=rf"n must be an integer, found .* of type {type(value).__name__}\. Pass"):
+    with pytest.raises(TypeError, match=rf"n must be an integer, found {re.escape(repr(value))}.*\. Pass"):
         check.check_integer("n", value, minimum=1)
 
 
@@ -67,10 +69,13 @@ def test_choice():
         check.check_choice("kind", 1, (True, False))
 
 
-@pytest.mark.parametrize("value", ["", "a/b", None, 1, b"a"])
-def test_name(value):
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [("", ValueError), ("a/b", ValueError), ("a\0", ValueError), (None, TypeError), (1, TypeError), (b"a", TypeError)],
+)
+def test_name(value, error):
     check.check_name("key", "a b.c")
-    with pytest.raises(ValueError, match="key must be a non-empty text without '/', found"):
+    with pytest.raises(error, match="key must be a non-empty text without '/', found"):
         check.check_name("key", value)
 
 
@@ -119,27 +124,26 @@ def test_classes_of_a_larger_minimum():
 
 def test_generators():
     generator = np.random.default_rng(0)
-    assert check.check_random_generator(generator) is generator
-    assert check.check_random_generator(3).integers(99) == np.random.default_rng(3).integers(99)
-    assert check.check_random_generator(None) is not check.check_random_generator(None)
+    for value in (generator, 3, np.int64(3), 2**100, None):
+        check.check_random_generator("rng", value)
     for value, error in ((-1, ValueError), (1.0, TypeError), ("a", TypeError), (True, TypeError)):
         with pytest.raises(error, match="rng must be"):
-            check.check_random_generator(value)
+            check.check_random_generator("rng", value)
 
 
 def test_jobs():
     for value in (None, -1, 4):
-        check.check_jobs(value)
+        check.check_jobs("n_jobs", value)
     for value, error in ((0, ValueError), (1.5, TypeError), ("all", TypeError)):
         with pytest.raises(error, match="n_jobs must"):
-            check.check_jobs(value)
+            check.check_jobs("n_jobs", value)
 
 
 def test_device():
     for value in (None, "cpu"):
-        check.check_device(value)
+        check.check_device("device", value)
     with pytest.raises(ValueError, match="device must be None or one of .*cpu.*, found 'tpu'"):
-        check.check_device("tpu")
+        check.check_device("device", "tpu")
 
 
 def test_column():

@@ -18,19 +18,24 @@ _MAX_LISTED = 5
 _MIN_CELLS = 2  # one cell is a point, not a distribution
 _MIN_SAMPLES = 2  # per class: a triplet needs an anchor and a positive
 _MIN_ORDERED = 4
+_MAX_INTEGER = 2**31 - 1
+_MAX_JOBS = 1024
+_MAX_SHOWN = 80
 
 
 def check_integer(name: str, value: Any, *, minimum: int, maximum: int | None = None, unit: str = "") -> int:
     """Return `value` as an int within bounds; a float or a bool is refused rather than rounded."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, Integral):
-        msg = f"{name} must be an integer, found {value!r} of type {type(value).__name__}. Pass a whole number."
+        msg = f"{name} must be an integer, found {shown(value)}. Pass a whole number."
         raise TypeError(msg)
     value = int(value)
     if value < minimum:
-        msg = f"{name} must be at least {minimum}, found {value!r}. Pass a larger number."
+        msg = f"{name} must be at least {minimum}, found {shown(value)}. Pass a larger number."
         raise ValueError(msg)
-    if maximum is not None and value > maximum:
-        msg = f"{name} must be at most {maximum}{unit}, found {value!r}. Pass a smaller number."
+    if maximum is None:
+        maximum = _MAX_INTEGER
+    if value > maximum:
+        msg = f"{name} must be at most {maximum}{unit}, found {shown(value)}. Pass a smaller number."
         raise ValueError(msg)
     return value
 
@@ -40,9 +45,12 @@ def check_number(
 ) -> float:
     """Return `value` as a finite float with `minimum <= value`, `above < value` and `value <= maximum`."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
-        msg = f"{name} must be a number, found {value!r} of type {type(value).__name__}. Pass an int or a float."
+        msg = f"{name} must be a number, found {shown(value)}. Pass an int or a float."
         raise TypeError(msg)
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # an int beyond 1e308
+        number = np.inf
     bounds = []
     if minimum is not None:
         bounds.append((f"at least {minimum}", number >= minimum))
@@ -52,26 +60,39 @@ def check_number(
         bounds.append((f"at most {maximum}", number <= maximum))
     if not np.isfinite(number) or not all(holds for _, holds in bounds):
         wanted = " and ".join(["finite", *(text for text, _ in bounds)])
-        msg = f"{name} must be {wanted}, found {value!r}. Pass a number in that range."
+        msg = f"{name} must be {wanted}, found {shown(value)}. Pass a number in that range."
         raise ValueError(msg)
     return number
 
 
-def check_random_generator(rng: Any) -> np.random.Generator:
-    """Return a generator from an int, a generator or None."""
-    if rng is not None and not isinstance(rng, np.random.Generator):
-        check_integer("rng", rng, minimum=0)
-    return np.random.default_rng(rng)
+def check_flag(name: str, value: Any) -> None:
+    """Refuse what is neither True nor False; numbers and text are not taken for them."""
+    if not isinstance(value, bool | np.bool_):
+        msg = f"{name} must be True or False, found {shown(value)}"
+        raise TypeError(msg)
 
 
-def check_jobs(n_jobs: Any) -> None:
+def check_random_generator(name: str, rng: Any) -> None:
+    """Refuse what is no seed, no generator and not None."""
+    if rng is None or isinstance(rng, np.random.Generator):
+        return
+    is_integer = isinstance(rng, Integral) and not isinstance(rng, bool | np.bool_)
+    if not is_integer or rng < 0:
+        found = shown(rng)
+        msg = (
+            f"{name} must be a seed (an integer that is not negative), a numpy.random.Generator or None, found {found}"
+        )
+        raise ValueError(msg) if is_integer else TypeError(msg)
+
+
+def check_jobs(name: str, n_jobs: Any) -> None:
     """Refuse a number of jobs that joblib would not take."""
-    if n_jobs is not None and (check_integer("n_jobs", n_jobs, minimum=-1024) == 0):
-        msg = "n_jobs must not be 0. Pass None or -1 for all cores, or a positive number."
+    if n_jobs is not None and (check_integer(name, n_jobs, minimum=-_MAX_JOBS, maximum=_MAX_JOBS) == 0):
+        msg = f"{name} must not be 0. Pass None or -1 for all cores, or a positive number."
         raise ValueError(msg)
 
 
-def check_device(device: Any) -> None:
+def check_device(name: str, device: Any) -> None:
     """Refuse a device of torch that is not there."""
     if device is None:
         return
@@ -81,9 +102,10 @@ def check_device(device: Any) -> None:
         "cpu",
         *(["cuda", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))] if torch.cuda.is_available() else []),
     ]
-    if device not in kinds:
+    if not isinstance(device, str) or device not in kinds:
         msg = (
-            f"device must be None or one of those that torch finds here ({listed(kinds, limit=None)}), found {device!r}"
+            f"{name} must be None or one of those that torch finds here ({listed(kinds, limit=None)}), "
+            f"found {shown(device)}"
         )
         raise ValueError(msg)
 
@@ -92,15 +114,16 @@ def check_choice(name: str, value: Any, choices: Collection[Any], *, otherwise: 
     """Refuse a value that is not among `choices`; `otherwise` names what else the argument may be."""
     if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
         allowed = ", ".join(repr(choice) for choice in choices) if otherwise else listed(choices, limit=None)
-        msg = f"{name} must be {f'{allowed} or {otherwise}' if otherwise else f'one of {allowed}'}, found {value!r}"
+        wanted = f"{allowed} or {otherwise}" if otherwise else f"one of {allowed}"
+        msg = f"{name} must be {wanted}, found {shown(value)}"
         raise ValueError(msg)
 
 
 def check_name(name: str, value: Any) -> None:
     """Refuse what cannot be a key of an AnnData that is written to disk."""
-    if not isinstance(value, str) or not value or "/" in value:
-        msg = f"{name} must be a non-empty text without '/', found {value!r}"
-        raise ValueError(msg)
+    if not isinstance(value, str) or not value or any(character in value for character in "/\0"):
+        msg = f"{name} must be a non-empty text without '/', found {shown(value)}"
+        raise ValueError(msg) if isinstance(value, str) else TypeError(msg)
 
 
 def check_anndata(name: str, adata: Any) -> None:
@@ -318,6 +341,21 @@ def _count_not_finite(points: Any) -> Any:
     bad = ~np.isfinite(data)
     columns = points.indices[bad] if sp.issparse(points) else np.nonzero(bad)[1]
     return np.bincount(columns, minlength=points.shape[1])
+
+
+def shown(value: Any) -> str:
+    """Return what messages say of a value that was found: arrays and tables by their shape, others shortened."""
+    kind, shape = type(value).__name__, getattr(value, "shape", None)
+    if shape is not None and not isinstance(value, type) and shape != ():
+        return f"{kind} of shape {tuple(shape)}"
+    if isinstance(value, str):
+        return repr(value) if len(value) <= _MAX_SHOWN else f"{value[:_MAX_SHOWN]!r}... ({len(value)} characters)"
+    try:
+        text = repr(value)
+    except ValueError:  # an int of thousands of digits
+        return f"a number of type {kind}"
+    text = text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
+    return text if value is None or isinstance(value, Real) else f"{text} of type {kind}"
 
 
 def listed(items: Any, *, limit: int | None = _MAX_LISTED) -> str:

@@ -63,12 +63,6 @@ def test_continuous_labels(cohort):
         ("continuous", [1.0, np.inf, *range(6)], ValueError, "1 values that are NaN or infinite"),
         ("ordinal", range(8), ValueError, "no ordinal label .* has 2 samples.*label_kind='continuous'"),
         ("class", range(8), ValueError, "each class .* needs at least 2 samples"),
-        (
-            "grades",
-            list("abcabcab"),
-            ValueError,
-            "label_kind must be one of class, ordinal, continuous, found 'grades'",
-        ),
     ],
 )
 def test_labels_that_do_not_fit_their_kind(cohort, kind, values, error, text):

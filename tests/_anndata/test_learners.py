@@ -46,7 +46,6 @@ def test_learners_are_cloned_and_completed():
         ("best", {}, ValueError, "discriminant.*best"),
         (sg.OTNeighborsClassifier(), {}, TypeError, "learner must be a GroundMetricLearner"),
         (sg.GroundMetricLearner, {}, TypeError, "learner must be a GroundMetricLearner"),
-        (None, {"n_jobs": 0}, ValueError, "n_jobs must not be 0"),
     ],
 )
 def test_refused(learner, options, error, text):

@@ -11,7 +11,6 @@ from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold, cross_val_score
 
 from scggml import GroundMetricLearner, Refinement
-from scggml._check import check_jobs, check_random_generator
 
 
 def make_samples(n=12, d=3, seed=0, shift=3.0):
@@ -341,15 +340,6 @@ def test_a_failed_fit_leaves_the_last_one():
     with pytest.raises(ValueError, match="only the class"):
         learner.fit(X, ["a"] * 12)
     assert learner.components_ is before
-
-
-def test_generators_and_jobs():
-    assert check_random_generator(3).random() == np.random.default_rng(3).random()
-    generator = np.random.default_rng(0)
-    assert check_random_generator(generator) is generator
-    assert isinstance(check_random_generator(None), np.random.Generator)
-    for n_jobs in (None, -1, 1, np.int64(2)):
-        check_jobs(n_jobs)
 
 
 def test_score_of_continuous_labels_is_a_rank_correlation():

@@ -87,7 +87,7 @@ REFUSED = [
     (
         {"refine": Refinement(triplets="some")},
         ValueError,
-        "triplets of Refinement must be one of auto, all, found 'some'",
+        "triplets of Refinement must be 'auto', 'all' or a number, found 'some'",
     ),
     ({"scale": "standard"}, ValueError, "scale must be one of .*feature, global, None, found 'standard'"),
     (
@@ -100,7 +100,7 @@ REFUSED = [
         ValueError,
         "regularizer of Refinement must be one of frobenius, l1, l21, nuclear, max_column_sum",
     ),
-    ({"refine": Refinement(relative=1)}, ValueError, "relative of Refinement must be one of True, False, found 1"),
+    ({"refine": Refinement(relative=1)}, TypeError, "relative of Refinement must be True or False, found 1"),
     ({"label_kind": "number"}, ValueError, "label_kind must be one of class, ordinal, continuous, found 'number'"),
     ({"max_cells": 1}, ValueError, "max_cells must be at least 2, found 1"),
     ({"max_cells": "all"}, ValueError, "max_cells must be 'auto', None or a number, found 'all'"),
@@ -108,11 +108,11 @@ REFUSED = [
     ({"solver": Sinkhorn}, ValueError, "solver must be one of exact, pot"),
     ({"solver": Sinkhorn(reg=0)}, ValueError, "reg of Sinkhorn must be finite and greater than 0, found 0"),
     ({"solver": Sinkhorn(reg="0.1")}, TypeError, "reg of Sinkhorn must be a number, found '0.1'"),
-    ({"solver": Sinkhorn(debiased=1)}, ValueError, "debiased of Sinkhorn must be one of True, False, found 1"),
-    ({"solver": Sinkhorn(device="abacus")}, ValueError, "device must be None or one of .*found 'abacus'"),
+    ({"solver": Sinkhorn(debiased=1)}, TypeError, "debiased of Sinkhorn must be True or False, found 1"),
+    ({"solver": Sinkhorn(device="abacus")}, ValueError, "device of Sinkhorn must be None or one of .*found 'abacus'"),
     ({"refine": True}, TypeError, r"refine must be None or a scggml.Refinement.*found True"),
     ({"rng": "seed"}, TypeError, "rng must be"),
-    ({"rng": -1}, ValueError, "rng must be at least 0"),
+    ({"rng": -1}, ValueError, "rng must be a seed .* found -1"),
     ({"n_jobs": 0}, ValueError, "n_jobs must not be 0"),
     ({"n_jobs": 1.5}, TypeError, "n_jobs must be an integer"),
 ]

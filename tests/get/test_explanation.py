@@ -84,7 +84,7 @@ CASES = {
     "table": ({"table": "types"}, ValueError, ["table must be one of", "cell_types", "'types'"]),
     "key": ({"key": "mine"}, KeyError, ["uns['mine_explanation']", "sg.tl.explain_distances", "key='mine'"]),
     "classes": ({"classes": ("a", "d")}, KeyError, ["classes=('a', 'd')", "(a, b)", "(c, c)"]),
-    "one class": ({"classes": "a"}, ValueError, ["classes must be two", "(a, b)"]),
+    "one class": ({"classes": "a"}, TypeError, ["classes must be a list of classes", "['a']"]),
     "cell type": ({"table": "cell_types", "cell_type": "NK"}, ValueError, ["cell_type must be one of B, T", "'NK'"]),
     "part": ({"table": "genes", "cell_type": "NK"}, ValueError, ["B, T, exchange, composition", "'NK'"]),
     "no type": (

@@ -305,7 +305,7 @@ def test_names_that_the_prefix_does_not_make_unique(mdata):
         ({"rna": "X", "atac": "X"}, ValueError, "use_rep names atac.*Found there: rna, prot"),
         ({}, ValueError, "use_rep is empty.*Found there: rna, prot"),
         ({"rna": "X_pca"}, KeyError, "modality 'rna': use_rep='X_pca' is not in obsm"),
-        ({"rna": 3}, TypeError, "modality 'rna': use_rep must be a key as text or None, found 3"),
+        ({"rna": 3}, TypeError, r"use_rep\['rna'\] must be 'X' or a key of obsm as text, found 3"),
     ],
 )
 def test_bad_use_rep(mdata, use_rep, error, text):
@@ -314,7 +314,7 @@ def test_bad_use_rep(mdata, use_rep, error, text):
 
 
 def test_bad_input(mdata):
-    with pytest.raises(ValueError, match="intersect must be one of True, False"):
+    with pytest.raises(TypeError, match="intersect must be True or False, found 'yes'"):
         sg.pp.join_modalities(mdata, intersect="yes")
     with pytest.raises(TypeError, match="mdata must be a MuData, found AnnData"):
         sg.pp.join_modalities(mdata.mod["rna"])

@@ -331,7 +331,7 @@ CASES = {
     ),
     "checkpoint": (None, {"checkpoint": 1}, TypeError, ["checkpoint", "path", "int"]),
     "n_jobs": (None, {"n_jobs": 0}, ValueError, ["n_jobs"]),
-    "key": (None, {"key": 1}, ValueError, ["key must be", "1"]),
+    "key": (None, {"key": 1}, TypeError, ["key must be", "1"]),
     "key_added": (None, {"key_added": "a/b"}, ValueError, ["key_added", "'a/b'"]),
     "unknown": (None, {"sampel_key": "sample"}, TypeError, ["sampel_key"]),
 }

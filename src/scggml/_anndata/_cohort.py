@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ import numpy as np
 from scipy.stats import kruskal, spearmanr
 
 from scggml import _check as check
+from scggml._warnings import warn
 from scggml.core.measures._measures import Measures
 from scggml.evaluation._samples import Samples
 
@@ -133,7 +133,7 @@ class Cohort:
             f"chance, which can be mistaken for a difference between {many}. Subsample each sample to the same number "
             "of cells, for example with scanpy.pp.sample, and compare."
         )
-        warnings.warn(msg, UserWarning, stacklevel=3)
+        warn(msg)
 
 
 def read_samples(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from scggml import _check as check
+from scggml._warnings import warn
 
 from ._columns import names_in_order
 
@@ -102,7 +102,7 @@ def warn_about_absent_types(
             f"{check.listed(found)}. There, all cells of this type in other samples are matched with cells of other "
             "types, which counts as composition"
         )
-        warnings.warn(msg, UserWarning, stacklevel=3)
+        warn(msg)
 
 
 def classes_of_samples(pdata: AnnData, label_key: str | None, *, continuous: bool) -> tuple[pd.Series, list[str]]:

@@ -102,10 +102,6 @@ def read_features(adata: AnnData, use_rep: Any, layer: str | None) -> Features:
 
     What is not in memory stays where it is. It is read once, by blocks of rows, for the check that all of it is finite.
     """
-    for name, value in (("use_rep", use_rep), ("layer", layer)):
-        if value is not None and not isinstance(value, str):
-            msg = f"{name} must be a key as text or None, found {value!r} of type {type(value).__name__}"
-            raise TypeError(msg)
     with reading("layers or obsm"):  # anndata looks into every matrix
         layers, obsm = adata.layers, adata.obsm
     if use_rep is None:

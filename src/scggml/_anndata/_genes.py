@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from scggml._keys import LOADINGS
+from scggml._warnings import warn
 
 from ._features import read_features, standard_deviation
 from ._on_disk import unreadable
@@ -59,7 +59,7 @@ def read_genes(adata: AnnData, features: Features) -> Genes | None:
         return None
     reason = _missing(adata, features)
     if reason is not None:
-        warnings.warn(f"no gene weights for the metric on {features.text}: {reason}", UserWarning, stacklevel=3)
+        warn(f"no gene weights for the metric on {features.text}: {reason}")
         return None
     return required_genes(adata, features)
 

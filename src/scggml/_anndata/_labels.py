@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from scggml import _check as check
+from scggml import _warnings
 from scggml._strata import strata_of
-from scggml.core.metric._targets import LABEL_KINDS, LabelKind, Targets
+from scggml.core.metric._targets import LabelKind, Targets
 
 from ._columns import first_cells, is_numeric, sample_values
 
@@ -68,7 +68,6 @@ def read_labels(
     warn: bool,
 ) -> Labels:
     """Return the labels of samples, checked; refuse or warn where classes cannot be separated from batches."""
-    check.check_choice("label_kind", label_kind, LABEL_KINDS)
     column = check.check_column("label_key", label_key, obs)
     text = sample_values(obs, "label_key", label_key, names, codes)
     name = f"label_key={label_key!r}"
@@ -88,7 +87,7 @@ def read_labels(
         keys = " with ".join(f"{argument}={key!r}" for argument, key in given if key is not None)
         check.check_strata(np.unique(text, return_inverse=True)[1], strata, name=keys)
     if warning is not None and warn:
-        warnings.warn(warning, UserWarning, stacklevel=4)
+        _warnings.warn(warning)
     return Labels(label_kind, text, classes, values, strata)
 
 

@@ -60,7 +60,6 @@ def choose_learner(
             f"the settings that sg.tl.tune found, found {learner!r} of type {type(learner).__name__}"
         )
         raise TypeError(msg)
-    check.check_jobs(n_jobs)
     given = {"n_comps": n_comps, "rng": rng, "n_jobs": n_jobs}
     if isinstance(chosen.scale, str) and chosen.scale == "auto":
         given["scale"] = scale

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +14,9 @@ import scipy.sparse as sp
 from anndata import AnnData
 
 from scggml import _check as check
+from scggml._arguments import SHARED
 from scggml._keys import JOINT, JOINT_LOADINGS, MODALITY, PCA, PCA_LOADINGS
+from scggml._warnings import warn
 from scggml.core.measures._blocks import row_blocks
 from scggml.core.measures._measures import Measures, as_points
 from scggml.core.measures._moments import feature_scale
@@ -95,7 +96,7 @@ def join(mdata: MuData, use_rep: Any, *, intersect: bool) -> AnnData:
             f"no variables of these modalities are in the result, as their features do not lead back to any: "
             f"{check.listed(without)}. Metrics use these modalities, but have no gene weights for them."
         )
-        warnings.warn(msg, UserWarning, stacklevel=3)
+        warn(msg)
     points = _side_by_side([as_points(m.features.points[m.rows]) * (1 / m.unit) for m in modalities])
     values = _side_by_side([as_points(m.values[m.rows]) for m in with_variables]) if with_variables else None
     entry = stored_result(
@@ -154,7 +155,6 @@ def _read_modalities(mdata: MuData, use_rep: Any, *, intersect: bool) -> tuple[p
         )
         raise TypeError(msg)
     chosen = _chosen(mdata, use_rep)
-    check.check_choice("intersect", intersect, (True, False))
     if mdata.n_obs == 0:
         msg = "mdata has no observations"
         raise ValueError(msg)
@@ -188,6 +188,8 @@ def _chosen(mdata: MuData, use_rep: Any) -> dict[str, str | None]:
         there = check.listed(known, limit=20)
         msg = f"use_rep {found}. Name modalities of mdata, such as {example}. Found there: {there}"
         raise ValueError(msg)
+    for name, value in use_rep.items():
+        SHARED["use_rep"](f"use_rep[{name!r}]", value)
     return dict(use_rep)
 
 
@@ -338,7 +340,7 @@ def _joint_var(modalities: Sequence[Modality]) -> pd.DataFrame:
             f"columns of var are left out, as they are of another type in another modality or called {MODALITY!r}: "
             f"{check.listed(clashing)}"
         )
-        warnings.warn(msg, UserWarning, stacklevel=4)
+        warn(msg)
     return pd.DataFrame(columns, index=pd.Index(names))
 
 

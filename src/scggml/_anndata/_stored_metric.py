@@ -99,7 +99,6 @@ class StoredMetric:
 
 def read_metric(adata: AnnData, key: str) -> StoredMetric:
     """Return the learned metric of a key, or say how to make one."""
-    check.check_name("key", key)
     entry = adata.uns.get(Keys(key).metric)
     if entry is None:
         msg = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +13,7 @@ import scipy.sparse as sp
 
 from scggml import _check as check
 from scggml._keys import JOINT, LOADINGS, PCA, Keys
+from scggml._warnings import warn
 from scggml.core.measures._measures import Measures, as_points
 from scggml.core.measures._moments import weighted_moments
 from scggml.core.metric._ground_metric import GroundMetric
@@ -101,7 +101,7 @@ class StoredReference:
         found = describe_values(features.points, values)
         text = difference_of_values(table["values"], found, features.text, complete=bool(present.all()))
         if text is not None:
-            warnings.warn(text, UserWarning, stacklevel=3)
+            warn(text)
         linear_map = self.metric.metric.linear_map
         if "loadings" not in table:  # the metric acts on the genes themselves
             mean = np.asarray(table["mean"], dtype=np.float64)
@@ -139,11 +139,9 @@ class StoredReference:
             )
             if share > 0.5:
                 raise ValueError(f"{what}. More than half of the metric is missing: use data with these genes.")
-            warnings.warn(
+            warn(
                 f"{what}. They are set to their mean in the reference: cells do not differ in them, samples may be "
-                "further from all samples of the reference, and outliers in these genes are not detected.",
-                UserWarning,
-                stacklevel=4,
+                "further from all samples of the reference, and outliers in these genes are not detected."
             )
         return present, np.array([position[name] for name in names[present]], dtype=np.int64)
 
@@ -158,8 +156,6 @@ class StoredReference:
 
 def read_reference(reference: Any, key: str) -> StoredReference:
     """Return what `tl.make_reference` wrote, or say how to make it."""
-    check.check_anndata("reference", reference)
-    check.check_name("key", key)
     name = Keys(key).reference
     entry = reference.uns.get(name)
     if not isinstance(entry, Mapping) or "points" not in entry:
@@ -218,7 +214,7 @@ def genes_of_features(adata: AnnData, features: Features, layer: str | None) -> 
     unfit = unfit_loadings(adata, name, features)
     if unfit is not None:
         msg = f"{features.text} cannot be computed from genes: {unfit}. {remedy}"
-        warnings.warn(msg, UserWarning, stacklevel=3)
+        warn(msg)
         return None
     genes = read_features(adata, "X", layer)
     loadings = adata.varm[name]
@@ -242,7 +238,7 @@ def genes_of_features(adata: AnnData, features: Features, layer: str | None) -> 
         f"{features.text} is not a linear map of {genes.text}: {genes.text} @ varm[{name!r}] plus a constant leaves "
         f"{error:.1%} of its spread. {why} {remedy}"
     )
-    warnings.warn(msg, UserWarning, stacklevel=3)
+    warn(msg)
     return None
 
 

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 def check_writable(adata: AnnData, *, copy: bool) -> None:
     """Refuse what `writable` could not do, before any work is done."""
-    check.check_choice("copy", copy, (True, False))
     if adata.isbacked and (copy or adata.is_view):
         found = (
             "copy=True cannot copy what is backed by a file"

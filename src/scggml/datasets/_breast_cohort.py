@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from scggml._arguments import checked
 from scggml._docs import shared_doc
 
 from ._download import load_cohort
@@ -17,6 +18,7 @@ _VERSION_ID: Final = "b8b5be07-061b-4390-af0a-f9ced877a068"
 
 
 @shared_doc
+@checked()
 def breast_cohort(*, cache_dir: str | os.PathLike[str] | None = None, backed: bool = False) -> AnnData:
     """Load the paper's breast cohort, donors labelled by reported diseases :cite:p:`kuehn2025`.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from scggml._arguments import checked
 from scggml._docs import shared_doc
 
 from ._download import load_cohort
@@ -17,6 +18,7 @@ _VERSION_ID: Final = "1c360b0b-eb2f-45a3-aba9-056026b39fa5"
 
 
 @shared_doc
+@checked()
 def kidney_cohort(*, cache_dir: str | os.PathLike[str] | None = None, backed: bool = False) -> AnnData:
     """Load the paper's kidney cohort, patients labelled by disease :cite:p:`kuehn2025`.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from scggml._arguments import checked
 from scggml._docs import shared_doc
 
 from ._download import load_cohort
@@ -17,6 +18,7 @@ _VERSION_ID: Final = "c1f6034b-7973-45e1-85e7-16933d0550bc"
 
 
 @shared_doc
+@checked()
 def myocardial_infarction_cohort(*, cache_dir: str | os.PathLike[str] | None = None, backed: bool = False) -> AnnData:
     """Load the paper's myocardial infarction cohort, heart samples labelled by group :cite:p:`kuehn2025`.
 

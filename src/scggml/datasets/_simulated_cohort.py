@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from scggml._arguments import checked, integer, number
 from scggml._check import check_integer
 from scggml._docs import shared_doc
 
@@ -17,6 +18,18 @@ _MIN_GENES: Final = 32  # leave enough genes besides the markers of three cell t
 
 
 @shared_doc
+@checked(
+    n_samples=integer(2),
+    n_classes=integer(2),
+    n_cells=integer(1),
+    n_genes=integer(_MIN_GENES),
+    effect_size=number(minimum=0),
+    patient_effect=number(minimum=0),
+    n_batches=integer(1),
+    batch_effect=number(minimum=0),
+    batch_label_correlation=number(minimum=0, maximum=1),
+    composition_shift=number(),
+)
 def simulated_cohort(
     n_samples: int = 24,
     *,

@@ -8,18 +8,69 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scggml import _check as check
+from scggml._arguments import SHARED, check_all, choice, either, flag, integer, number, optional
 from scggml.core.measures._measures import Measures, as_points
 from scggml.core.metric._discriminant import WIDE
 from scggml.core.metric._objective import REGULARIZERS
 from scggml.core.metric._options import STARTS, Refinement, TrainingOptions
-from scggml.core.metric._targets import LABEL_KINDS, Targets
+from scggml.core.metric._targets import Targets
 from scggml.core.transport._solvers import Exact, Sinkhorn, SolverSpec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from scggml._arguments import Rule
+
 SCALES = ("auto", "feature", "global", None)
 SOLVERS = {"exact": Exact(), "pot": Exact("pot")}
+
+
+def check_solver(name: str, solver: Any) -> None:
+    """Refuse what is neither the name of a solver nor a `Sinkhorn` with settings that are possible."""
+    if isinstance(solver, Sinkhorn):
+        check_all(vars(solver), _SINKHORN, of=" of Sinkhorn")
+    elif not isinstance(solver, str) or solver not in SOLVERS:
+        msg = f"{name} must be one of {check.listed(SOLVERS)} or a scggml.Sinkhorn(...), found {check.shown(solver)}"
+        raise ValueError(msg)
+
+
+def _check_refinement(name: str, refinement: Any) -> None:
+    if refinement is None:
+        return
+    if not isinstance(refinement, Refinement):
+        msg = f"{name} must be None or a scggml.Refinement(...), found {check.shown(refinement)}"
+        raise TypeError(msg)
+    check_all(vars(refinement), _REFINEMENT, of=" of Refinement")
+
+
+LEARNER: dict[str, Rule] = {
+    "label_kind": SHARED["label_kind"],
+    "n_comps": optional(integer(1)),
+    "scale": choice(*SCALES),
+    "n_sweeps": integer(1),
+    "ridge": either("auto", otherwise="a number", rule=number(minimum=0)),
+    "power": number(minimum=0),
+    "whitening": number(minimum=0, maximum=1),
+    "max_cells": either("auto", None, otherwise="a number", rule=integer(2)),
+    "solver": check_solver,
+    "refine": _check_refinement,
+    "rng": SHARED["rng"],
+    "n_jobs": SHARED["n_jobs"],
+}
+_REFINEMENT: dict[str, Rule] = {
+    "start": choice(*STARTS),
+    "margin": number(minimum=0),
+    "reg": number(minimum=0),
+    "regularizer": choice(*REGULARIZERS),
+    "relative": flag,
+    "triplets": either("auto", "all", otherwise="a number", rule=integer(1)),
+    "minibatch": optional(integer(1)),
+    "lr": number(above=0),
+    "max_cells": optional(integer(2)),
+    "max_iter": integer(1),
+    "tol": number(minimum=0),
+}
+_SINKHORN: dict[str, Rule] = {"reg": number(above=0), "debiased": flag, "device": check.check_device}
 
 
 def as_measures(x: Any, *, n_features: int | None = None, min_points: int = 1, name: str = "X") -> Measures:
@@ -88,7 +139,7 @@ def as_labels(y: Any, n_samples: int, name: str = "y") -> NDArray[Any]:
 
 def as_targets(y: Any, n_samples: int, label_kind: Any, strata: Any = None) -> tuple[Targets, NDArray[Any]]:
     """Return the targets, and the classes or ordinal labels in their order (empty for continuous labels)."""
-    check.check_choice("label_kind", label_kind, LABEL_KINDS)
+    SHARED["label_kind"]("label_kind", label_kind)
     labels = as_labels(y, n_samples)
     codes_of_strata = None
     if strata is not None:
@@ -116,76 +167,41 @@ def as_targets(y: Any, n_samples: int, label_kind: Any, strata: Any = None) -> t
 
 def training_options(params: dict[str, Any], n_features: int) -> TrainingOptions:
     """Return checked options from the parameters of `GroundMetricLearner`."""
+    check_all(params, LEARNER)
     values = {field.name: params[field.name] for field in fields(TrainingOptions)}
-    check.check_choice("scale", values["scale"], SCALES)
     if values["scale"] == "auto":
         values["scale"] = "feature"
     values["solver"] = checked_solver(values["solver"], n_features)
-    values["refine"] = _checked_refinement(values["refine"])
+    if values["refine"] is not None:
+        values["refine"] = _checked_refinement(values["refine"])
     if values["n_comps"] is not None:
         check.check_integer(
             "n_comps", values["n_comps"], minimum=1, maximum=n_features, unit=", the number of features"
         )  # fmt: skip
-    check.check_integer("n_sweeps", values["n_sweeps"], minimum=1)
-    if isinstance(values["ridge"], str):
-        check.check_choice("ridge", values["ridge"], ("auto",), otherwise="a number")
-    else:
-        values["ridge"] = check.check_number("ridge", values["ridge"], minimum=0)
-    values["power"] = check.check_number("power", values["power"], minimum=0)
-    values["whitening"] = check.check_number("whitening", values["whitening"], minimum=0, maximum=1)
-    if isinstance(values["max_cells"], str):
-        check.check_choice("max_cells", values["max_cells"], ("auto", None), otherwise="a number")
-    elif values["max_cells"] is not None:
-        check.check_integer("max_cells", values["max_cells"], minimum=2)
-    options = TrainingOptions(**values)
+    options = TrainingOptions(**_as_floats(values, "ridge", "power", "whitening"))
     _check_closed_form(options, n_features)
     return options
 
 
-def checked_solver(solver: Any, n_features: int) -> SolverSpec:
-    """Return the checked solver that a name or a `Sinkhorn` stands for."""
+def _as_floats(values: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Return the same with these numbers as Python's floats."""
+    return {**values, **{name: float(values[name]) for name in names if not isinstance(values[name], str)}}
+
+
+def checked_solver(solver: Sinkhorn | str, n_features: int) -> SolverSpec:
+    """Return the solver that a name or a `Sinkhorn` stands for, after `check_solver`."""
     if not isinstance(solver, Sinkhorn):
-        if not isinstance(solver, str) or solver not in SOLVERS:
-            msg = f"solver must be one of {check.listed(SOLVERS)} or a scggml.Sinkhorn(...), found {solver!r}"
-            raise ValueError(msg)
         return SOLVERS[solver]
-    reg = check.check_number("reg of Sinkhorn", solver.reg, above=0)
-    check.check_choice("debiased of Sinkhorn", solver.debiased, (True, False))
-    check.check_device(solver.device)
     if n_features > WIDE:
         msg = (
             f"solver=Sinkhorn(...) takes at most {WIDE} features, found {n_features}: its transport plans are dense. "
             "Pass solver='exact', or fewer features, for example X_pca or highly variable genes."
         )
         raise ValueError(msg)
-    return replace(solver, reg=reg)
+    return replace(solver, reg=float(solver.reg))
 
 
-def _checked_refinement(refinement: Any) -> Refinement | None:
-    if refinement is None:
-        return None
-    if not isinstance(refinement, Refinement):
-        msg = (
-            f"refine must be None or a scggml.Refinement(...), found {refinement!r} of type {type(refinement).__name__}"
-        )
-        raise TypeError(msg)
-    r = refinement
-    check.check_choice("start of Refinement", r.start, STARTS)
-    check.check_choice("regularizer of Refinement", r.regularizer, tuple(REGULARIZERS))
-    check.check_choice("relative of Refinement", r.relative, (True, False))
-    numbers: dict[str, Any] = {
-        name: check.check_number(f"{name} of Refinement", getattr(r, name), minimum=0)
-        for name in ("margin", "reg", "tol")
-    }
-    numbers["lr"] = check.check_number("lr of Refinement", r.lr, above=0)
-    for name, minimum in (("minibatch", 1), ("max_cells", 2)):
-        if getattr(r, name) is not None:
-            check.check_integer(f"{name} of Refinement", getattr(r, name), minimum=minimum)
-    check.check_integer("max_iter of Refinement", r.max_iter, minimum=1)
-    if isinstance(r.triplets, str):
-        check.check_choice("triplets of Refinement", r.triplets, ("auto", "all"))
-    else:
-        check.check_integer("triplets of Refinement", r.triplets, minimum=1)
+def _checked_refinement(r: Refinement) -> Refinement:
     if r.max_iter == 1 and r.minibatch is None:
         msg = (
             "max_iter=1 of Refinement only evaluates the start, and takes no step. Pass max_iter=2 or more, a "
@@ -196,7 +212,7 @@ def _checked_refinement(refinement: Any) -> Refinement | None:
         _refuse_without_effect("Refinement", r, Refinement(), ("tol",), "max_iter=1, which ends after one epoch")
     if r.reg == 0:
         _refuse_without_effect("Refinement", r, Refinement(), ("regularizer",), "reg=0, its weight")
-    return replace(r, **numbers)
+    return replace(r, margin=float(r.margin), reg=float(r.reg), tol=float(r.tol), lr=float(r.lr))
 
 
 def _check_closed_form(options: TrainingOptions, n_features: int) -> None:

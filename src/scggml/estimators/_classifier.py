@@ -10,6 +10,7 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.utils.validation import check_is_fitted
 
 from scggml import _check as check
+from scggml._arguments import SHARED, check_all, choice, integer
 from scggml.core._neighbors import RULES, class_scores, neighbor_shares
 from scggml.core._probabilities import class_probabilities, fit_inverse_temperature, relative_class_scores
 from scggml.core.transport._distances import pairwise_distances
@@ -23,12 +24,31 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from scggml._arguments import Rule
     from scggml.core.measures._measures import Measures
 
     from ._ground_metric import Samples
 
 _N_FOLDS = 5  # of the samples that probabilities are calibrated on
 _MIN_CALIBRATION = 3  # samples of a class: two are left to learn from without one fold
+
+
+def _check_learner(name: str, learner: Any) -> None:
+    if not (
+        learner is None
+        or isinstance(learner, GroundMetricLearner)
+        or (isinstance(learner, str) and learner == "euclidean")
+    ):
+        msg = f"{name} must be a GroundMetricLearner, 'euclidean' or None, found {check.shown(learner)}"
+        raise TypeError(msg)
+
+
+_PARAMETERS: dict[str, Rule] = {
+    "learner": _check_learner,
+    "rule": choice(*RULES),
+    "n_neighbors": integer(1),
+    "n_jobs": SHARED["n_jobs"],
+}
 
 
 class OTNeighborsClassifier(ClassifierMixin, BaseEstimator):
@@ -98,20 +118,15 @@ class OTNeighborsClassifier(ClassifierMixin, BaseEstimator):
         -------
         The fitted classifier.
         """
-        check.check_choice("rule", self.rule, RULES)
-        check.check_integer("n_neighbors", self.n_neighbors, minimum=1)
-        check.check_jobs(self.n_jobs)
+        check_all(self.get_params(deep=False), _PARAMETERS)
         learner = GroundMetricLearner(n_jobs=self.n_jobs) if self.learner is None else self.learner
         measures = as_measures(X, min_points=MIN_CELLS if isinstance(learner, GroundMetricLearner) else 1)
         labels = as_labels(y, len(measures))
         if isinstance(learner, GroundMetricLearner):
             self.learner_: GroundMetricLearner | None = clone(learner).fit(measures, labels)
-        elif isinstance(learner, str) and learner == "euclidean":
+        else:
             check.check_classes(labels, name="y")
             self.learner_ = None
-        else:
-            msg = f"learner must be a GroundMetricLearner, 'euclidean' or None, found {learner!r}"
-            raise TypeError(msg)
         self.n_features_in_ = measures.n_features
         self.classes_, self._codes = np.unique(labels, return_inverse=True)
         self._measures, self._samples = measures, _projected(measures, self.learner_)

@@ -191,8 +191,7 @@ class GroundMetricLearner(TransformerMixin, BaseEstimator):
         measures = as_measures(X, min_points=MIN_CELLS)
         targets, classes = as_targets(y, len(measures), self.label_kind, strata)
         options = training_options(self.get_params(deep=False), measures.n_features)
-        check.check_jobs(self.n_jobs)
-        rng = check.check_random_generator(self.rng)
+        rng = np.random.default_rng(self.rng)
         result = train(measures, targets, options, rng=rng, n_jobs=self.n_jobs)
         self.metric_: GroundMetric = result.metric
         self.components_ = result.metric.linear_map

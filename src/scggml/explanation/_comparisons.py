@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import combinations, product
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scggml import _check as check
+from scggml._warnings import warn
 
 from ._excess import class_means
 
@@ -127,7 +127,7 @@ def compare_classes(
             f"{len(single)} class(es) of label_key={label_key!r} have one sample only ({check.listed(single)}): the "
             "distances within such a class are not known, so the excess of its distances to other classes is NaN"
         )
-        warnings.warn(msg, UserWarning, stacklevel=3)
+        warn(msg)
     return takes_part, Comparisons.of_classes(codes, np.array(classes, dtype=object))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from scggml import _check as check
+from scggml._warnings import warn
 
 
 def read_gene_sets(gene_sets: Any) -> pd.DataFrame:
@@ -146,13 +146,9 @@ def match_genes(table: pd.DataFrame, genes: pd.Index, min_genes: int) -> pd.Data
         msg = f"no gene set has at least {min_genes} genes in adata, found {text}. Keep more genes in adata."
         raise ValueError(msg)
     if len(small):
-        warnings.warn(
-            (
-                f"{len(small)} of {len(n_found)} gene sets have fewer than {min_genes} genes in adata and are "
-                f"left out: {text}"
-            ),
-            UserWarning,
-            stacklevel=3,
+        warn(
+            f"{len(small)} of {len(n_found)} gene sets have fewer than {min_genes} genes in adata and are "
+            f"left out: {text}"
         )
     whole = n_found[n_found == len(genes)]
     if len(whole):

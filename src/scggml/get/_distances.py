@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from scggml._anndata._distances import read_distances
+from scggml._arguments import checked, flag
 from scggml._docs import shared_doc
 from scggml._keys import IS_REFERENCE, SKETCH_ERROR, Keys
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 
 @shared_doc
+@checked(bounds=flag)
 def distances(pdata: AnnData, *, key: str = "ggml", bounds: bool = False) -> pd.DataFrame:
     """Return the distances between samples, or bounds on their errors.
 

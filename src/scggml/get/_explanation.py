@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from scggml import _check as check
+from scggml._arguments import checked, choice, integer, optional, text
 from scggml._docs import shared_doc
 from scggml._keys import Keys
 from scggml.explanation._excess import excess_over_within
@@ -23,6 +24,7 @@ ALL_PARTS = "all"  # states, exchange and composition together
 
 
 @shared_doc
+@checked(table=choice(*_TABLES), cell_type=optional(text("a cell type")), n_genes=optional(integer(1)))
 def explanation(
     pdata: AnnData,
     table: Literal["summary", "cell_types", "flows", "genes", "pairs"] = "summary",
@@ -84,10 +86,7 @@ def explanation(
     >>> sg.get.explanation(pdata, "genes", classes=["healthy", "disease"], cell_type="T", n_genes=5).shape
     (5, 7)
     """
-    check.check_anndata("pdata", pdata)
-    check.check_choice("table", table, _TABLES)
     if n_genes is not None:
-        check.check_integer("n_genes", n_genes, minimum=1)
         _check_use("n_genes", n_genes, table, ("genes",))
     if cell_type is not None:
         _check_use("cell_type", cell_type, table, ("cell_types", "flows", "genes"))

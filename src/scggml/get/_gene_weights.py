@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from scggml import _check as check
 from scggml._anndata._gene_table import gene_table
+from scggml._arguments import checked
 from scggml._docs import shared_doc
 from scggml._keys import Keys
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 
 @shared_doc
+@checked()
 def gene_weights(adata: AnnData, *, key: str = "ggml") -> pd.DataFrame:
     """Return the weights of genes in a learned metric, largest first.
 
@@ -53,6 +54,5 @@ def gene_weights(adata: AnnData, *, key: str = "ggml") -> pd.DataFrame:
     >>> list(sg.get.gene_weights(adata).head(1).index)
     ['signal']
     """
-    check.check_anndata("adata", adata)
     stored = adata.uns.get(Keys(key).gene_ranking)
     return stored.copy() if isinstance(stored, pd.DataFrame) else gene_table(adata, key)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from scggml import _check as check
+from scggml._arguments import checked, optional, text
 from scggml._keys import Keys
 from scggml.evaluation._cross_validation import summary
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@checked(baseline=optional(text("a method")))
 def scores(adata: AnnData, *, key: str = "ggml", baseline: str | None = None) -> pd.DataFrame:
     """Return the scores of a cross-validation over all held-out samples.
 
@@ -62,7 +64,6 @@ def scores(adata: AnnData, *, key: str = "ggml", baseline: str | None = None) ->
     >>> table.columns[:4].tolist()
     ['method', 'classifier', 'score', 'value']
     """
-    check.check_anndata("adata", adata)
     entry = stored_scores(adata, key)
     names = entry["predictions"]["method"].unique()
     if baseline is not None and baseline not in names:

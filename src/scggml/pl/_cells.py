@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scggml import _check as check
+from scggml._arguments import SHARED, anything, checked, optional, text
 from scggml._docs import shared_doc
 from scggml._keys import Keys, embedding
 from scggml._keys import colors as colors_key
@@ -26,6 +27,12 @@ _NAMES = {"umap": "UMAP", "tsne": "t-SNE"}
 
 
 @shared_doc
+@checked(
+    color=optional(text("a column of obs or a gene")),
+    basis=optional(text("a key of obsm")),
+    components=anything,
+    barycenters=optional(SHARED["adata"]),
+)
 def cells(
     adata: AnnData,
     *,
@@ -75,8 +82,6 @@ def cells(
     >>> ax = sg.pl.cells(adata, color="label")
     >>> ax = sg.pl.cells(adata, color="signal", barycenters=sg.tl.class_barycenters(adata, rng=0))
     """
-    check.check_anndata("adata", adata)
-    check.check_name("key", key)
     coordinates, kind, points = _coordinates(adata, key, basis, barycenters)
     if coordinates.shape[1] < 2:
         msg = f"a map needs two axes, but there is only one {kind}. Draw it with scanpy.pl.violin or as a histogram."

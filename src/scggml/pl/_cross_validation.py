@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scggml import _check as check
+from scggml._arguments import checked, optional, text
 from scggml._docs import shared_doc
 from scggml.evaluation._cross_validation import MAIN, MAIN_ORDERED
 from scggml.get._scores import scores as score_table
@@ -26,6 +27,9 @@ _NAMES = {"mae": "mean absolute error", "ari": "adjusted Rand index", "roc_auc":
 
 
 @shared_doc
+@checked(
+    score=optional(text("a score")), classifier=optional(text("a classifier")), baseline=optional(text("a method"))
+)
 def cross_validation(
     adata: AnnData,
     *,
@@ -73,7 +77,6 @@ def cross_validation(
     >>> _ = sg.tl.cross_validate(adata, "sample", "label", methods=["ggml", "euclidean"], cv=5, rng=0)
     >>> ax = sg.pl.cross_validation(adata, baseline="euclidean")
     """
-    check.check_anndata("adata", adata)
     entry = stored_scores(adata, key)
     predictions, params = entry["predictions"], entry["params"]
     table = score_table(adata, key=key, baseline=baseline)

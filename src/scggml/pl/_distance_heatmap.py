@@ -8,6 +8,7 @@ import numpy as np
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
+from scggml._arguments import checked, optional, text
 from scggml._docs import shared_doc
 from scggml.get import distances as get_distances
 
@@ -26,6 +27,7 @@ _MIN_BAR = 0.4  # of the heatmap's height
 
 
 @shared_doc
+@checked(color=optional(text("a column of obs")))
 def distance_heatmap(pdata: AnnData, *, key: str = "ggml", color: str | None = None, ax: Axes | None = None) -> Axes:
     """Plot the distances between samples as a heatmap.
 

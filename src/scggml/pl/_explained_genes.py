@@ -5,7 +5,7 @@ from __future__ import annotations
 from textwrap import fill
 from typing import TYPE_CHECKING
 
-from scggml import _check as check
+from scggml._arguments import checked, integer, optional, text
 from scggml._docs import shared_doc
 from scggml.get import explanation as get_explanation
 from scggml.get._explanation import chosen_classes, stored_explanation
@@ -23,6 +23,7 @@ _LINE = 34  # characters of the title on one line
 
 
 @shared_doc
+@checked(cell_type=optional(text("a cell type")), n_genes=integer(1))
 def explained_genes(
     pdata: AnnData,
     *,
@@ -67,8 +68,6 @@ def explained_genes(
     >>> sg.tl.explain_distances(adata, pdata, cell_type_key="cell_type", label_key="label")
     >>> ax = sg.pl.explained_genes(pdata, cell_type="T")
     """
-    check.check_anndata("pdata", pdata)
-    check.check_integer("n_genes", n_genes, minimum=1)
     a, b = chosen_classes(stored_explanation(pdata, key), classes)
     table = get_explanation(pdata, "genes", key=key, classes=(a, b), cell_type=cell_type)
     column = "distance" if table["excess"].isna().all() else "excess"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from scggml import _check as check
+from scggml._arguments import anything, checked, integer
 from scggml._docs import shared_doc
 from scggml.get import gene_weights as get_gene_weights
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 
 @shared_doc
+@checked(n_genes=integer(1), highlight=anything)
 def gene_weights(
     adata: AnnData,
     *,
@@ -57,7 +59,6 @@ def gene_weights(
     >>> sg.tl.fit_metric(adata, "sample", "label", rng=0)
     >>> ax = sg.pl.gene_weights(adata, highlight={"planted": ["signal"]})
     """
-    check.check_integer("n_genes", n_genes, minimum=1)
     label, marked = _highlighted(highlight)
     table = get_gene_weights(adata, key=key).head(n_genes)
 

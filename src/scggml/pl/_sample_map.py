@@ -8,6 +8,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from scggml import _check as check
+from scggml._arguments import anything, checked, either, flag, optional, text
 from scggml._docs import shared_doc
 from scggml._keys import Keys, embedding
 
@@ -30,6 +31,13 @@ _TITLES = {"mds": "MDS", "umap": "UMAP", "diffmap": "DC", "tsne": "t-SNE"}
 
 
 @shared_doc
+@checked(
+    basis=text("a map"),
+    color=optional(text("a column of obs")),
+    components=anything,
+    labels=flag,
+    trajectory=either(True, False, otherwise="a column of obs", rule=text("a column of obs")),
+)
 def sample_map(
     pdata: AnnData,
     *,
@@ -82,7 +90,6 @@ def sample_map(
     >>> sg.tl.embed_samples(pdata, "mds")
     >>> ax = sg.pl.sample_map(pdata, color="label")
     """
-    check.check_anndata("pdata", pdata)
     name = embedding(basis)
     if name not in pdata.obsm:
         msg = (

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scggml import _check as check
 from scggml._anndata._stored_metric import read_metric
+from scggml._arguments import checked
 from scggml._docs import shared_doc
 
 from ._axes import PLAIN, drawing
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 @shared_doc
+@checked()
 def training_history(adata: AnnData, *, key: str = "ggml", ax: Axes | None = None) -> Axes:
     """Plot the objective over the iterations of the training.
 
@@ -48,7 +49,6 @@ def training_history(adata: AnnData, *, key: str = "ggml", ax: Axes | None = Non
     >>> sg.tl.fit_metric(adata, "sample", "label", learner=learner, rng=0)
     >>> ax = sg.pl.training_history(adata)
     """
-    check.check_anndata("adata", adata)
     entry = read_metric(adata, key).entry
     if "loss_history" not in entry:
         msg = (

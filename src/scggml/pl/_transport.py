@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from scggml import _check as check
+from scggml._arguments import checked, choice
 from scggml._docs import shared_doc
 from scggml.get import explanation as get_explanation
 from scggml.get._explanation import chosen_classes, stored_explanation
@@ -32,6 +32,7 @@ _LEAST_WRITTEN = 0.005  # smaller numbers would read 0.00
 
 
 @shared_doc
+@checked(what=choice(*_LABELS))
 def transport(
     pdata: AnnData,
     *,
@@ -75,8 +76,6 @@ def transport(
     >>> sg.tl.explain_distances(adata, pdata, cell_type_key="cell_type", label_key="label")
     >>> ax = sg.pl.transport(pdata, what="excess")
     """
-    check.check_anndata("pdata", pdata)
-    check.check_choice("what", what, tuple(_LABELS))
     entry = stored_explanation(pdata, key)
     a, b = chosen_classes(entry, classes)
     if "cell_type_key" not in entry["params"]:

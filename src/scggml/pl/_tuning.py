@@ -5,7 +5,7 @@ from __future__ import annotations
 from textwrap import fill
 from typing import TYPE_CHECKING
 
-from scggml import _check as check
+from scggml._arguments import checked
 from scggml._docs import shared_doc
 from scggml._keys import Keys
 
@@ -20,6 +20,7 @@ _LINE = 48  # characters of a setting on one line
 
 
 @shared_doc
+@checked()
 def tuning(adata: AnnData, *, key: str = "ggml", ax: Axes | None = None) -> Axes:
     """Plot the inner scores of settings, how often each was chosen, and the score of the choice on held-out samples.
 
@@ -51,7 +52,6 @@ def tuning(adata: AnnData, *, key: str = "ggml", ax: Axes | None = None) -> Axes
     >>> _ = sg.tl.tune(adata, "sample", "label", grid={"ridge": [0.1, 1.0]}, cv=3, rng=0)
     >>> ax = sg.pl.tuning(adata)
     """
-    check.check_anndata("adata", adata)
     name = Keys(key).tuning
     if name not in adata.uns:
         msg = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +11,9 @@ import pandas as pd
 from scggml import _check as check
 from scggml._anndata._columns import kept_palettes, sample_codes, sample_values
 from scggml._anndata._writing import writable
+from scggml._arguments import SHARED, checked, integer, optional
 from scggml._docs import shared_doc
+from scggml._warnings import warn
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -21,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 @shared_doc
+@checked(label_key=optional(SHARED["label_key"]), min_cells=integer(1), min_samples=integer(1))
 def filter_samples(
     adata: AnnData,
     sample_key: str,
@@ -70,12 +72,9 @@ def filter_samples(
     >>> adata.obs["sample"].nunique()
     8
     """
-    check.check_anndata("adata", adata)
     if adata.isbacked:
         msg = "adata is backed by a file, which cannot be subset in place. Call adata.to_memory() first."
         raise ValueError(msg)
-    check.check_integer("min_cells", min_cells, minimum=1)
-    check.check_integer("min_samples", min_samples, minimum=1)
     names, codes = sample_codes(adata.obs, sample_key)
     sizes = np.bincount(codes, minlength=len(names))
     keep = sizes >= min_cells
@@ -96,7 +95,7 @@ def filter_samples(
         raise ValueError(msg)
     mask = keep[codes]
     if dropped:
-        warnings.warn(f"dropped {'; '.join(dropped)} ({int((~mask).sum())} cells)", UserWarning, stacklevel=2)
+        warn(f"dropped {'; '.join(dropped)} ({int((~mask).sum())} cells)")
     logger.info("kept %d of %d samples", int(keep.sum()), len(names))
     adata = writable(adata, copy=copy)
     if not mask.all():

@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from scggml._anndata._modalities import join
+from scggml._arguments import anything, checked, flag
 from scggml._keys import JOINT
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+@checked(mdata=anything, use_rep=anything, intersect=flag)
 def join_modalities(
     mdata: MuData, use_rep: Mapping[str, str | None] | None = None, *, intersect: bool = False
 ) -> AnnData:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from scggml import _check as check
 from scggml._anndata._cohort import read_samples
 from scggml._anndata._columns import read_cell_types
 from scggml._anndata._writing import check_free, check_writable, stored_params, stored_result, writable
+from scggml._arguments import checked, integer, optional
 from scggml._docs import shared_doc
 from scggml._keys import N_CELLS, N_POINTS, SketchKeys
 from scggml.core.transport._sketch import Sketch, coresets
@@ -25,6 +25,7 @@ _N_POINTS = 100  # of a coreset
 
 
 @shared_doc
+@checked(n_points=optional(integer(1)))
 def sketch(
     adata: AnnData,
     sample_key: str,
@@ -109,13 +110,10 @@ def sketch(
     >>> (pdata.obs["sketch_error"] > 0).all()
     np.True_
     """
-    check.check_anndata("adata", adata)
     check_writable(adata, copy=copy)
     n_points = _number_of_points(n_points, cell_type_key)
-    check.check_jobs(n_jobs)
-    generator = check.check_random_generator(rng)
+    generator = np.random.default_rng(rng)
     keys = SketchKeys(key_added)
-    check.check_name("key_added", keys.key)
     check_free(adata, keys.entry, "sketch", keys.groups, keys.support, wrote=("params", "samples"))
     types = None if cell_type_key is None else read_cell_types(adata, cell_type_key)
     cohort = read_samples(adata, sample_key, use_rep=use_rep, layer=layer)
@@ -149,10 +147,10 @@ def sketch(
     return adata if copy else None
 
 
-def _number_of_points(n_points: Any, cell_type_key: str | None) -> int | None:
+def _number_of_points(n_points: int | None, cell_type_key: str | None) -> int | None:
     """Return the maximum number of points of a coreset, or None for one point per cell type."""
     if cell_type_key is None:
-        return _N_POINTS if n_points is None else check.check_integer("n_points", n_points, minimum=1)
+        return _N_POINTS if n_points is None else n_points
     if n_points is not None:
         msg = (
             f"n_points={n_points!r} has no effect with cell_type_key={cell_type_key!r}, which makes one point per cell "

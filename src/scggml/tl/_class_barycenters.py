@@ -16,6 +16,7 @@ from scggml._anndata._columns import kept_palettes, names_in_order, read_cell_ty
 from scggml._anndata._features import read_features
 from scggml._anndata._stored_metric import read_metric
 from scggml._anndata._writing import stored_params, stored_result
+from scggml._arguments import SHARED, checked, integer, optional
 from scggml._docs import shared_doc
 from scggml._keys import CELL_TYPES, POINT_WEIGHT, Keys
 from scggml.core.measures._means import share_means
@@ -33,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 
 @shared_doc
+@checked(label_key=optional(SHARED["label_key"]), n_points=integer(1))
 def class_barycenters(
     adata: AnnData,
     label_key: str | None = None,
@@ -102,9 +104,7 @@ def class_barycenters(
     >>> typical.to_df().groupby(typical.obs["label"], observed=True)["signal"].mean().is_monotonic_increasing
     True
     """
-    check.check_anndata("adata", adata)
-    check.check_integer("n_points", n_points, minimum=1)
-    generator = check.check_random_generator(rng)
+    generator = np.random.default_rng(rng)
     learned = read_metric(adata, key)
     label_key = _label_key(learned, label_key)
     cohort = learned.read_samples(adata)

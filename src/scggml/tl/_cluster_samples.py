@@ -10,6 +10,7 @@ import pandas as pd
 from scggml import _check as check
 from scggml._anndata._distances import checked_distances
 from scggml._anndata._writing import check_free, check_writable, stored_params, stored_result, writable
+from scggml._arguments import SHARED, checked, integer, optional
 from scggml._docs import shared_doc
 from scggml._keys import Keys
 
@@ -21,6 +22,7 @@ _MAX_CLUSTERS = 10
 
 
 @shared_doc
+@checked(n_clusters=optional(integer(2)), key_added=optional(SHARED["key_added"]))
 def cluster_samples(
     pdata: AnnData,
     n_clusters: int | None = None,
@@ -73,7 +75,6 @@ def cluster_samples(
     if n_clusters is not None:
         check.check_integer("n_clusters", n_clusters, minimum=2, maximum=n - 1, unit=f" for {n} samples")
     name = Keys(key).clusters if key_added is None else key_added
-    check.check_name("key_added", name)
     check_free(pdata, name, "result of clustering", name, wrote=("silhouette",))
 
     counts = range(2, min(_MAX_CLUSTERS, n - 1) + 1) if n_clusters is None else [n_clusters]

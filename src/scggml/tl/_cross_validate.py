@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scggml import _check as check
 from scggml._anndata._cohort import read_samples
 from scggml._anndata._writing import check_writable, stored_params, stored_result, writable
+from scggml._arguments import anything, checked
 from scggml._docs import shared_doc
 from scggml._keys import Keys
 from scggml.evaluation._cross_validation import cross_validate as evaluate
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 
 @shared_doc
+@checked(methods=anything)
 def cross_validate(
     adata: AnnData,
     sample_key: str,
@@ -128,11 +129,8 @@ def cross_validate(
     >>> float(row["value"].iloc[0])
     1.0
     """
-    check.check_anndata("adata", adata)
-    check.check_name("key_added", key_added)
     check_writable(adata, copy=False)
-    check.check_jobs(n_jobs)
-    fold_rng, method_rng = check.check_random_generator(rng).spawn(2)
+    fold_rng, method_rng = np.random.default_rng(rng).spawn(2)
     cohort = read_samples(
         adata, sample_key, label_key, label_kind=label_kind, batch_key=batch_key, donor_key=donor_key,
         use_rep=use_rep, layer=layer, sketch_key=sketch_key,

@@ -11,6 +11,7 @@ from scggml import _check as check
 from scggml._anndata._distances import checked_distances
 from scggml._anndata._sample_graph import diffusion_map, sample_graph
 from scggml._anndata._writing import check_writable, writable
+from scggml._arguments import checked, choice, integer, optional
 from scggml._docs import shared_doc
 from scggml._keys import embedding
 
@@ -22,6 +23,7 @@ METHODS = ("mds", "umap", "diffmap", "tsne")
 
 
 @shared_doc
+@checked(method=choice(*METHODS), n_components=integer(1), n_neighbors=optional(integer(2)))
 def embed_samples(
     pdata: AnnData,
     method: Literal["mds", "umap", "diffmap", "tsne"] = "mds",
@@ -73,7 +75,6 @@ def embed_samples(
     >>> pdata.obsm["X_mds"].shape
     (30, 2)
     """
-    check.check_choice("method", method, METHODS)
     matrix = checked_distances(pdata, key, minimum=4, what="a map")
     check_writable(pdata, copy=copy)
     n = len(matrix)
@@ -81,8 +82,8 @@ def embed_samples(
     if method == "mds" and n_neighbors is not None:
         msg = f"n_neighbors={n_neighbors!r} has no effect with method='mds'. Leave it out, or choose another method."
         raise ValueError(msg)
-    n_neighbors = 15 if n_neighbors is None else check.check_integer("n_neighbors", n_neighbors, minimum=2)
-    seed = int(check.check_random_generator(rng).integers(2**31 - 1))
+    n_neighbors = 15 if n_neighbors is None else n_neighbors
+    seed = int(np.random.default_rng(rng).integers(2**31 - 1))
     n_neighbors = min(n_neighbors, n - 1)
     if method == "mds":
         coordinates = _mds(matrix, n_components)

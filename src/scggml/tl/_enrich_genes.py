@@ -12,6 +12,7 @@ from scggml._anndata._gene_table import gene_table
 from scggml._anndata._genes import required_genes
 from scggml._anndata._stored_metric import read_metric
 from scggml._anndata._writing import check_writable, writable
+from scggml._arguments import anything, checked, choice, flag
 from scggml._docs import shared_doc
 from scggml._keys import Keys
 from scggml.core.measures._means import group_means
@@ -34,6 +35,7 @@ _MIN_GENES = 5
 
 
 @shared_doc
+@checked(gene_sets=anything, method=choice(*METHODS), signed=flag)
 def enrich_genes(
     adata: AnnData,
     gene_sets: str | os.PathLike[str] | Mapping[str, Collection[str]] | pd.DataFrame,
@@ -114,10 +116,7 @@ def enrich_genes(
     >>> adata.uns["ggml_enrichment"].index.tolist()
     ['programme', 'other']
     """
-    check.check_anndata("adata", adata)
-    check.check_choice("method", method, METHODS)
-    check.check_choice("signed", signed, (True, False))
-    seed = int(check.check_random_generator(rng).integers(1, 2**31))  # decoupler takes 0 for no permutation
+    seed = int(np.random.default_rng(rng).integers(1, 2**31))  # decoupler takes 0 for no permutation
     check_writable(adata, copy=copy)
     check.check_unique_genes("adata", adata.var_names)
     import_decoupler()

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scggml import _check as check
 from scggml._anndata._cohort import read_samples
 from scggml._anndata._distances import distances_entry, read_distances
 from scggml._anndata._explained import (
@@ -20,8 +18,10 @@ from scggml._anndata._explained_parts import features_of_points, types_of_points
 from scggml._anndata._learners import is_exact
 from scggml._anndata._stored_metric import read_metric
 from scggml._anndata._writing import check_writable, stored_params, stored_result, writable
+from scggml._arguments import SHARED, checked, names, optional
 from scggml._docs import shared_doc
 from scggml._keys import JOINT, Keys
+from scggml._warnings import warn
 from scggml.core.transport._exact import solve_pairs
 from scggml.explanation._comparisons import compare_classes, compare_samples
 from scggml.explanation._pairs import explain_pairs
@@ -39,6 +39,7 @@ _MAX_REMAINDER = 1e-3  # share of a distance that genes may leave over without a
 
 
 @shared_doc
+@checked(samples=optional(names("samples")), label_key=optional(SHARED["label_key"]))
 def explain_distances(
     adata: AnnData,
     pdata: AnnData,
@@ -154,8 +155,6 @@ def explain_distances(
     >>> bool(abs(table["share"].sum() - 1) < 1e-8)
     True
     """
-    check.check_anndata("adata", adata)
-    check.check_anndata("pdata", pdata)
     check_writable(pdata, copy=copy)
     if samples is not None and not (classes is None and label_key is None):
         other = "classes" if classes is not None else "label_key"
@@ -259,4 +258,4 @@ def _warn_about_remainder(result: dict[str, Any], use_rep: str) -> None:
             f"{why}, or X has changed since. Interpret genes with care (uns[...]['genes']['remainder']), {remedy}, or "
             "learn the metric with use_rep='X'."
         )
-        warnings.warn(msg, UserWarning, stacklevel=3)
+        warn(msg)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from copy import deepcopy
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
@@ -18,8 +17,10 @@ from scggml._anndata._learners import choose_learner, learner_params
 from scggml._anndata._modalities import modality_shares
 from scggml._anndata._stored_metric import metric_entry
 from scggml._anndata._writing import check_free, check_writable, drop_results, stored_params, writable
+from scggml._arguments import anything, checked, flag, integer, optional
 from scggml._docs import shared_doc
 from scggml._keys import JOINT, Keys
+from scggml._warnings import warn
 from scggml.evaluation._splits import make_splits
 from scggml.evaluation._validation import validate as validate_learner
 
@@ -37,6 +38,7 @@ logger = logging.getLogger(__name__)
 
 
 @shared_doc
+@checked(learner=anything, n_comps=optional(integer(1)), validate=flag)
 def fit_metric(
     adata: AnnData,
     sample_key: str,
@@ -141,9 +143,6 @@ def fit_metric(
     >>> learner = sg.GroundMetricLearner(whitening=0.5, solver=sg.Sinkhorn(reg=0.1))
     >>> sg.tl.fit_metric(adata, "sample", "label", learner=learner, key_added="entropic")
     """
-    check.check_anndata("adata", adata)
-    check.check_name("key_added", key_added)
-    check.check_choice("validate", validate, (True, False))
     check_writable(adata, copy=copy)
     check_free(adata, key_added, "learned metric", wrote=("components", "scale"))
     cohort = read_samples(
@@ -188,7 +187,7 @@ def fit_metric(
 
 def _validation(cohort: Cohort, learner: GroundMetricLearner, *, own_rng: bool) -> dict[str, Any]:
     """Return how the metric does on held-out samples beside Euclidean transport; warn if it is not better."""
-    generator = check.check_random_generator(deepcopy(learner.rng))  # the fit is the same without
+    generator = np.random.default_rng(deepcopy(learner.rng))  # the fit is the same without
     fold_rng, method_rng = generator.spawn(2)
     if not own_rng:  # each fold draws a seed, as in cross_validate
         learner = clone(learner).set_params(rng=None)
@@ -203,7 +202,7 @@ def _validation(cohort: Cohort, learner: GroundMetricLearner, *, own_rng: bool) 
             "Euclidean one only). Prefer distances of sg.tl.sample_distances(..., metric='euclidean'), and do not "
             "rely on gene weights."
         )
-        warnings.warn(msg, UserWarning, stacklevel=3)
+        warn(msg)
     return {field.name: getattr(found, field.name) for field in fields(found)}
 
 
@@ -217,4 +216,4 @@ def _warn_about_constant(learner: GroundMetricLearner, cohort: Cohort) -> None:
             f"{len(constant)} feature(s) of {features.text} are constant{where} and get weight zero: "
             f"{check.listed(names)}"
         )
-        warnings.warn(msg, UserWarning, stacklevel=3)
+        warn(msg)

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import warnings
 from copy import deepcopy
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scggml import _check as check
 from scggml._anndata._features import read_features
 from scggml._anndata._known_distances import check_same_metric, check_same_solver, learned_distances, order_of_samples
 from scggml._anndata._learners import is_exact
 from scggml._anndata._stored_metric import read_metric
 from scggml._anndata._stored_reference import gene_space, genes_of_features, measures_of
 from scggml._anndata._writing import stored_params, stored_result
+from scggml._arguments import checked, integer, optional
 from scggml._docs import shared_doc
 from scggml._keys import PCA, SKETCH_ERROR, Keys
+from scggml._warnings import warn
 from scggml.core.measures._measures import as_points
 from scggml.core.measures._on_disk import StoredPoints
 from scggml.core.transport._sketch import coresets
@@ -36,6 +36,7 @@ _LEFT_OUT = ("loss_history", "validation")  # of the metric: not needed, and lar
 
 
 @shared_doc
+@checked(n_points=optional(integer(1)))
 def make_reference(
     adata: AnnData,
     pdata: AnnData,
@@ -131,13 +132,8 @@ def make_reference(
     >>> mapped = sg.tl.map_samples(new, reference, "sample")
     >>> sg.tl.predict_samples(mapped)
     """
-    check.check_anndata("adata", adata)
-    check.check_anndata("pdata", pdata)
-    check.check_jobs(n_jobs)
-    if n_points is not None:
-        check.check_integer("n_points", n_points, minimum=1)
     learned = read_metric(adata, key)
-    fold_rng, point_rng, fit_rng = check.check_random_generator(rng).spawn(3)
+    fold_rng, point_rng, fit_rng = np.random.default_rng(rng).spawn(3)
     known = learned_distances(pdata, key)
     if cv is not None:
         check_same_solver(known, learned)
@@ -229,7 +225,7 @@ def _cells_to_hold_out(
             "samples, probabilities are less reliable, and new samples are not flagged as outliers by comparison "
             "with held-out ones."
         )
-        warnings.warn(msg, UserWarning, stacklevel=3)
+        warn(msg)
     codes = labels.values.astype(np.int64)
     return ReferenceCells(
         _loaded(features.points), cohort.codes, codes, labels.y, labels.strata, values, scaled, sketch, clusters

@@ -15,6 +15,7 @@ from scggml._anndata._columns import is_numeric, kept_palettes
 from scggml._anndata._distances import distances_entry, read_distances
 from scggml._anndata._learners import solver_of
 from scggml._anndata._stored_reference import read_reference
+from scggml._arguments import SHARED, checked, optional
 from scggml._docs import shared_doc
 from scggml._keys import IS_REFERENCE, N_CELLS, SKETCH_ERROR, Keys, embedding
 from scggml.core.transport._distances import pairwise_distances
@@ -33,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 
 @shared_doc
+@checked(sample_key=optional(SHARED["sample_key"]))
 def map_samples(
     new: AnnData,
     reference: AnnData,
@@ -121,9 +123,7 @@ def map_samples(
     (60, 60)
     >>> ax = sg.pl.sample_map(mapped, color="is_reference")
     """
-    check.check_anndata("new", new)
     known = read_reference(reference, key)
-    check.check_jobs(n_jobs)
     distances = read_distances(reference, key).to_numpy()
     source = distances_entry(reference, key)
     params = known.entry["params"]

@@ -12,6 +12,7 @@ from scggml import _check as check
 from scggml._anndata._distances import checked_distances
 from scggml._anndata._sample_graph import sample_graph
 from scggml._anndata._writing import check_writable, stored_params, stored_result, writable
+from scggml._arguments import SHARED, checked, optional, text
 from scggml._docs import shared_doc
 from scggml._keys import Keys
 from scggml.core._diffusion import diffusion_distances
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 
 @shared_doc
+@checked(root=text("the name of a sample or of a class"), label_key=optional(SHARED["label_key"]))
 def order_samples(
     pdata: AnnData,
     root: str,
@@ -92,9 +94,6 @@ def order_samples(
 
 def _root(pdata: AnnData, root: str, label_key: str | None, key: str, matrix: NDArray[np.float64]) -> int:
     """Return the position of the sample that the trajectory begins at."""
-    if not isinstance(root, str):
-        msg = f"root must be the name of a sample or of a class as text, found {root!r} of type {type(root).__name__}"
-        raise TypeError(msg)
     named = np.flatnonzero(pdata.obs_names == root)
     if len(named) > 1:
         msg = f"root={root!r} names {len(named)} samples. Call pdata.obs_names_make_unique() first."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +11,10 @@ import pandas as pd
 from scggml import _check as check
 from scggml._anndata._distances import read_distances
 from scggml._anndata._writing import check_writable, stored_result, writable
+from scggml._arguments import SHARED, checked, number
 from scggml._docs import shared_doc
 from scggml._keys import IS_REFERENCE, N_CELLS, OUTLIER, OUTLIER_P, PREDICTED, Keys
+from scggml._warnings import warn
 from scggml.core._probabilities import class_probabilities, relative_class_scores
 from scggml.reference._calibration import nearest_distances
 from scggml.reference._novelty import outlier_probabilities
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 
 @shared_doc
+@checked(mapped=SHARED["pdata"], alpha=number(above=0, maximum=0.5))
 def predict_samples(mapped: AnnData, *, key: str = "ggml", alpha: float = 0.05, copy: bool = False) -> AnnData | None:
     r"""Predict the classes of new samples, with probabilities, and flag outliers.
 
@@ -109,9 +111,6 @@ def predict_samples(mapped: AnnData, *, key: str = "ggml", alpha: float = 0.05, 
     >>> mapped.obs["predicted"].dropna().to_dict()
     {'class0_06': 'class_0', 'class1_06': 'class_1', 'class2_06': 'class_2'}
     """
-    check.check_anndata("mapped", mapped)
-    check.check_name("key", key)
-    check.check_number("alpha", alpha, above=0, maximum=0.5)
     check_writable(mapped, copy=copy)
     keys = Keys(key)
     calibration, is_new = _calibration(mapped, keys)
@@ -188,7 +187,7 @@ def _warn_about_small(mapped: AnnData, is_new: NDArray[np.bool_]) -> None:
             f"{len(small)} new sample(s) have fewer cells than any of the reference ({smallest}): {found}. Their "
             "distances are longer by chance, so that flags and probabilities may be wrong."
         )
-        warnings.warn(msg, UserWarning, stacklevel=3)
+        warn(msg)
 
 
 def _among(values: NDArray[np.float64], is_new: NDArray[np.bool_]) -> NDArray[np.float64]:

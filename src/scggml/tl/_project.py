@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scggml import _check as check
 from scggml._anndata._distances import distances_entry
 from scggml._anndata._stored_reference import read_reference
 from scggml._anndata._writing import check_writable, drop_results, stored_params, stored_result, writable
+from scggml._arguments import checked
 from scggml._docs import shared_doc
 from scggml._keys import Keys
 
@@ -20,6 +20,7 @@ _KEPT = ("sample_key", "label_key", "label_kind")
 
 
 @shared_doc
+@checked()
 def project(
     new: AnnData,
     reference: AnnData,
@@ -78,7 +79,6 @@ def project(
     >>> new.obsm["X_ggml"].shape
     (450, 2)
     """
-    check.check_anndata("new", new)
     known = read_reference(reference, key)
     check_writable(new, copy=copy)
     cells, _ = known.project(new, use_rep)

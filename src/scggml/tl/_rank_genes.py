@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from scggml import _check as check
@@ -11,6 +12,7 @@ from scggml._anndata._gene_table import gene_table
 from scggml._anndata._genes import required_genes
 from scggml._anndata._stored_metric import read_metric
 from scggml._anndata._writing import check_writable, stored_result, writable
+from scggml._arguments import checked, integer
 from scggml._docs import shared_doc
 from scggml._keys import Keys
 from scggml.core.metric._bootstrap import Stability, bootstrap_metrics
@@ -18,7 +20,6 @@ from scggml.estimators._checks import training_options
 from scggml.explanation._gene_ranking import GeneMeans, stability_columns
 
 if TYPE_CHECKING:
-    import numpy as np
     from anndata import AnnData
     from numpy.typing import NDArray
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 
 @shared_doc
+@checked(n_boot=integer(0))
 def rank_genes(
     adata: AnnData,
     *,
@@ -95,9 +97,7 @@ def rank_genes(
     >>> table.index[0], bool(table["low"].iloc[0] > table["high"].iloc[1])
     ('signal', True)
     """
-    check.check_anndata("adata", adata)
-    check.check_integer("n_boot", n_boot, minimum=0)
-    generator = check.check_random_generator(rng)
+    generator = np.random.default_rng(rng)
     check_writable(adata, copy=copy)
     learned = read_metric(adata, key)
     table = gene_table(adata, key)

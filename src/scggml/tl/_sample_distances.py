@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from anndata import AnnData
 
-from scggml import _check as check
 from scggml._anndata._cohort import read_samples
 from scggml._anndata._columns import colors_of_samples
 from scggml._anndata._learners import stored_solver
 from scggml._anndata._sketches import has_sketch
 from scggml._anndata._stored_metric import read_metric
 from scggml._anndata._writing import stored_params, stored_result
+from scggml._arguments import SHARED, checked, choice, either, optional, path
 from scggml._docs import shared_doc
 from scggml._keys import N_POINTS, SKETCH_ERROR, Keys, SketchKeys
 from scggml.core.transport._distances import pairwise_distances
 from scggml.core.transport._solvers import Exact, Sinkhorn
-from scggml.estimators._checks import SOLVERS, checked_solver
+from scggml.estimators._checks import SOLVERS, check_solver
 
 if TYPE_CHECKING:
+    import os
+
     import pandas as pd
 
     from scggml._anndata._cohort import Cohort
@@ -33,6 +34,14 @@ _METRICS = ("learned", "euclidean", "cityblock", "cosine")
 
 
 @shared_doc
+@checked(
+    sample_key=optional(SHARED["sample_key"]),
+    metric=choice(*_METRICS),
+    sketch_key=either(False, otherwise="the key of a sketch", rule=SHARED["sketch_key"]),
+    solver=optional(check_solver),
+    checkpoint=optional(path),
+    key_added=optional(SHARED["key_added"]),
+)
 def sample_distances(
     adata: AnnData,
     sample_key: str | None = None,
@@ -110,12 +119,7 @@ def sample_distances(
     >>> pdata.obsp["ggml_distances"].shape
     (30, 30)
     """
-    check.check_anndata("adata", adata)
-    check.check_name("key", key)
-    check.check_choice("metric", metric, _METRICS)
     keys = Keys(key if key_added is None else key_added)
-    check.check_name("key_added", keys.key)
-    check.check_jobs(n_jobs)
     _check_solver(solver, metric, checkpoint)
     learned = read_metric(adata, key) if metric == "learned" else None
     if checkpoint is not None and solver is None and learned is not None and not isinstance(learned.solver, Exact):
@@ -181,13 +185,7 @@ def _read(
 
 
 def _check_solver(solver: Any, metric: str, checkpoint: Any) -> None:
-    """Refuse a solver that does not exist, or that cannot do what it is to do."""
-    if checkpoint is not None and not isinstance(checkpoint, str | os.PathLike):
-        msg = f"checkpoint must be a path or None, found {checkpoint!r} of type {type(checkpoint).__name__}"
-        raise TypeError(msg)
-    if solver is None:
-        return
-    checked_solver(solver, 1)
+    """Refuse a solver that cannot do what it is to do."""
     if not isinstance(solver, Sinkhorn):
         return
     if metric not in ("learned", "euclidean"):

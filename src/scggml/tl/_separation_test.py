@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
 
-from scggml import _check as check
 from scggml._anndata._cohort import read_samples
 from scggml._anndata._writing import check_writable, stored_params, stored_result, writable
+from scggml._arguments import checked, either, integer
 from scggml._docs import shared_doc
 from scggml._keys import Keys
+from scggml._warnings import warn
 from scggml.core.measures._moments import feature_scale
 from scggml.evaluation._permutations import Exchange
 from scggml.evaluation._separation import check_left_out, separation_tests
@@ -28,6 +28,7 @@ _LEVEL = 0.05
 
 
 @shared_doc
+@checked(n_permutations=integer(19), n_cells=either("equal", None, otherwise="a number of cells", rule=integer(2)))
 def separation_test(
     adata: AnnData,
     sample_key: str,
@@ -115,16 +116,8 @@ def separation_test(
     >>> float(table.loc["learned", "p_value"])
     0.01
     """
-    check.check_anndata("adata", adata)
-    check.check_name("key_added", key_added)
     check_writable(adata, copy=False)
-    check.check_integer("n_permutations", n_permutations, minimum=19)
-    if isinstance(n_cells, str):
-        check.check_choice("n_cells", n_cells, ("equal", None), otherwise="a number of cells")
-    elif n_cells is not None:
-        check.check_integer("n_cells", n_cells, minimum=2)
-    check.check_jobs(n_jobs)
-    permutation_rng, cell_rng = check.check_random_generator(rng).spawn(2)
+    permutation_rng, cell_rng = np.random.default_rng(rng).spawn(2)
     cohort = read_samples(
         adata, sample_key, label_key, label_kind=label_kind, batch_key=batch_key, donor_key=donor_key,
         use_rep=use_rep, layer=layer, sketch_key=sketch_key,
@@ -138,7 +131,7 @@ def separation_test(
             f"can be below {exchange.smallest_p:.3g}. More samples are needed, or donors or batches that hold more of "
             "them."
         )
-        warnings.warn(msg, UserWarning, stacklevel=3)
+        warn(msg)
     tests = separation_tests(
         _scaled(cohort, n_cells, cell_rng), labels.targets, exchange, n_permutations=n_permutations,
         rng=permutation_rng, n_jobs=n_jobs,

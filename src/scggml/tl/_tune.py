@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scggml import _check as check
 from scggml._anndata._cohort import read_samples
 from scggml._anndata._learners import learner_params
 from scggml._anndata._writing import check_writable, stored_params, stored_result, writable
+from scggml._arguments import anything, checked
 from scggml._docs import shared_doc
 from scggml._keys import Keys
 from scggml.estimators._ground_metric import GroundMetricLearner
@@ -29,6 +29,7 @@ _GRID = {"ridge": ["auto", 0.1, 0.3, 1.0], "whitening": [0.5, 0.75, 1.0]}
 
 
 @shared_doc
+@checked(grid=anything)
 def tune(
     adata: AnnData,
     sample_key: str,
@@ -103,11 +104,8 @@ def tune(
     >>> len(outer), float(adata.uns["ggml_tuning"]["score"])
     (3, 1.0)
     """
-    check.check_anndata("adata", adata)
-    check.check_name("key_added", key_added)
     check_writable(adata, copy=False)
-    check.check_jobs(n_jobs)
-    fold_rng, search_rng = check.check_random_generator(rng).spawn(2)
+    fold_rng, search_rng = np.random.default_rng(rng).spawn(2)
     settings = candidate_settings(_GRID if grid is None else grid)
     cohort = read_samples(
         adata, sample_key, label_key, label_kind=label_kind, batch_key=batch_key, donor_key=donor_key,

@@ -1,0 +1,191 @@
+"""What each argument of a public function may be, declared once and checked before the function does anything."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeAlias, TypeVar
+
+from scggml import _check as check
+from scggml.core.metric._targets import LABEL_KINDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Rule: TypeAlias = Callable[[str, Any], object]  # raises what is wrong with the argument of this name
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def checked(**own: Rule) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Check all arguments of a function when it is called: by `SHARED`, or by a rule of the function's own."""
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(function)
+        rules = {name: own[name] if name in own else SHARED[name] for name in signature.parameters}
+        assert set(own) <= set(rules), f"{function.__qualname__} has no argument {set(own) - set(rules)}"
+
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            try:
+                given = signature.bind(*args, **kwargs).arguments
+            except TypeError:  # Python's own error, which names the function
+                return function(*args, **kwargs)
+            check_all(given, rules)
+            return function(*args, **kwargs)
+
+        return call
+
+    return decorate
+
+
+def check_all(given: Mapping[str, Any], rules: Mapping[str, Rule], *, of: str = "") -> None:
+    """Check arguments by their rules; messages add `of` to their names."""
+    for name, value in given.items():
+        rules[name](f"{name}{of}", value)
+
+
+# rules: each takes the name of the argument and its value
+
+
+def integer(minimum: int, maximum: int | None = None) -> Rule:
+    """A whole number within bounds."""
+    return lambda name, value: check.check_integer(name, value, minimum=minimum, maximum=maximum)
+
+
+def number(*, minimum: float | None = None, above: float | None = None, maximum: float | None = None) -> Rule:
+    """A finite number within bounds."""
+    return lambda name, value: check.check_number(name, value, minimum=minimum, above=above, maximum=maximum)
+
+
+def choice(*choices: Any) -> Rule:
+    """One of several texts, or other values."""
+    return lambda name, value: check.check_choice(name, value, choices)
+
+
+def either(*choices: Any, otherwise: str, rule: Rule) -> Rule:
+    """One of several values, or what a rule admits, which `otherwise` names for messages."""
+    has_texts = any(isinstance(known, str) for known in choices)
+
+    def check_either(name: str, value: Any) -> None:
+        if any(value is known or (isinstance(value, str) and value == known) for known in choices):
+            return
+        if isinstance(value, str) and has_texts:
+            check.check_choice(name, value, choices, otherwise=otherwise)
+        try:
+            rule(name, value)
+        except TypeError:
+            allowed = ", ".join(repr(known) for known in choices)
+            msg = f"{name} must be {allowed} or {otherwise}, found {check.shown(value)}"
+            raise TypeError(msg) from None
+
+    return check_either
+
+
+def optional(rule: Rule) -> Rule:
+    """None, or what a rule admits."""
+    return lambda name, value: None if value is None else rule(name, value)
+
+
+def instance(kind: Callable[[], type | tuple[type, ...]], what: str) -> Rule:
+    """An object of a type, which is imported when it is needed; `what` names it for messages."""
+
+    def check_instance(name: str, value: Any) -> None:
+        if not isinstance(value, kind()):
+            msg = f"{name} must be {what}, found {check.shown(value)}"
+            raise TypeError(msg)
+
+    return check_instance
+
+
+def flag(name: str, value: Any) -> None:
+    """True or False."""
+    check.check_flag(name, value)
+
+
+def text(what: str) -> Rule:
+    """Text; `what` says what it names."""
+
+    def check_text(name: str, value: Any) -> None:
+        if not isinstance(value, str):
+            msg = f"{name} must be {what} as text, found {check.shown(value)}"
+            raise TypeError(msg)
+
+    return check_text
+
+
+def names(what: str) -> Rule:
+    """Several texts, in a list or another collection."""
+
+    def check_names(name: str, value: Any) -> None:
+        if isinstance(value, str | bytes | Mapping) or not _is_collection(value):
+            remedy = f". Pass [{value!r}]." if isinstance(value, str) else ""
+            msg = f"{name} must be a list of {what}, found {check.shown(value)}{remedy}"
+            raise TypeError(msg)
+        wrong = [item for item in value if not isinstance(item, str)]
+        if wrong:
+            msg = f"{name} must be a list of {what} as text, found {check.shown(wrong[0])} in it"
+            raise TypeError(msg)
+
+    return check_names
+
+
+def path(name: str, value: Any) -> None:
+    """The path of a file or folder."""
+    if not isinstance(value, str | os.PathLike) or not os.fspath(value):
+        msg = f"{name} must be a path, found {check.shown(value)}"
+        raise TypeError(msg)
+    if "\0" in os.fsdecode(value):
+        msg = f"{name} must be a path, found {check.shown(value)}, which holds a NUL character"
+        raise ValueError(msg)
+
+
+def anything(name: str, value: Any) -> None:
+    """What has so many forms that it is checked where it is read."""
+
+
+def _is_collection(value: Any) -> bool:
+    return isinstance(value, Collection) and getattr(value, "ndim", 1) == 1
+
+
+def _column(whose: str) -> Rule:
+    return text(f"the name of a column of {whose}obs")
+
+
+_OBS_COLUMN = _column("")
+
+
+def _axes() -> type:
+    from matplotlib.axes import Axes
+
+    return Axes
+
+
+SHARED: Final[dict[str, Rule]] = {
+    "adata": check.check_anndata,
+    "ax": optional(instance(_axes, "matplotlib's Axes or None")),
+    "backed": flag,
+    "batch_key": optional(_OBS_COLUMN),
+    "cache_dir": optional(path),
+    "cell_type_key": optional(_OBS_COLUMN),
+    "classes": optional(names("classes")),
+    "copy": flag,
+    "cv": anything,
+    "donor_key": optional(_OBS_COLUMN),
+    "key": check.check_name,
+    "key_added": check.check_name,
+    "label_key": _OBS_COLUMN,
+    "label_kind": choice(*LABEL_KINDS),
+    "layer": optional(text("a key of layers")),
+    "n_jobs": check.check_jobs,
+    "new": check.check_anndata,
+    "pdata": check.check_anndata,
+    "reference": check.check_anndata,
+    "rng": check.check_random_generator,
+    "sample_key": _OBS_COLUMN,
+    "sketch_key": optional(text("the key of a sketch")),
+    "use_rep": optional(text("'X' or a key of obsm")),
+}
