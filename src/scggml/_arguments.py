@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import functools
 import inspect
-import os
-from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeAlias, TypeVar
 
 from scggml import _check as check
 from scggml.core.metric._targets import LABEL_KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     Rule: TypeAlias = Callable[[str, Any], object]  # raises what is wrong with the argument of this name
 
@@ -108,47 +106,21 @@ def flag(name: str, value: Any) -> None:
 
 def text(what: str) -> Rule:
     """Text; `what` says what it names."""
-
-    def check_text(name: str, value: Any) -> None:
-        if not isinstance(value, str):
-            msg = f"{name} must be {what} as text, found {check.shown(value)}"
-            raise TypeError(msg)
-
-    return check_text
+    return lambda name, value: check.check_text(name, value, what)
 
 
 def names(what: str) -> Rule:
     """Several texts, in a list or another collection."""
-
-    def check_names(name: str, value: Any) -> None:
-        if isinstance(value, str | bytes | Mapping) or not _is_collection(value):
-            remedy = f". Pass [{value!r}]." if isinstance(value, str) else ""
-            msg = f"{name} must be a list of {what}, found {check.shown(value)}{remedy}"
-            raise TypeError(msg)
-        wrong = [item for item in value if not isinstance(item, str)]
-        if wrong:
-            msg = f"{name} must be a list of {what} as text, found {check.shown(wrong[0])} in it"
-            raise TypeError(msg)
-
-    return check_names
+    return lambda name, value: check.check_names(name, value, what)
 
 
 def path(name: str, value: Any) -> None:
     """The path of a file or folder."""
-    if not isinstance(value, str | os.PathLike) or not os.fspath(value):
-        msg = f"{name} must be a path, found {check.shown(value)}"
-        raise TypeError(msg)
-    if "\0" in os.fsdecode(value):
-        msg = f"{name} must be a path, found {check.shown(value)}, which holds a NUL character"
-        raise ValueError(msg)
+    check.check_path(name, value)
 
 
 def anything(name: str, value: Any) -> None:
     """What has so many forms that it is checked where it is read."""
-
-
-def _is_collection(value: Any) -> bool:
-    return isinstance(value, Collection) and getattr(value, "ndim", 1) == 1
 
 
 def _column(whose: str) -> Rule:

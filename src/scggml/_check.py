@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Collection, Mapping
 from numbers import Integral, Real
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +13,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -21,6 +24,8 @@ _MIN_ORDERED = 4
 _MAX_INTEGER = 2**31 - 1
 _MAX_JOBS = 1024
 _MAX_SHOWN = 80
+_MAX_NAME = 500
+_MAX_FILE_NAME = 255
 
 
 def check_integer(name: str, value: Any, *, minimum: int, maximum: int | None = None, unit: str = "") -> int:
@@ -119,11 +124,44 @@ def check_choice(name: str, value: Any, choices: Collection[Any], *, otherwise: 
         raise ValueError(msg)
 
 
+def check_text(name: str, value: Any, what: str = "a name") -> None:
+    """Refuse what is no text, or too long for a name; `what` says what it names."""
+    if not isinstance(value, str):
+        msg = f"{name} must be {what} as text, found {shown(value)}"
+        raise TypeError(msg)
+    if len(value) > _MAX_NAME:
+        msg = f"{name} must be {what} of at most {_MAX_NAME} characters, found {len(value)} of them"
+        raise ValueError(msg)
+
+
+def check_names(name: str, value: Any, what: str) -> None:
+    """Refuse what is no list of texts, or another collection of them; `what` says what these name."""
+    is_list = isinstance(value, Collection) and getattr(value, "ndim", 1) == 1
+    if isinstance(value, str | bytes | Mapping) or not is_list:
+        remedy = f". Pass a list: [{shown(value)}]." if isinstance(value, str) else ""
+        msg = f"{name} must be a list of {what}, found {shown(value)}{remedy}"
+        raise TypeError(msg)
+    for i, item in enumerate(value):
+        check_text(f"{name}[{i}]", item)
+
+
+def check_path(name: str, value: Any) -> None:
+    """Refuse what is no path of a file or folder."""
+    if not isinstance(value, str | os.PathLike) or not os.fspath(value):
+        msg = f"{name} must be a path, found {shown(value)}"
+        raise TypeError(msg)
+    text = os.fsdecode(value)
+    if "\0" in text or max(map(len, Path(text).parts)) > _MAX_FILE_NAME:
+        msg = f"{name} must be a path of names of at most {_MAX_FILE_NAME} characters without NUL, found {shown(text)}"
+        raise ValueError(msg)
+
+
 def check_name(name: str, value: Any) -> None:
     """Refuse what cannot be a key of an AnnData that is written to disk."""
     if not isinstance(value, str) or not value or any(character in value for character in "/\0"):
         msg = f"{name} must be a non-empty text without '/', found {shown(value)}"
         raise ValueError(msg) if isinstance(value, str) else TypeError(msg)
+    check_text(name, value)
 
 
 def check_anndata(name: str, adata: Any) -> None:
@@ -346,7 +384,7 @@ def _count_not_finite(points: Any) -> Any:
 def shown(value: Any) -> str:
     """Return what messages say of a value that was found: arrays and tables by their shape, others shortened."""
     kind, shape = type(value).__name__, getattr(value, "shape", None)
-    if shape is not None and not isinstance(value, type) and shape != ():
+    if isinstance(shape, tuple) and shape:
         return f"{kind} of shape {tuple(shape)}"
     if isinstance(value, str):
         return repr(value) if len(value) <= _MAX_SHOWN else f"{value[:_MAX_SHOWN]!r}... ({len(value)} characters)"

@@ -106,7 +106,11 @@ REFUSED = [
     ({"max_cells": "all"}, ValueError, "max_cells must be 'auto', None or a number, found 'all'"),
     ({"solver": "sinkhorn"}, ValueError, r"solver must be one of exact, pot or a scggml.Sinkhorn.*found 'sinkhorn'"),
     ({"solver": Sinkhorn}, ValueError, "solver must be one of exact, pot"),
-    ({"solver": Sinkhorn(reg=0)}, ValueError, "reg of Sinkhorn must be finite and greater than 0, found 0"),
+    (
+        {"solver": Sinkhorn(reg=0)},
+        ValueError,
+        "reg of Sinkhorn must be finite and greater than 0 and at most 1000, found 0",
+    ),
     ({"solver": Sinkhorn(reg="0.1")}, TypeError, "reg of Sinkhorn must be a number, found '0.1'"),
     ({"solver": Sinkhorn(debiased=1)}, TypeError, "debiased of Sinkhorn must be True or False, found 1"),
     ({"solver": Sinkhorn(device="abacus")}, ValueError, "device of Sinkhorn must be None or one of .*found 'abacus'"),

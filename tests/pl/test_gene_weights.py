@@ -70,7 +70,7 @@ def test_errors_draw_nothing(cohort, fitted, ax, pyplot):
         with pytest.raises(TypeError, match="unexpected keyword argument 'genes'"):
             sg.pl.gene_weights(fitted, genes=3, ax=axes)
         for text in ("g3", {"planted": "g3"}):
-            with pytest.raises(TypeError, match=r"highlight must be a collection of genes, found the text 'g3'"):
+            with pytest.raises(TypeError, match=r"highlight must be a list of genes, found 'g3'"):
                 sg.pl.gene_weights(fitted, highlight=text, ax=axes)
         with pytest.raises(ValueError, match="highlight must have one label, found 2: a, b"):
             sg.pl.gene_weights(fitted, highlight={"a": ["g3"], "b": ["g4"]}, ax=axes)

@@ -180,7 +180,8 @@ def _chosen(mdata: MuData, use_rep: Any) -> dict[str, str | None]:
         return dict.fromkeys(known)
     example = dict.fromkeys(known[:1], "X")
     if not isinstance(use_rep, Mapping):
-        msg = f"use_rep must be a mapping from modalities to representations, such as {example}, found {use_rep!r}"
+        found = check.shown(use_rep)
+        msg = f"use_rep must be a mapping from modalities to representations, such as {example}, found {found}"
         raise TypeError(msg)
     unknown = [name for name in use_rep if name not in known]
     if unknown or not use_rep:

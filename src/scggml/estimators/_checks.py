@@ -70,7 +70,7 @@ _REFINEMENT: dict[str, Rule] = {
     "max_iter": integer(1),
     "tol": number(minimum=0),
 }
-_SINKHORN: dict[str, Rule] = {"reg": number(above=0), "debiased": flag, "device": check.check_device}
+_SINKHORN: dict[str, Rule] = {"reg": number(above=0, maximum=1000), "debiased": flag, "device": check.check_device}
 
 
 def as_measures(x: Any, *, n_features: int | None = None, min_points: int = 1, name: str = "X") -> Measures:
@@ -84,8 +84,9 @@ def as_measures(x: Any, *, n_features: int | None = None, min_points: int = 1, n
 
 
 def _stack(x: Any, min_points: int, name: str) -> Measures:
-    if isinstance(x, str) or not hasattr(x, "__len__") or not hasattr(x, "__getitem__"):
-        msg = f"{name} must be a list with one (n_cells, n_features) array per sample, found {type(x).__name__}"
+    is_list = hasattr(x, "__len__") and hasattr(x, "__getitem__") and getattr(x, "ndim", 1) > 0
+    if isinstance(x, str) or not is_list:
+        msg = f"{name} must be a list with one (n_cells, n_features) array per sample, found {check.shown(x)}"
         raise TypeError(msg)
     if len(x) == 0:
         msg = f"{name} has no samples"
@@ -111,6 +112,10 @@ def _stack(x: Any, min_points: int, name: str) -> Measures:
         if not kinds <= set("biuf"):
             msg = f"{name}[{i}] must be numeric and real, found dtype kind(s) {check.listed(sorted(kinds))}"
             raise TypeError(msg)
+        if points.shape[1] != x[0].shape[1]:
+            found = f"{x[0].shape[1]} and {points.shape[1]}"
+            msg = f"all samples of {name} must have the same number of features, found {found}"
+            raise ValueError(msg)
         clouds.append(as_points(points))
         check.check_finite(clouds[-1], None, name=f"{name}[{i}]")
     return Measures.from_arrays(clouds)
@@ -121,7 +126,11 @@ def as_labels(y: Any, n_samples: int, name: str = "y") -> NDArray[Any]:
     if y is None:
         msg = f"{name} must hold one value per sample, found None"
         raise ValueError(msg)
-    labels = np.asarray(y)
+    try:
+        labels = np.asarray(y)
+    except ValueError as error:  # lists of several lengths
+        msg = f"{name} must hold one value for each of the {n_samples} samples, found {check.shown(y)}"
+        raise ValueError(msg) from error
     if labels.ndim != 1 or len(labels) != n_samples:
         msg = f"{name} must hold one value for each of the {n_samples} samples, found shape {labels.shape}"
         raise ValueError(msg)

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Integral
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -111,11 +112,11 @@ def _parts(
         splitter = kind(int(cv), shuffle=True, random_state=int(rng.integers(2**31)))
     elif isinstance(cv, str):
         splitter = LeaveOneGroupOut()
-    elif not hasattr(cv, "split"):
-        if not isinstance(cv, Iterable) or isinstance(cv, Mapping):
+    elif not hasattr(cv, "split") or isinstance(cv, type | ModuleType | bytes):
+        if not isinstance(cv, Iterable) or isinstance(cv, Mapping | bytes) or getattr(cv, "ndim", 1) == 0:
             msg = (
                 "cv must be 'auto', 'leave_one_out', a number of folds, a splitter of scikit-learn or an iterable of "
-                f"(train, test) positions, found {cv!r}"
+                f"(train, test) positions, found {check.shown(cv)}"
             )
             raise TypeError(msg)
         pairs = list(cv)

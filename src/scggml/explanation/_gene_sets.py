@@ -17,6 +17,7 @@ from scggml._warnings import warn
 def read_gene_sets(gene_sets: Any) -> pd.DataFrame:
     """Return `source`, `target` and `weight` of each gene of each set, checked."""
     if isinstance(gene_sets, str | os.PathLike):
+        check.check_path("gene_sets", gene_sets)
         table = _read_gmt(Path(gene_sets))
     elif isinstance(gene_sets, Mapping):
         table = _from_mapping(gene_sets)
@@ -78,9 +79,7 @@ def _from_mapping(gene_sets: Mapping[Any, Any]) -> pd.DataFrame:
         if not isinstance(name, str):
             msg = f"gene_sets must have names as text, found {name!r} of type {type(name).__name__}"
             raise TypeError(msg)
-        if isinstance(genes, str) or not all(isinstance(gene, str) for gene in genes):
-            msg = f"gene_sets[{name!r}] must be a collection of names of genes, found {str(genes)[:60]!r}"
-            raise TypeError(msg)
+        check.check_names(f"gene_sets[{name!r}]", genes, "genes")
         if not len(genes):
             empty.append(name)
     if empty:

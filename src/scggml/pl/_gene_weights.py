@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from scggml import _check as check
-from scggml._arguments import anything, checked, integer
+from scggml._arguments import anything, checked, integer, names
 from scggml._docs import shared_doc
 from scggml.get import gene_weights as get_gene_weights
 
@@ -88,7 +88,6 @@ def _highlighted(highlight: Any) -> tuple[str, set[str]]:
             msg = f"highlight must have one label, found {len(highlight)}: {check.listed(highlight)}. Pass one of them."
             raise ValueError(msg)
         label, genes = next(iter(highlight.items()))
-    if isinstance(genes, str):
-        msg = f"highlight must be a collection of genes, found the text {genes!r}. Pass [{genes!r}]."
-        raise TypeError(msg)
+    if genes is not None:
+        names("genes")("highlight", genes)
     return str(label), set() if genes is None else set(genes)
