@@ -210,9 +210,9 @@ CASES = {
     "nothing": ({"gene_sets": {}}, ValueError, ["gene_sets holds no gene sets"]),
     "type": ({"gene_sets": ["a"]}, TypeError, ["GMT file", "dict", "data frame", "list"]),
     "empty set": ({"gene_sets": {"a": [], "b": GENES[:5]}}, ValueError, ["1 set(s) without genes: a"]),
-    "text": ({"gene_sets": {"a": "G1"}}, TypeError, ["gene_sets['a']", "collection", "'G1'"]),
+    "text": ({"gene_sets": {"a": "G1"}}, TypeError, ["gene_sets['a']", "list of genes", "'G1'"]),
     "name": ({"gene_sets": {1: GENES[:5]}}, TypeError, ["names as text", "1"]),
-    "numbers": ({"gene_sets": {"a": [1, 2]}}, TypeError, ["gene_sets['a']", "names of genes"]),
+    "numbers": ({"gene_sets": {"a": [1, 2]}}, TypeError, ["gene_sets['a']", "text"]),
     "case": (
         {"gene_sets": {"a": [g.lower() for g in GENES[:9]]}},
         ValueError,
@@ -238,11 +238,11 @@ CASES = {
     "negative": ({"gene_sets": frame(weight=-1)}, ValueError, ["negative weights", "signed=True"]),
     "gsea weights": ({"gene_sets": frame(weight=range(1, 7)), "method": "gsea"}, ValueError, ["takes no weights"]),
     "method": ({"method": "ora"}, ValueError, ["method", "ulm, gsea", "'ora'"]),
-    "signed": ({"signed": "yes"}, ValueError, ["signed", "'yes'"]),
+    "signed": ({"signed": "yes"}, TypeError, ["signed", "'yes'"]),
     "rng": ({"rng": "x"}, TypeError, ["rng"]),
     "key": ({"key": "mine"}, KeyError, ["no learned metric in uns['mine']"]),
     "key with a slash": ({"key": "a/b"}, ValueError, ["key", "'a/b'"]),
-    "copy": ({"copy": 1}, ValueError, ["copy", "True, False"]),
+    "copy": ({"copy": 1}, TypeError, ["copy", "True or False"]),
 }
 
 
