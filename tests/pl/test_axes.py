@@ -6,14 +6,11 @@ from copy import deepcopy
 
 import matplotlib as mpl
 import numpy as np
-import pandas as pd
 import pytest
-from anndata import AnnData
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex
 
 import scggml as sg
-from scggml.pl._axes import class_colors, drawing, two_axes
+from scggml.pl._axes import drawing, two_axes
 
 PLOTS = {
     "sample_map": lambda cells, samples, ax: sg.pl.sample_map(samples, color="label", labels=True, ax=ax),
@@ -117,41 +114,6 @@ def test_every_plot_closes_its_figure_if_drawing_fails(draw, pyplot, monkeypatch
     with pytest.raises(Broken):
         draw(None)
     assert not pyplot.get_fignums()
-
-
-@pytest.fixture
-def sites():
-    """Samples of 2, 8 or 14 sites."""
-
-    def make(n):
-        obs = pd.DataFrame({"site": [f"s{i:02}" for i in range(n)]}, index=[f"p{i}" for i in range(n)])
-        return AnnData(obs=obs)
-
-    return make
-
-
-@pytest.mark.parametrize("n", [2, 8, 14])
-def test_classes_have_different_colors(sites, n):
-    shades = class_colors(sites(n), "site")
-    assert list(shades) == [f"s{i:02}" for i in range(n)]
-    assert len({to_hex(shade) for shade in shades.values()}) == n
-
-
-def test_up_to_ten_classes_are_colour_blind_safe(sites):
-    """Colours of ten classes stay apart for red-green blindness (matrix of Machado et al., 2009, deuteranopia)."""
-    matrix = np.array([[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]])
-    rgb = np.array([mpl.colors.to_rgb(shade) for shade in class_colors(sites(10), "site").values()])
-    seen = np.clip(rgb @ matrix.T, 0, 1)
-    distances = np.linalg.norm(seen[:, None] - seen, axis=2)[np.triu_indices(10, k=1)]
-    assert distances.min() > 0.08
-
-
-def test_stored_colors_are_used_if_there_are_enough(sites):
-    adata = sites(2)
-    adata.uns["site_colors"] = ["#112233", "#445566", "#778899"]
-    assert class_colors(adata, "site") == {"s00": "#112233", "s01": "#445566"}
-    adata.uns["site_colors"] = ["#112233"]
-    assert len(set(class_colors(adata, "site").values())) == 2
 
 
 def test_two_axes_are_counted_from_one():

@@ -10,7 +10,7 @@ from scggml import _check as check
 from scggml._anndata._stored_metric import read_metric
 from scggml._docs import shared_doc
 
-from ._axes import PLAIN, drawing
+from ._axes import PLAIN, check_axes, drawing
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -49,6 +49,7 @@ def training_history(adata: AnnData, *, key: str = "ggml", ax: Axes | None = Non
     >>> ax = sg.pl.training_history(adata)
     """
     check.check_anndata("adata", adata)
+    check_axes(ax)
     entry = read_metric(adata, key).entry
     if "loss_history" not in entry:
         msg = (
@@ -56,7 +57,7 @@ def training_history(adata: AnnData, *, key: str = "ggml", ax: Axes | None = Non
             "learned on."
         )
         raise KeyError(msg)
-    history = np.asarray(entry["loss_history"], dtype=float)
+    history = np.atleast_1d(np.asarray(entry["loss_history"], dtype=float))
 
     from matplotlib.ticker import MaxNLocator
 
