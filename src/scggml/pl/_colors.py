@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -66,7 +67,7 @@ class Classes:
     shades: list[str]
     codes: NDArray[np.int64]
 
-    @property
+    @cached_property
     def present(self) -> list[tuple[str, str, NDArray[np.bool_]]]:
         """Name, colour and members of each class that has any; missing values come last."""
         groups = [*zip(self.names, self.shades, range(len(self.names)), strict=True), ("missing", MISSING, -1)]
@@ -172,12 +173,12 @@ def draw_points(
     _point_legend(ax, entries, colors.name, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
-def legend_width(colors: Numbers | Classes | None) -> float:
-    """Return the width of the legend of some points in inches."""
+def legend_width(colors: Numbers | Classes | None, rows: int = _MAX_ROWS, size: float = 10.0) -> float:
+    """Return about how wide a legend is in inches, for letters of a size in points and so many rows in a column."""
     if not isinstance(colors, Classes):
         return 0.0
     names = [drawn_text(name) for name, _, _ in colors.present]
-    return -(-len(names) // _MAX_ROWS) * (text_width(names) + 0.4)
+    return -(-len(names) // rows) * (text_width(names, size) + 0.4)
 
 
 def write_legend(ax: Axes, handles: Sequence[Any], names: Sequence[str], title: str = "", **options: Any) -> Legend:

@@ -12,7 +12,7 @@ from scggml._anndata._distances import checked_distances
 from scggml._docs import shared_doc
 
 from ._axes import check_axes, drawing, text_width
-from ._colors import Classes, check_color, read_colors, write_legend
+from ._colors import Classes, check_color, legend_width, read_colors, write_legend
 from ._names import drawn_text
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _MAX_NAMED = 50  # samples; with more, the names are too small to read
+_MAX_LARGE = 25  # samples; the names of more are written smaller
+_MAX_ROWS = 8  # of the legend
 _LEGEND_ROW = 0.055  # height of a class in the legend, in heights of the heatmap
 _MIN_BAR = 0.4  # of the heatmap's height
 
@@ -67,11 +69,11 @@ def distance_heatmap(pdata: AnnData, *, key: str = "ggml", color: str | None = N
         raise ValueError(msg)
     groups = [np.ones(len(matrix), dtype=bool)] if colors is None else [members for *_, members in colors.present]
     order = np.concatenate([_leaf_order(matrix, np.flatnonzero(members)) for members in groups])
-    legend = 0.0 if colors is None else text_width([drawn_text(name) for name, *_ in colors.present], 8.3)
     names = [drawn_text(name) for name in pdata.obs_names[order]] if len(order) <= _MAX_NAMED else []
-    with drawing(ax, 5.8 + max(legend - 0.4, 0.0), 4.6) as ax:
+    size = 8 if len(order) <= _MAX_LARGE else 5
+    beside = max(text_width(names, size) - 0.6, 0.0)  # short names have room
+    with drawing(ax, 5.8 + beside + max(legend_width(colors, _MAX_ROWS, 8.3) - 0.8, 0.0), 4.6 + beside) as ax:
         image = ax.imshow(matrix[np.ix_(order, order)], cmap="viridis_r", interpolation="nearest", vmin=0)
-        size = 8 if len(order) <= 25 else 5
         ax.set_xticks(range(len(names)), labels=names, rotation=90, fontsize=size)
         ax.set_yticks(range(len(names)), labels=names, fontsize=size)
         ax.tick_params(length=0)
@@ -101,11 +103,12 @@ def _mark_classes(ax: Axes, image: AxesImage, colors: Classes, order: NDArray[np
         shades[members] = to_rgb(shade)
     strip.imshow(shades[None, order], aspect="auto", interpolation="nearest")
     strip.set_axis_off()
-    shrink = max(1 - _LEGEND_ROW * (len(colors.present) + 2), _MIN_BAR)
+    columns = -(-len(colors.present) // _MAX_ROWS)
+    shrink = max(1 - _LEGEND_ROW * (-(-len(colors.present) // columns) + 2), _MIN_BAR)
     bar = ax.figure.colorbar(image, ax=ax, label="distance", shrink=shrink, aspect=25 * shrink, anchor=(0, 0))
     handles = [Patch(color=shade) for _, shade, _ in colors.present]
     write_legend(
         bar.ax, handles, [name for name, *_ in colors.present], colors.name, loc="lower left", bbox_to_anchor=(0, 1),
         frameon=False, fontsize="small", borderpad=0, borderaxespad=0.8, handlelength=1.0, title_fontsize="small",
-        alignment="left",
+        alignment="left", ncols=columns,
     )  # fmt: skip
