@@ -47,8 +47,9 @@ def cells(
     key
         Key of the metric. The cells' coordinates are in `.obsm["X_" + key]`.
     color
-        Column of `.obs`, or a gene, to colour by. Classes have the colours in `.uns[color + "_colors"]` if there are
-        any, else colour-blind safe ones.
+        Column of `.obs`, or a gene, to colour by. Numbers are drawn on a colour scale, anything else as classes. These
+        have the colours in `.uns[color + "_colors"]` if there are any, else colour-blind safe ones. Missing values are
+        grey.
     basis
         None draws the principal axes of the learned space, along which the cells vary most. The `key` of the metric
         draws its components. Any other name draws the map in `.obsm["X_" + basis]`, such as "umap".
@@ -67,7 +68,7 @@ def cells(
     Raises
     ------
     KeyError, ValueError, TypeError
-        If there is no such metric, map, column or gene, or the map has fewer axes.
+        If there is no such metric, map, column or gene, the map has fewer axes, or it has NaN.
 
     Examples
     --------

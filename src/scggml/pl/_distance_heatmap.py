@@ -51,7 +51,7 @@ def distance_heatmap(pdata: AnnData, *, key: str = "ggml", color: str | None = N
     Raises
     ------
     KeyError, ValueError, TypeError
-        If there are no such distances or column, or the column is numeric.
+        If there are no such distances or column, distances have NaN or are not symmetric, or the column is numeric.
 
     Examples
     --------

@@ -52,8 +52,8 @@ def sample_map(
     basis
         Which map: `.obsm["X_" + basis]`.
     color
-        Column of `.obs` to colour by. Classes have the colours in `.uns[color + "_colors"]` if there are any, else
-        colour-blind safe ones. Numbers are drawn on a colour scale. Missing values are grey.
+        Column of `.obs` to colour by. Numbers are drawn on a colour scale, anything else as classes. These have the
+        colours in `.uns[color + "_colors"]` if there are any, else colour-blind safe ones. Missing values are grey.
     components
         Which two axes of the map to draw, counted from 1.
     labels
@@ -71,7 +71,7 @@ def sample_map(
     Raises
     ------
     KeyError, ValueError, TypeError
-        If there is no such map, column or pseudotime, or the map has fewer axes.
+        If there is no such map, column or pseudotime, the map has fewer axes, or it has NaN.
 
     Examples
     --------
