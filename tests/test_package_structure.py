@@ -312,7 +312,7 @@ def test_each_function_has_a_file_and_tests_of_its_name():
 
 
 def test_every_public_file_is_exported():
-    helpers = {"pl": {"_axes", "_names"}, "datasets": {"_download", "_simulation"}}
+    helpers = {"pl": {"_axes", "_colors", "_names"}, "datasets": {"_download", "_simulation"}}
     wrong = []
     for part in NAMESPACES:
         files = {path.stem for path in (ROOT / part).glob("_*.py")} - {"__init__"} - helpers.get(part, set())

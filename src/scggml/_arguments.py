@@ -6,11 +6,16 @@ import functools
 import inspect
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeAlias, TypeVar
 
+import numpy as np
+import pandas as pd
+
 from scggml import _check as check
 from scggml.core.metric._targets import LABEL_KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+
+    from matplotlib.axes import Axes
 
     Rule: TypeAlias = Callable[[str, Any], object]  # raises what is wrong with the argument of this name
 
@@ -88,17 +93,6 @@ def optional(rule: Rule) -> Rule:
     return lambda name, value: None if value is None else rule(name, value)
 
 
-def instance(kind: Callable[[], type | tuple[type, ...]], what: str) -> Rule:
-    """An object of a type, which is imported when it is needed; `what` names it for messages."""
-
-    def check_instance(name: str, value: Any) -> None:
-        if not isinstance(value, kind()):
-            msg = f"{name} must be {what}, found {check.shown(value)}"
-            raise TypeError(msg)
-
-    return check_instance
-
-
 def flag(name: str, value: Any) -> None:
     """True or False."""
     check.check_flag(name, value)
@@ -130,20 +124,52 @@ def _column(whose: str) -> Rule:
 _OBS_COLUMN = _column("")
 
 
-def _axes() -> type:
+def axes(name: str, value: Any) -> None:
+    """None, or axes of matplotlib that a plot can be drawn on."""
+    if value is None:
+        return
     from matplotlib.axes import Axes
 
-    return Axes
+    if not isinstance(value, Axes):
+        several = ". Pass one of them, such as ax[0]." if isinstance(value, np.ndarray | list | tuple) else ""
+        msg = f"{name} must be axes of matplotlib or None, found {check.shown(value)}{several}"
+        raise TypeError(msg)
+    if value.name != "rectilinear":
+        msg = (
+            f"{name} must be axes with two straight axes, found the projection {value.name!r}. Make them with "
+            "plt.subplots()."
+        )
+        raise ValueError(msg)
+    if value.figure is None or not _is_among(value, value.figure.axes):
+        msg = f"{name} was removed from its figure. Pass axes of a figure, or None for a new one."
+        raise ValueError(msg)
+
+
+def _is_among(ax: Axes, several: Iterable[Any]) -> bool:
+    return any(other is ax or _is_among(ax, other.child_axes) for other in several)
+
+
+def color(name: str, value: Any) -> None:
+    """None, or the name of one column."""
+    if isinstance(value, list | tuple | set | pd.Index | np.ndarray):
+        msg = (
+            f"{name} must be one column, found {check.shown(value)}. Draw one plot for each column: fig, axes = "
+            "plt.subplots(1, 2), and then color='a', ax=axes[0] and color='b', ax=axes[1]."
+        )
+        raise TypeError(msg)
+    if value is not None:
+        check.check_text(name, value, "the name of a column")
 
 
 SHARED: Final[dict[str, Rule]] = {
     "adata": check.check_anndata,
-    "ax": optional(instance(_axes, "matplotlib's Axes or None")),
+    "ax": axes,
     "backed": flag,
     "batch_key": optional(_OBS_COLUMN),
     "cache_dir": optional(path),
     "cell_type_key": optional(_OBS_COLUMN),
     "classes": optional(names("classes")),
+    "color": color,
     "copy": flag,
     "cv": anything,
     "donor_key": optional(_OBS_COLUMN),

@@ -16,7 +16,7 @@ _USE: Final = re.compile(r"^( *)%\((\w+)\)s *$", re.MULTILINE)
 
 TEXTS: Final = {
     "adata": "Cells, (n_obs, n_vars).",
-    "ax": "Axes to draw on. None makes a new figure.",
+    "ax": "Axes to draw on. None makes a new figure, which is closed if drawing fails.",
     "backed": (
         'Whether to leave `.X` in the file and read it when needed, like :func:`anndata.read_h5ad` with `backed="r"`.'
     ),

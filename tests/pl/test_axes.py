@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import io
 from copy import deepcopy
+from types import SimpleNamespace
 
 import matplotlib as mpl
 import numpy as np
-import pandas as pd
 import pytest
-from anndata import AnnData
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 import scggml as sg
-from scggml.pl._axes import class_colors, drawing, two_axes
+from scggml.pl._axes import drawing, map_points, two_axes
+from scggml.pl._names import drawn_text
 
 PLOTS = {
     "sample_map": lambda cells, samples, ax: sg.pl.sample_map(samples, color="label", labels=True, ax=ax),
@@ -75,8 +78,6 @@ def test_with_ax_no_figure_is_made(draw, pyplot):
 
 
 def test_axes_without_pyplot(draw, pyplot, tmp_path):
-    from matplotlib.figure import Figure
-
     figure = Figure(layout="constrained")
     assert draw(figure.subplots()).figure is figure
     assert not pyplot.get_fignums()
@@ -108,56 +109,180 @@ def test_axes_of_the_caller_stay_open_if_drawing_fails(pyplot):
     assert pyplot.get_fignums() == [figure.number]
 
 
+STEPS = [
+    *((Axes, name) for name in ("scatter", "plot", "barh", "imshow", "legend", "set", "set_xticks", "set_yticks")),
+    (Figure, "colorbar"), (Figure, "subplots"), (Axis, "set_major_locator"), (Axes, "set_title"),
+]  # fmt: skip
+
+
 def test_every_plot_closes_its_figure_if_drawing_fails(draw, pyplot, monkeypatch):
-    def fail(*args, **kwargs):
-        raise Broken
-
-    for method in ("set_yticks", "set"):  # one of these is called by every plot, after it has drawn
-        monkeypatch.setattr(Axes, method, fail)
-    with pytest.raises(Broken):
-        draw(None)
-    assert not pyplot.get_fignums()
-
-
-@pytest.fixture
-def sites():
-    """Samples of 2, 8 or 14 sites."""
-
-    def make(n):
-        obs = pd.DataFrame({"site": [f"s{i:02}" for i in range(n)]}, index=[f"p{i}" for i in range(n)])
-        return AnnData(obs=obs)
-
-    return make
+    n_failed = 0
+    other = pyplot.figure()
+    for error in (Broken, KeyboardInterrupt):
+        for owner, name in STEPS:
+            with monkeypatch.context() as patch:
+                patch.setattr(owner, name, lambda *args, error=error, **kwargs: (_ for _ in ()).throw(error))
+                try:
+                    draw(None)
+                except error:
+                    n_failed += 1
+                    assert pyplot.get_fignums() == [other.number], name
+                else:
+                    pyplot.close(pyplot.get_fignums()[-1])
+    assert n_failed >= 6
 
 
-@pytest.mark.parametrize("n", [2, 8, 14])
-def test_classes_have_different_colors(sites, n):
-    shades = class_colors(sites(n), "site")
-    assert list(shades) == [f"s{i:02}" for i in range(n)]
-    assert len({to_hex(shade) for shade in shades.values()}) == n
+def other_axes(pyplot):
+    """What `ax` cannot be, the error, and its words."""
+    figure = pyplot.figure()
+    removed, cleared = figure.add_subplot(), pyplot.figure().add_subplot()
+    removed.remove()
+    cleared.figure.clear()
+    return {
+        "text": ("axes", TypeError, "found str"),
+        "figure": (figure, TypeError, "found Figure"),
+        "several": (np.array(pyplot.figure().subplots(1, 2)), TypeError, r"found ndarray. Pass one of them, such as ax\[0\]"),
+        "three dimensions": (figure.add_subplot(projection="3d"), ValueError, "found the projection '3d'"),
+        "polar": (figure.add_subplot(projection="polar"), ValueError, "found the projection 'polar'"),
+        "removed": (removed, ValueError, "ax was removed from its figure"),
+        "cleared": (cleared, ValueError, "ax was removed from its figure"),
+    }  # fmt: skip
 
 
-def test_up_to_ten_classes_are_colour_blind_safe(sites):
-    """Colours of ten classes stay apart for red-green blindness (matrix of Machado et al., 2009, deuteranopia)."""
-    matrix = np.array([[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]])
-    rgb = np.array([mpl.colors.to_rgb(shade) for shade in class_colors(sites(10), "site").values()])
-    seen = np.clip(rgb @ matrix.T, 0, 1)
-    distances = np.linalg.norm(seen[:, None] - seen, axis=2)[np.triu_indices(10, k=1)]
-    assert distances.min() > 0.08
+def test_what_ax_cannot_be(draw, pyplot):
+    for ax, error, words in other_axes(pyplot).values():
+        open_before = pyplot.get_fignums()
+        with pytest.raises(error, match=f"ax .*{words}|{words}"):
+            draw(ax)
+        assert pyplot.get_fignums() == open_before
 
 
-def test_stored_colors_are_used_if_there_are_enough(sites):
-    adata = sites(2)
-    adata.uns["site_colors"] = ["#112233", "#445566", "#778899"]
-    assert class_colors(adata, "site") == {"s00": "#112233", "s01": "#445566"}
-    adata.uns["site_colors"] = ["#112233"]
-    assert len(set(class_colors(adata, "site").values())) == 2
+def test_axes_within_others(draw, pyplot):
+    figure = pyplot.figure(layout="constrained")
+    left, right = figure.subfigures(1, 2)
+    inset = left.subplots().inset_axes((0.2, 0.2, 0.7, 0.7))
+    for ax in (right.subplots(), inset, inset.inset_axes((0.5, 0.5, 0.4, 0.4))):
+        assert draw(ax) is ax
+    pyplot.close(figure)  # axes of a closed figure can still be drawn on, and saved
+    draw(right.axes[0])
+    figure.canvas.draw()
+
+
+@pytest.mark.parametrize("shared", ["sharex", "sharey", "both"])
+def test_shared_axes(draw, pyplot, shared):
+    names = ("sharex", "sharey") if shared == "both" else (shared,)
+    figure, axes = pyplot.subplots(1, 2, layout="constrained", **dict.fromkeys(names, True))
+    for ax in axes:
+        draw(ax)
+    figure.canvas.draw()
+
+
+def test_figures_have_a_size_that_can_be_drawn(pyplot):
+    with drawing(None, 3, 1e9) as ax:
+        assert max(ax.figure.get_size_inches()) * 600 < 2**16
 
 
 def test_two_axes_are_counted_from_one():
     assert two_axes((3, 1), 3, "the map") == two_axes(np.array([3, 1]), 3, "the map") == (2, 0)
-    for wrong in ((1,), "12", 1, None):
+    for wrong in ((1,), "12", 1, None, np.array(3), np.eye(3), {1, 2}, [[1], 2, 3]):
         with pytest.raises(ValueError, match="components must name two axes"):
             two_axes(wrong, 3, "the map")
     with pytest.raises(ValueError, match="components must be at most 3, the number of axes of the map, found 4"):
         two_axes((1, 4), 3, "the map")
+    with pytest.raises(ValueError, match="a map needs two axes, but the map has 1"):
+        two_axes((1, 1), 1, "the map")
+    with pytest.raises(TypeError, match="components must be an integer"):
+        two_axes([[1], 2], 3, "the map")
+
+
+MAPS = {
+    "NaN": (lambda x: np.where(np.arange(len(x))[:, None] == 1, np.nan, x), "NaN or infinite coordinates in 1 of 8 rows: {}"),
+    "masked": (lambda x: np.ma.masked_array(x, np.arange(x.size).reshape(x.shape) == 2), "NaN or infinite coordinates in 1 of 8 rows: {}"),
+    "text": (lambda x: x.astype(str), "must hold numbers in two dimensions, found <U"),
+    "one dimension": (lambda x: x[:, 0], "must hold numbers in two dimensions, found float64 of shape"),
+    "three dimensions": (lambda x: x[:, :, None], "must hold numbers in two dimensions, found float64 of shape"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", MAPS)
+def test_maps_that_cannot_be_drawn(pdata, case):
+    change, words = MAPS[case]
+    pdata = SimpleNamespace(obs_names=pdata.obs_names, obsm={"X_mds": change(pdata.obsm["X_mds"])})
+    with pytest.raises(ValueError, match=rf"basis='mds': obsm\['X_mds'\] .*{words.format(pdata.obs_names[1])}"):
+        map_points(pdata, "basis", "mds", "X_mds", "")
+
+
+ODD = [
+    "$\\frac$", "_hidden", "two\nlines\tand a tab", "nul\0byte", "\u05e9\u05dc\u05d5\u05dd \u202eabc",
+    "\N{GRINNING FACE} \u7ec6\u80de", "x" * 3000, "$a$ and $b$ {}%",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def odd(_cohort, evaluated):
+    """Cells and samples whose samples, classes, cell types, genes and columns have odd names."""
+    cells = _cohort.copy()
+    cells.obs["sample"] = cells.obs["sample"].cat.rename_categories(ODD)
+    cells.obs["label"] = cells.obs["label"].cat.rename_categories(ODD[:2])
+    cells.obs["type"] = np.array(ODD, dtype=object)[cells.obs.groupby("sample", observed=True).cumcount() % len(ODD)]
+    cells.var_names = [*ODD, *cells.var_names[len(ODD) :]]
+    sg.tl.fit_metric(cells, "sample", "label", rng=0)
+    samples = sg.tl.sample_distances(cells)
+    sg.tl.embed_samples(samples, "mds")
+    sg.tl.explain_distances(cells, samples, cell_type_key="type")
+    for adata in (cells, samples):
+        adata.obs["$\\frac$"] = adata.obs["sample"].astype(object)
+        adata.obs.iloc[0, -1] = None
+        adata.obs["_$number$"] = np.arange(float(adata.n_obs))
+    samples.obsm["X_$\\frac$"] = samples.obsm["X_mds"]
+    cells.obsm["X_$\\frac$"] = cells.obsm["X_ggml"]
+    for key, entry in deepcopy(evaluated).items():
+        cells.uns[key] = entry
+    cells.uns["ggml_cross_validation"]["predictions"]["method"] = (
+        cells.uns["ggml_cross_validation"]["predictions"]["method"].astype(str).replace("euclidean", "$\\frac$")
+    )
+    cells.uns["ggml_cross_validation"]["scores"]["method"] = (
+        cells.uns["ggml_cross_validation"]["scores"]["method"].astype(str).replace("euclidean", "$\\frac$")
+    )
+    for table in ("inner", "outer"):
+        cells.uns["ggml_tuning"][table]["ridge"] = "$\\frac$" + cells.uns["ggml_tuning"][table]["ridge"].astype(str)
+    return cells, samples
+
+
+ODD_PLOTS = {
+    "sample_map": lambda cells, samples: sg.pl.sample_map(samples, basis=ODD[0], color=ODD[0], labels=True),
+    "sample_map of numbers": lambda cells, samples: sg.pl.sample_map(samples, color="_$number$"),
+    "distance_heatmap": lambda cells, samples: sg.pl.distance_heatmap(samples, color=ODD[0]),
+    "gene_weights": lambda cells, samples: sg.pl.gene_weights(cells, highlight={ODD[0]: ODD[:1]}),
+    "training_history": lambda cells, samples: sg.pl.training_history(cells),
+    "cross_validation": lambda cells, samples: sg.pl.cross_validation(cells, baseline=ODD[0]),
+    "cells": lambda cells, samples: sg.pl.cells(cells, basis=ODD[0], color=ODD[0]),
+    "cells of numbers": lambda cells, samples: sg.pl.cells(cells, color="_$number$"),
+    "cells of a gene": lambda cells, samples: sg.pl.cells(cells, color=ODD[1]),
+    "transport": lambda cells, samples: sg.pl.transport(samples, what="excess"),
+    "explained_genes": lambda cells, samples: sg.pl.explained_genes(samples, cell_type=ODD[0]),
+    "tuning": lambda cells, samples: sg.pl.tuning(cells),
+}  # fmt: skip
+
+
+def test_every_plot_is_tested_with_odd_names():
+    assert {name.split()[0] for name in ODD_PLOTS} == set(sg.pl.__all__)
+
+
+@pytest.mark.filterwarnings("ignore:Glyph:UserWarning")  # of emoji and scripts that the font lacks
+@pytest.mark.parametrize("name", ODD_PLOTS)
+def test_names_are_drawn_as_they_are(odd, pyplot, name):
+    """Formulas that are none, names that matplotlib would leave out, and characters without a shape."""
+    figure = ODD_PLOTS[name](*odd).figure
+    figure.savefig(io.BytesIO(), format="png")
+    figure.savefig(io.BytesIO(), format="svg")
+    assert max(figure.get_size_inches()) <= 60
+    texts = [text.get_text() for text in figure.findobj(Text)]
+    for text in texts:
+        assert text.count("$") == text.count(r"\$") and not set(text) & set("\0\t")
+    if name in ("sample_map", "cells", "distance_heatmap"):
+        legend = next(ax.get_legend() for ax in figure.axes if ax.get_legend())
+        known = sorted(set(ODD) - ({odd[1].obs_names[0]} if name != "cells" else set()))
+        counted = [f"{known_name} (1)" if name == "sample_map" else known_name for known_name in known]
+        missing = "missing (1)" if name == "sample_map" else "missing"
+        assert [text.get_text() for text in legend.get_texts()] == [*map(drawn_text, counted), missing]

@@ -54,7 +54,8 @@ def test_missing_values_and_text(fitted, ax):
     fitted.obs.iloc[0, fitted.obs.columns.get_loc("label")] = None
     fitted.uns["label_colors"] = ["#0000ff", "#00ff00"]  # of sick and well
     sg.pl.cells(fitted, color="label", ax=ax)
-    assert set(drawn(ax)[1]) == {"#00ff00", "#0000ff", "#d3d3d3"}
+    assert set(drawn(ax)[1]) == {"#00ff00", "#0000ff", "#bdbdbd"}
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["sick", "well", "missing"]
     assert fitted.obs["label"].dtype == object
 
 
@@ -163,3 +164,46 @@ def test_bad_barycenters(fitted, ax, pdata):
         sg.pl.cells(fitted, ax=ax)
     with pytest.raises(TypeError, match="adata must be an AnnData, found ndarray"):
         sg.pl.cells(np.eye(3))
+
+
+def test_genes_that_cannot_be_drawn(fitted, ax):
+    from anndata import AnnData
+
+    adata = AnnData(obs=fitted.obs, var=fitted.var, obsm=dict(fitted.obsm))
+    with pytest.raises(ValueError, match=r"color='g3' is a gene, but adata\.X is None"):
+        sg.pl.cells(adata, color="g3", ax=ax)
+    fitted.var_names = ["g3", "g3", *fitted.var_names[2:]]
+    with pytest.raises(ValueError, match="adata.var_names are not unique"):
+        sg.pl.cells(fitted, color="g3", ax=ax)
+    assert not ax.collections
+
+
+def test_classes_without_cells_are_not_in_the_legend(fitted, ax):
+    fitted.obs["label"] = fitted.obs["label"].cat.add_categories("none")
+    fitted.uns["label_colors"] = ["#112233", "#aa0000", "#000000"]
+    sg.pl.cells(fitted, color="label", ax=ax)
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["well", "sick"]
+
+
+def test_high_values_and_missing_ones(fitted, ax):
+    """The cells with the highest values are drawn last, missing ones first."""
+    values = np.random.default_rng(0).permutation(np.arange(float(fitted.n_obs)))
+    values[values == 3] = np.nan
+    fitted.obs["v"] = values
+    sg.pl.cells(fitted, basis="ggml", color="v", ax=ax)
+    grey, known = ax.collections[:2]
+    np.testing.assert_array_equal(grey.get_offsets(), fitted.obsm["X_ggml"][np.isnan(values), :2])
+    np.testing.assert_array_equal(known.get_offsets(), fitted.obsm["X_ggml"][np.argsort(values)[:-1], :2])
+
+
+def test_cells_that_have_no_place(fitted, ax, pyplot):
+    fitted.obsm["X_umap"] = np.where(np.arange(fitted.n_obs)[:, None] < 2, np.nan, fitted.obsm["X_ggml"][:, :2])
+    with pytest.raises(ValueError, match=r"basis='umap': obsm\['X_umap'\] has NaN or infinite coordinates in 2 of 87"):
+        sg.pl.cells(fitted, basis="umap", ax=ax)
+    fitted.obsm["X_ggml"][0, 0] = np.inf
+    for axes in (ax, None):
+        with pytest.raises(
+            ValueError, match=r"key='ggml': obsm\['X_ggml'\] has NaN or infinite coordinates in 1 of 87"
+        ):
+            sg.pl.cells(fitted, ax=axes)
+    assert not pyplot.get_fignums() and not ax.collections

@@ -54,6 +54,9 @@ def test_bad_choices(adata, ax):
         sg.pl.cross_validation(adata, score="kappa", ax=ax)
     with pytest.raises(ValueError, match="classifier must be one of"):
         sg.pl.cross_validation(adata, classifier="svm", ax=ax)
+    for name in ("score", "classifier"):  # only None is the default
+        with pytest.raises(ValueError, match=f"{name} must be one of"):
+            sg.pl.cross_validation(adata, **{name: ""}, ax=ax)
     with pytest.raises(ValueError, match="score='ari' does not exist for classifier='knn'. Pass one of clusters"):
         sg.pl.cross_validation(adata, score="ari", classifier="knn", ax=ax)
     assert sg.pl.cross_validation(adata, score="ari", classifier="clusters", ax=ax) is ax

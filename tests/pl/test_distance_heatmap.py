@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from anndata import AnnData
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
@@ -79,8 +80,6 @@ def test_key(pdata, ax):
 
 
 def test_many_samples_are_not_named(ax):
-    from anndata import AnnData
-
     n = 51
     x = np.random.default_rng(0).normal(size=(n, 1))
     pdata = AnnData(obsp={"ggml_distances": np.abs(x - x.T)}, shape=(n, 0))
@@ -110,3 +109,44 @@ def test_bad_input_draws_nothing(pdata, ax, pyplot, case):
 def test_no_anndata():
     with pytest.raises(TypeError, match="pdata must be an AnnData, found ndarray"):
         sg.pl.distance_heatmap(np.eye(3))
+
+
+def test_distances_that_are_none(pdata, ax, pyplot):
+    good = pdata.obsp["ggml_distances"]
+    bad = {"NaN": good.copy(), "asymmetric": good.copy(), "negative": good.copy()}
+    bad["NaN"][0, 1] = bad["NaN"][1, 0] = np.nan
+    bad["asymmetric"][0, 1] *= 2
+    bad["negative"][0, 1] = bad["negative"][1, 0] = -1
+    for matrix in bad.values():
+        pdata.obsp["ggml_distances"] = matrix
+        for axes in (ax, None):
+            with pytest.raises(ValueError, match="distances of key='ggml' must be finite, not negative and symmetric"):
+                sg.pl.distance_heatmap(pdata, color="label", ax=axes)
+    assert not pyplot.get_fignums() and not ax.images
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 300])
+@pytest.mark.parametrize("color", [None, "label"])
+def test_any_number_of_samples(n, color):
+    obs = pd.DataFrame({"label": [f"class {i % 20}" for i in range(n)]}, index=[f"s{i}" for i in range(n)])
+    x = np.random.default_rng(0).normal(size=(n, 1))
+    pdata = AnnData(obs=obs, obsp={"ggml_distances": np.abs(x - x.T)})
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    ax = sg.pl.distance_heatmap(pdata, color=color, ax=figure.subplots())
+    figure.draw_without_rendering()
+    assert ax.images[0].get_array().shape == (n, n)
+    if color is not None:
+        assert len(legend(ax).get_texts()) == min(n, 20)
+
+
+def test_long_names_and_many_classes_are_within_the_figure(pyplot):
+    n = 24
+    names = [f"Healthy_control_donor_of_the_site_{i:02}" for i in range(n)]
+    obs = pd.DataFrame({"state": [f"state of the disease at month {i:02}" for i in np.arange(n) // 2]}, index=names)
+    x = np.random.default_rng(0).normal(size=(n, 1))
+    ax = sg.pl.distance_heatmap(AnnData(obs=obs, obsp={"ggml_distances": np.abs(x - x.T)}), color="state")
+    ax.figure.canvas.draw()
+    page, box = ax.figure.bbox, legend(ax).get_window_extent()
+    assert box.x1 <= page.x1 + 1 and box.y1 <= page.y1 + 1 and box.y0 >= 0
+    first = ax.get_yticklabels()[0].get_window_extent()
+    assert first.x0 >= 0 and ax.bbox.width > 0.25 * page.width

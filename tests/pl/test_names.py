@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from scggml.pl._names import write_names
+from scggml.pl._names import drawn_text, write_names
 
 
 def written(points, names):
@@ -50,3 +50,35 @@ def test_names_overlap_less_than_all_on_one_side():
         plain.annotate(name, point, (5, 4), textcoords="offset points", fontsize=7)
     plain.figure.draw_without_rendering()
     assert overlap(boxes(ax)) < overlap(boxes(plain)) / 4
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("plain, _x and %", "plain, _x and %"),
+        (r"$\frac$", r"\$\frac\$"),
+        (r"\$", r"\\$"),
+        ("a\nb\tc", "a b c"),
+        ("a\0b\ud800", "a\ufffdb\ufffd"),
+        ("a" * 40 + "b" * 5 + "c" * 40, "a" * 40 + "\N{HORIZONTAL ELLIPSIS}" + "c" * 40),
+        ("a" * 80, "a" * 80),
+    ],
+)
+def test_texts_of_the_user(text, expected):
+    assert drawn_text(text) == expected
+
+
+def test_texts_on_several_lines():
+    assert drawn_text("one $ two", 6) == "one \\$\ntwo"
+    assert drawn_text("x" * 60, 20) == "\n".join(["x" * 20] * 3)
+    assert drawn_text("x" * 5000, 20).count("\n") <= 10
+
+
+@pytest.mark.parametrize("name", ["$", "$$", r"a $\frac$ b", r"\$", "$a$ and $b$"])
+def test_dollars_are_drawn_as_they_are(name):
+    """As wide as the same text without the parser of formulas."""
+    figure = Figure(figsize=(5, 4))
+    drawn = figure.text(0, 0, drawn_text(name))
+    plain = figure.text(0, 0, name, parse_math=False)
+    figure.draw_without_rendering()
+    assert drawn.get_window_extent().width == plain.get_window_extent().width

@@ -91,7 +91,7 @@ def test_missing_classes_are_grey(pdata, ax):
 def test_numbers_get_a_color_bar(pdata, ax):
     pdata.obs.loc["p4", "age"] = np.nan
     sg.pl.sample_map(pdata, color="age", ax=ax)
-    assert ax.get_legend() is None
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["missing (1)"]
     bar = next(other for other in ax.figure.axes if other is not ax)
     assert bar.get_ylabel() == "age"
     ages = pdata.obs["age"]
@@ -135,6 +135,15 @@ def test_trajectory(ax):
     other = Figure().subplots()
     sg.pl.sample_map(pdata, trajectory="back", ax=other)
     np.testing.assert_allclose(other.lines[-1].get_xydata()[0], ax.texts[-1].xy, atol=1e-9)
+
+
+def test_pseudotime_of_nullable_numbers(pdata, ax):
+    pdata.obs["time"] = pd.array(range(8), dtype="Int64")
+    sg.pl.sample_map(pdata, trajectory="time", ax=ax)
+    assert ax.lines
+    pdata.obs["time"] = pd.array([None, *range(7)], dtype="Int64")
+    with pytest.raises(ValueError, match=r"obs\['time'\] must hold different finite numbers"):
+        sg.pl.sample_map(pdata, trajectory="time", ax=ax)
 
 
 def test_trajectory_of_few_samples_and_ties(pdata, ax):

@@ -46,3 +46,10 @@ def test_errors(cohort, fitted, pdata, ax, pyplot):
         with pytest.raises(TypeError, match="adata must be an AnnData"):
             sg.pl.training_history(None, ax=axes)
     assert not pyplot.get_fignums() and not ax.lines
+
+
+def test_a_history_of_one_value_as_a_number(fitted, ax):
+    """Some readers make a scalar of an array of length one."""
+    fitted.uns["ggml"]["loss_history"] = float(fitted.uns["ggml"]["loss_history"][0])
+    sg.pl.training_history(fitted, ax=ax)
+    assert len(ax.lines[0].get_ydata()) == 1

@@ -44,3 +44,12 @@ def test_long_settings_are_broken_into_lines(adata):
     texts = [tick.get_text() for tick in ax.get_yticklabels()]
     assert all("\n" in text and max(map(len, text.split("\n"))) <= 48 for text in texts)
     assert ax.texts  # settings are still found among those chosen
+
+
+def test_one_setting_as_a_text(adata):
+    """Some readers make a scalar of an array of length one."""
+    changed = adata.copy()
+    entry = changed.uns["ggml_tuning"]
+    entry["params"] = {**entry["params"], "names": "ridge"}
+    ax = sg.pl.tuning(changed, ax=Figure().subplots())
+    assert {tick.get_text() for tick in ax.get_yticklabels()} == {"ridge=0.1", "ridge=100.0"}

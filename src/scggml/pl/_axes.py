@@ -1,27 +1,26 @@
-"""Parts that all plots share: axes to draw on, and colours of classes."""
+"""Parts that all plots share: axes to draw on, and the maps that are drawn."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+import numpy as np
+import scipy.sparse as sp
 
 from scggml import _check as check
-from scggml._anndata._columns import is_numeric
-from scggml._keys import colors as colors_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from numpy.typing import NDArray
 
-MISSING = "#bdbdbd"
 PLAIN = "#4c72b0"
 HIGHLIGHT = "#d95f02"
-_MAX_SAFE = 10  # colours in the colour-blind safe palette
 _LETTER = 0.6  # average width of a letter, in letter sizes
+_MAX_SIDE = 60.0  # of a figure, in inches; matplotlib draws up to 2^16 pixels
 
 
 @contextmanager
@@ -32,12 +31,18 @@ def drawing(ax: Axes | None, width: float, height: float) -> Iterator[Axes]:
         return
     from matplotlib import pyplot as plt
 
-    figure, new = plt.subplots(figsize=(width, height), layout="constrained")
+    figure = plt.figure(figsize=(min(width, _MAX_SIDE), min(height, _MAX_SIDE)), layout="constrained")
     try:
-        yield new
+        yield figure.subplots()
     except BaseException:
         plt.close(figure)
         raise
+
+
+def equal_scales(ax: Axes) -> None:
+    """Make distances on the page proportional to those of the map."""
+    shared = all(len(group.get_siblings(ax)) > 1 for group in (ax.get_shared_x_axes(), ax.get_shared_y_axes()))
+    ax.set_aspect("equal", adjustable="box" if shared else "datalim")  # limits of shared axes cannot follow the box
 
 
 def text_width(texts: Iterable[str], size: float = 10.0) -> float:
@@ -45,37 +50,41 @@ def text_width(texts: Iterable[str], size: float = 10.0) -> float:
     return max(map(len, texts), default=0) * _LETTER * size / 72
 
 
-def obs_column(adata: AnnData, name: str, key: str) -> pd.Series:
-    """Return a column of `obs`, or say which there are."""
-    if key not in adata.obs.columns:
-        msg = f"{name}={key!r} is not a column of obs. Found: {check.listed(adata.obs.columns, limit=20)}"
-        raise KeyError(msg)
-    return adata.obs[key]
+def map_points(adata: AnnData, argument: str, value: str, name: str, how: str) -> NDArray[np.float64]:
+    """Return the map in `obsm[name]`, (n_obs, n_axes), checked.
 
-
-def is_continuous(column: pd.Series) -> bool:
-    """Return whether a column is drawn on a colour scale rather than in colours of classes."""
-    return is_numeric(column)
-
-
-def class_colors(adata: AnnData, key: str) -> dict[str, Any]:
-    """Return a colour for each class of `obs[key]`.
-
-    The colours are those in `.uns[key + "_colors"]`, as scanpy stores them. Without these, they come from a palette
-    that is colour-blind safe for up to ten classes.
+    Parameters
+    ----------
+    adata
+        What has the map.
+    argument, value
+        The argument of the user that names the map, for error messages.
+    name
+        Its key.
+    how
+        How to make the map if there is none.
     """
-    import seaborn as sns
-
-    column = adata.obs[key]
-    categories = list(
-        column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else sorted(column.dropna().unique())
-    )
-    stored = adata.uns.get(colors_key(key))
-    if stored is not None and len(stored) >= len(categories):
-        chosen = list(stored)
-    else:
-        chosen = sns.color_palette("colorblind" if len(categories) <= _MAX_SAFE else "husl", len(categories))
-    return {str(name): color for name, color in zip(categories, chosen, strict=False)}
+    if name not in adata.obsm:
+        msg = f"{argument}={value!r}: obsm[{name!r}] does not exist. {how}"
+        raise KeyError(msg)
+    found: Any = adata.obsm[name]
+    if np.ma.isMaskedArray(found):
+        found = np.ma.filled(found.astype(np.float64), np.nan)
+    found = np.asarray(found.toarray() if sp.issparse(found) else found)
+    if found.ndim != 2 or found.dtype.kind not in "biuf":
+        msg = (
+            f"{argument}={value!r}: obsm[{name!r}] must hold numbers in two dimensions, found {found.dtype} of shape "
+            f"{found.shape}. Compute the map again."
+        )
+        raise ValueError(msg)
+    bad = ~np.isfinite(found).all(axis=1)
+    if bad.any():
+        msg = (
+            f"{argument}={value!r}: obsm[{name!r}] has NaN or infinite coordinates in {int(bad.sum())} of {len(bad)} "
+            f"rows: {check.listed(adata.obs_names[bad])}. Compute the map again, or leave these rows out."
+        )
+        raise ValueError(msg)
+    return found.astype(np.float64)
 
 
 def two_axes(components: Any, n_axes: int, where: str) -> tuple[int, int]:
@@ -90,8 +99,14 @@ def two_axes(components: Any, n_axes: int, where: str) -> tuple[int, int]:
     where
         What has these axes, for error messages.
     """
-    if isinstance(components, str) or not hasattr(components, "__len__") or len(components) != 2:
-        msg = f"components must name two axes, such as (1, 2), found {components!r}"
+    if isinstance(components, np.ndarray):
+        components = components.tolist()
+    if not isinstance(components, list | tuple) or len(components) != 2:
+        found = repr(components) if isinstance(components, str | int | tuple | None) else type(components).__name__
+        msg = f"components must name two axes, such as (1, 2), found {found}"
+        raise ValueError(msg)
+    if n_axes < 2:
+        msg = f"a map needs two axes, but {where} has {n_axes}. Draw it with scanpy.pl.violin or as a histogram."
         raise ValueError(msg)
     unit = f", the number of axes of {where}"
     first, second = (check.check_integer("components", c, minimum=1, maximum=n_axes, unit=unit) - 1 for c in components)

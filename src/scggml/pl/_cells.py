@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from scggml import _check as check
 from scggml._arguments import SHARED, anything, checked, optional, text
 from scggml._docs import shared_doc
 from scggml._keys import Keys, embedding
-from scggml._keys import colors as colors_key
 
-from ._axes import class_colors, drawing, is_continuous, text_width, two_axes
+from ._axes import drawing, equal_scales, map_points, two_axes
+from ._colors import Classes, draw_points, legend_width, read_colors
+from ._names import drawn_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,12 +22,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
+    from ._colors import Numbers
+
 _NAMES = {"umap": "UMAP", "tsne": "t-SNE"}
+_POINTS = 120000  # area of all cells together, as in scanpy's plots
 
 
 @shared_doc
 @checked(
-    color=optional(text("a column of obs or a gene")),
     basis=optional(text("a key of obsm")),
     components=anything,
     barycenters=optional(SHARED["adata"]),
@@ -52,8 +53,9 @@ def cells(
     key
         Key of the metric. The cells' coordinates are in `.obsm["X_" + key]`.
     color
-        Column of `.obs`, or a gene, to colour by. Classes have the colours in `.uns[color + "_colors"]` if there are
-        any, else colour-blind safe ones.
+        Column of `.obs`, or a gene, to colour by. Numbers are drawn on a colour scale, anything else as classes. These
+        have the colours in `.uns[color + "_colors"]` if there are any, else colour-blind safe ones. Missing values are
+        grey.
     basis
         None draws the principal axes of the learned space, along which the cells vary most. The `key` of the metric
         draws its components. Any other name draws the map in `.obsm["X_" + basis]`, such as "umap".
@@ -72,7 +74,7 @@ def cells(
     Raises
     ------
     KeyError, ValueError, TypeError
-        If there is no such metric, map, column or gene, or the map has fewer axes.
+        If there is no such metric, map, column or gene, the map has fewer axes, or it has NaN.
 
     Examples
     --------
@@ -87,30 +89,22 @@ def cells(
         msg = f"a map needs two axes, but there is only one {kind}. Draw it with scanpy.pl.violin or as a histogram."
         raise ValueError(msg)
     first, second = two_axes(components, coordinates.shape[1], "the map")
-    shown = _shown(adata, color)
-    shades = None if barycenters is None or points is None else _point_shades(shown, barycenters, color)
+    colors = None if color is None else read_colors(adata, color, gene=True)
+    shades = None if barycenters is None or points is None else _point_shades(colors, barycenters)
 
-    import scanpy as sc
-
-    shown.obsm["X_cells"] = coordinates[:, [first, second]]
-    is_class = color is not None and colors_key(color) in shown.uns
-    legend_width = text_width(shown.obs[color].cat.categories) + 0.4 if is_class else 0.0
-    with drawing(ax, 5.2 + legend_width, 4.2) as ax:
-        with warnings.catch_warnings():
-            # scanpy calls functions that matplotlib will rename
-            warnings.simplefilter("ignore", PendingDeprecationWarning)
-            sc.pl.embedding(shown, "cells", color=color, ax=ax, show=False, colorbar_loc=None)
-        legend = ax.get_legend()
-        if color is not None and legend is not None:
-            legend.set_title(color)
-        elif color is not None:
-            ax.figure.colorbar(ax.collections[0], ax=ax, label=color)
+    with drawing(ax, 5.2 + legend_width(colors), 4.2) as ax:
+        size = _POINTS / adata.n_obs
+        draw_points(
+            ax, coordinates[:, [first, second]], colors, plain="lightgray", counts=False, s=size, marker=".",
+            linewidths=0,
+        )  # fmt: skip
         if points is not None and shades is not None:
             x, y = points[:, first], points[:, second]
             ax.scatter(x, y, c=shades, s=36, edgecolors="black", linewidths=0.8, zorder=3)
-        ax.set(xlabel=f"{kind} {first + 1}", ylabel=f"{kind} {second + 1}", title="")
+        kind = drawn_text(kind)
+        ax.set(xlabel=f"{kind} {first + 1}", ylabel=f"{kind} {second + 1}", title="", xticks=[], yticks=[])
         if basis is None or basis == key:
-            ax.set_aspect("equal", adjustable="datalim")  # distances on the page are proportional to the ground metric
+            equal_scales(ax)
         ax.spines[["top", "right"]].set_visible(False)
     return ax
 
@@ -124,8 +118,9 @@ def _coordinates(
         if barycenters is not None:
             msg = f"barycenters have no coordinates on basis={basis!r}. Leave basis out, or pass basis={key!r}."
             raise ValueError(msg)
-        return _obsm(adata, "basis", basis, embedding(basis)), _NAMES.get(basis, basis), None
-    cells_in_space = _obsm(adata, "key", key, name)
+        how = f"Found: {check.listed(adata.obsm.keys(), limit=20)}."
+        return map_points(adata, "basis", basis, embedding(basis), how), _NAMES.get(basis, basis), None
+    cells_in_space = map_points(adata, "key", key, name, "Run sg.tl.fit_metric first.")
     points = None
     if barycenters is not None:
         check.check_anndata("barycenters", barycenters)
@@ -145,55 +140,9 @@ def _coordinates(
     return centred @ axes, "principal axis", None if points is None else (points - centre) @ axes
 
 
-def _obsm(adata: AnnData, argument: str, value: str, name: str) -> NDArray[np.float64]:
-    if name not in adata.obsm:
-        how = (
-            "Run sg.tl.fit_metric first."
-            if argument == "key"
-            else f"Found: {check.listed(adata.obsm.keys(), limit=20)}."
-        )
-        msg = f"{argument}={value!r}: obsm[{name!r}] does not exist. {how}"
-        raise KeyError(msg)
-    found = adata.obsm[name]
-    return np.asarray(found.to_numpy() if isinstance(found, pd.DataFrame) else found, dtype=np.float64)
-
-
-def _shown(adata: AnnData, color: str | None) -> AnnData:
-    """Return an AnnData with only the column or gene to colour by, which scanpy may write to."""
-    import scanpy as sc
-    from anndata import AnnData
-
-    if color is None:
-        return AnnData(obs=pd.DataFrame(index=adata.obs_names.astype(str)))
-    if color in adata.obs.columns:
-        column = adata.obs[color]
-    elif color in adata.var_names:
-        column = sc.get.obs_df(adata, [color])[color]
-    else:
-        msg = (
-            f"color={color!r} is neither a column of obs nor a gene. Found in obs: "
-            f"{check.listed(adata.obs.columns, limit=20)}"
-        )
-        raise KeyError(msg)
-    shown = AnnData(obs=pd.DataFrame({color: column.to_numpy()}, index=adata.obs_names.astype(str)))
-    if not is_continuous(column):
-        text = column.astype(str).where(column.notna())
-        shades = class_colors(adata, color) if color in adata.obs.columns else {}
-        shown.obs[color] = pd.Categorical(text, categories=list(shades))
-        shown.uns[colors_key(color)] = _hex(shades.values())
-    return shown
-
-
-def _point_shades(shown: AnnData, barycenters: AnnData, color: str | None) -> list[str]:
+def _point_shades(colors: Numbers | Classes | None, barycenters: AnnData) -> list[str]:
     """Return the colour of each point of the barycenters: that of the cells of its class, else white."""
-    palette = shown.uns.get(colors_key(str(color)))
-    if palette is None or color not in barycenters.obs.columns:
+    if not isinstance(colors, Classes) or colors.name not in barycenters.obs.columns:
         return ["white"] * barycenters.n_obs
-    shades = dict(zip(shown.obs[color].cat.categories, palette, strict=True))
-    return [shades.get(str(name), "white") for name in barycenters.obs[color]]
-
-
-def _hex(shades: Any) -> list[str]:
-    from matplotlib.colors import to_hex
-
-    return [to_hex(shade) for shade in shades]
+    shades = dict(zip(colors.names, colors.shades, strict=True))
+    return [shades.get(str(name), "white") for name in barycenters.obs[colors.name]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from textwrap import fill
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +14,7 @@ from scggml.get._scores import scores as score_table
 from scggml.get._scores import stored_scores
 
 from ._axes import HIGHLIGHT, PLAIN, drawing, text_width
+from ._names import drawn_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,9 +81,13 @@ def cross_validation(
     predictions, params = entry["predictions"], entry["params"]
     table = score_table(adata, key=key, baseline=baseline)
     defaults = MAIN_ORDERED if "predicted_value" in predictions else MAIN
-    classifier, score = classifier or defaults[0], score or defaults[1]
+    classifier = defaults[0] if classifier is None else classifier
+    score = defaults[1] if score is None else score
     table = _rows(table, score, classifier)
-    names = [row["method"] if row["asked"] else f"{row['method']} ({row['classifier']})" for _, row in table.iterrows()]
+    names = [
+        drawn_text(row["method"]) if row["asked"] else drawn_text(f"{row['method']} ({row['classifier']})")
+        for _, row in table.iterrows()
+    ]
     width = 4.0 + text_width(names) + (1.6 if baseline is not None else 0.0)
     with drawing(ax, width, 1.1 + 0.42 * len(table) + (0.3 if baseline is not None else 0.0)) as ax:
         for y, (_, row) in enumerate(table.iterrows()):
@@ -136,5 +140,5 @@ def _write_comparison(ax: Axes, table: pd.DataFrame, baseline: str | None, units
         if np.isfinite(row["only_method"]):
             text = f"{int(row['only_method'])} : {int(row['only_baseline'])}, p = {row['p_value']:.2g}"
             ax.annotate(text, (1.02, y), xycoords=("axes fraction", "data"), va="center", fontsize="small")
-    heading = f"{units} predicted\nbetter : worse than\n{fill(str(baseline), _LINE)}"
+    heading = f"{units} predicted\nbetter : worse than\n{drawn_text(str(baseline), _LINE)}"
     ax.annotate(heading, (1.02, 1.0), xycoords="axes fraction", va="bottom", fontsize="small")

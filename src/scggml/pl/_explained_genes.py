@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from textwrap import fill
 from typing import TYPE_CHECKING
 
 from scggml._arguments import checked, integer, optional, text
@@ -11,6 +10,7 @@ from scggml.get import explanation as get_explanation
 from scggml.get._explanation import chosen_classes, stored_explanation
 
 from ._axes import PLAIN, drawing, text_width
+from ._names import drawn_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,16 +74,17 @@ def explained_genes(
     table = table.iloc[(-table[column].abs()).argsort(kind="stable")[:n_genes]].sort_values(
         column, ascending=False, kind="stable"
     )
-    with drawing(ax, 3.8 + text_width(table["gene"].astype(str)), 1.2 + 0.22 * len(table)) as ax:
+    names = [drawn_text(str(gene)) for gene in table["gene"]]
+    with drawing(ax, 3.8 + text_width(names), 1.2 + 0.22 * len(table)) as ax:
         ax.locator_params(axis="x", nbins=5)  # small numbers are long
         positions = range(len(table))
         shades = [PLAIN if value >= 0 else _NEGATIVE for value in table[column]]
         ax.barh(positions, table[column], color=shades, height=0.75)
         ax.axvline(0, color="black", linewidth=0.8)
-        ax.set_yticks(positions, labels=[str(gene) for gene in table["gene"]])
+        ax.set_yticks(positions, labels=names)
         ax.set_ylim(len(table) - 0.4, -0.6)
         ax.set_xlabel("excess of the distance" if column == "excess" else "contribution to the distance")
         ax.spines[["top", "right"]].set_visible(False)
         compared = f"{a} and {b}" if a != b else f"within {a}"
-        ax.set_title(fill(compared if cell_type is None else f"{compared}: {cell_type}", _LINE))
+        ax.set_title(drawn_text(compared if cell_type is None else f"{compared}: {cell_type}", _LINE))
     return ax

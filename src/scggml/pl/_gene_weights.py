@@ -11,6 +11,8 @@ from scggml._docs import shared_doc
 from scggml.get import gene_weights as get_gene_weights
 
 from ._axes import HIGHLIGHT, PLAIN, drawing, text_width
+from ._colors import write_legend
+from ._names import drawn_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -65,17 +67,18 @@ def gene_weights(
     from matplotlib.patches import Patch
 
     some = bool(marked.intersection(table.index))
-    width = 3.8 + text_width(table.index.astype(str)) + (text_width([label]) + 0.5 if some else 0.0)
+    names = [drawn_text(str(gene)) for gene in table.index]
+    width = 3.8 + text_width(names) + (text_width([drawn_text(label)]) + 0.5 if some else 0.0)
     with drawing(ax, width, 1.2 + 0.22 * len(table)) as ax:
         positions = range(len(table))
         shades = [HIGHLIGHT if gene in marked else PLAIN for gene in table.index]
         ax.barh(positions, table["weight"], color=shades, height=0.75)
-        ax.set_yticks(positions, labels=[str(gene) for gene in table.index])
+        ax.set_yticks(positions, labels=names)
         ax.set_ylim(len(table) - 0.4, -0.6)
         ax.set_xlabel("gene weight (shift per s.d.)")
         if some:
-            handles = [Patch(color=HIGHLIGHT, label=label), Patch(color=PLAIN, label="other")]
-            ax.legend(handles=handles, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+            handles = [Patch(color=HIGHLIGHT), Patch(color=PLAIN)]
+            write_legend(ax, handles, [label, "other"], loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
         ax.spines[["top", "right"]].set_visible(False)
     return ax
 

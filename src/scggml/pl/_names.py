@@ -1,8 +1,10 @@
-"""Names beside the points of a map, placed so that they overlap as little as possible."""
+"""Names as they are drawn, and names beside the points of a map."""
 
 from __future__ import annotations
 
+from textwrap import fill
 from typing import TYPE_CHECKING
+from unicodedata import category
 
 import numpy as np
 
@@ -12,6 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
+_MAX_LETTERS = 80  # of a name on one line; a longer one loses its middle
+_MAX_LINES = 10  # of a name on several lines
 _SIZE = 7.0  # of the letters, in points
 _WIDTH, _HEIGHT = 0.58, 1.15  # of a letter on average and of a line, in letter sizes
 _MARKER = 4.0  # half the width of a point's marker, in points
@@ -24,6 +28,24 @@ _POSITIONS = [
     for dy, va in ((_ABOVE, "bottom"), (-_ABOVE, "top"), (0.0, "center"))
     if dx or dy
 ]
+
+
+def drawn_text(text: str, line: int | None = None) -> str:
+    """Return a text of the user as matplotlib draws it: one that is no formula, and has no characters without a shape.
+
+    Parameters
+    ----------
+    text
+        The text.
+    line
+        Letters on one line; None for one line only.
+    """
+    text = "".join(" " if c.isspace() else "\ufffd" if category(c) in ("Cc", "Cs") else c for c in text)
+    limit = _MAX_LETTERS if line is None else _MAX_LINES * line
+    if len(text) > limit:
+        half = limit // 2
+        text = f"{text[:half]}\N{HORIZONTAL ELLIPSIS}{text[-half:]}"
+    return (text if line is None else fill(text, line)).replace("$", r"\$")
 
 
 def write_names(ax: Axes, points: NDArray[np.float64], names: Sequence[str]) -> None:

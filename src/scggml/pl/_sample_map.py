@@ -8,17 +8,17 @@ import numpy as np
 from scipy.stats import rankdata
 
 from scggml import _check as check
-from scggml._arguments import anything, checked, either, flag, optional, text
+from scggml._arguments import anything, checked, either, flag, text
 from scggml._docs import shared_doc
 from scggml._keys import Keys, embedding
 
-from ._axes import MISSING, PLAIN, class_colors, drawing, is_continuous, obs_column, text_width, two_axes
-from ._names import write_names
+from ._axes import PLAIN, drawing, equal_scales, map_points, two_axes
+from ._colors import column_numbers, draw_points, legend_width, obs_column, read_colors
+from ._names import drawn_text, write_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import pandas as pd
     from anndata import AnnData
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
@@ -33,7 +33,6 @@ _TITLES = {"mds": "MDS", "umap": "UMAP", "diffmap": "DC", "tsne": "t-SNE"}
 @shared_doc
 @checked(
     basis=text("a map"),
-    color=optional(text("a column of obs")),
     components=anything,
     labels=flag,
     trajectory=either(True, False, otherwise="a column of obs", rule=text("a column of obs")),
@@ -60,8 +59,8 @@ def sample_map(
     basis
         Which map: `.obsm["X_" + basis]`.
     color
-        Column of `.obs` to colour by. Classes have the colours in `.uns[color + "_colors"]` if there are any, else
-        colour-blind safe ones. Numbers are drawn on a colour scale. Missing values are grey.
+        Column of `.obs` to colour by. Numbers are drawn on a colour scale, anything else as classes. These have the
+        colours in `.uns[color + "_colors"]` if there are any, else colour-blind safe ones. Missing values are grey.
     components
         Which two axes of the map to draw, counted from 1.
     labels
@@ -79,7 +78,7 @@ def sample_map(
     Raises
     ------
     KeyError, ValueError, TypeError
-        If there is no such map, column or pseudotime, or the map has fewer axes.
+        If there is no such map, column or pseudotime, the map has fewer axes, or it has NaN.
 
     Examples
     --------
@@ -91,55 +90,24 @@ def sample_map(
     >>> ax = sg.pl.sample_map(pdata, color="label")
     """
     name = embedding(basis)
-    if name not in pdata.obsm:
-        msg = (
-            f"basis={basis!r}: obsm[{name!r}] does not exist. Found: {check.listed(pdata.obsm.keys(), limit=20)}. "
-            f"Run sg.tl.embed_samples(pdata, {basis!r}) first."
-        )
-        raise KeyError(msg)
-    axes = two_axes(components, pdata.obsm[name].shape[1], f"obsm[{name!r}]")
-    points = np.asarray(pdata.obsm[name], dtype=np.float64)[:, list(axes)]
-    column = None if color is None else obs_column(pdata, "color", color)
+    how = f"Found: {check.listed(pdata.obsm.keys(), limit=20)}. Run sg.tl.embed_samples(pdata, {basis!r}) first."
+    coordinates = map_points(pdata, "basis", basis, name, how)
+    axes = two_axes(components, coordinates.shape[1], f"obsm[{name!r}]")
+    points = coordinates[:, list(axes)]
+    colors = None if color is None else read_colors(pdata, color)
     path = None if trajectory is False else _path(points, _pseudotime(pdata, trajectory))
-    legend = 0.0
-    if column is not None and not is_continuous(column):
-        legend = text_width(column.dropna().astype(str).unique()) + 0.4
-    with drawing(ax, 5.2 + legend, 4.2) as ax:
-        if column is None:
-            ax.scatter(*points.T, color=PLAIN, **_STYLE)
-        elif is_continuous(column):
-            _draw_numbers(ax, points, column)
-        else:
-            _draw_classes(ax, points, pdata, str(color))
+    with drawing(ax, 5.2 + legend_width(colors), 4.2) as ax:
+        draw_points(ax, points, colors, plain=PLAIN, counts=True, **_STYLE)
         if path is not None:
             _draw_path(ax, path)
-        kind = _TITLES.get(basis, basis)
+        kind = _TITLES.get(basis, drawn_text(basis))
         ax.set(xlabel=f"{kind} {axes[0] + 1}", ylabel=f"{kind} {axes[1] + 1}", xticks=[], yticks=[])
         if basis == "mds":
-            ax.set_aspect("equal", adjustable="datalim")  # distances on the page are proportional to those of the map
+            equal_scales(ax)
         ax.spines[["top", "right"]].set_visible(False)
         if labels:
-            write_names(ax, points, [str(sample) for sample in pdata.obs_names])
+            write_names(ax, points, [drawn_text(sample) for sample in pdata.obs_names])
     return ax
-
-
-def _draw_numbers(ax: Axes, points: NDArray[np.float64], column: pd.Series) -> None:
-    known = column.notna().to_numpy()
-    ax.scatter(*points[~known].T, color=MISSING, **_STYLE)
-    values = column[known].to_numpy(dtype=float)
-    x, y = points[known].T
-    drawn = ax.scatter(x, y, c=values, cmap="viridis", **_STYLE)
-    ax.figure.colorbar(drawn, ax=ax, label=str(column.name))
-
-
-def _draw_classes(ax: Axes, points: NDArray[np.float64], pdata: AnnData, color: str) -> None:
-    column = pdata.obs[color]
-    text = column.astype(str).where(column.notna())
-    groups = [(label, shade, (text == label).to_numpy()) for label, shade in class_colors(pdata, color).items()]
-    for label, shade, members in [*groups, ("missing", MISSING, column.isna().to_numpy())]:
-        if members.any():
-            ax.scatter(*points[members].T, color=[shade], label=f"{label} ({members.sum()})", **_STYLE)
-    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, title=color)
 
 
 def _pseudotime(pdata: AnnData, trajectory: bool | str) -> NDArray[np.float64]:
@@ -150,14 +118,14 @@ def _pseudotime(pdata: AnnData, trajectory: bool | str) -> NDArray[np.float64]:
     if name not in pdata.obs.columns:
         msg = f"trajectory={trajectory!r}: obs[{name!r}] does not exist. Run sg.tl.order_samples(pdata, root) first."
         raise KeyError(msg)
-    column = pdata.obs[name]
-    if not is_continuous(column) or not np.isfinite(column.to_numpy(dtype=float)).all() or column.nunique() < 2:
+    time = column_numbers(obs_column(pdata, "trajectory", name))
+    if time is None or not np.isfinite(time).all() or len(np.unique(time)) < 2:
         msg = (
             f"trajectory={trajectory!r}: obs[{name!r}] must hold different finite numbers. Run sg.tl.order_samples "
             "again."
         )
         raise ValueError(msg)
-    return column.to_numpy(dtype=float)
+    return time
 
 
 def _path(points: NDArray[np.float64], time: NDArray[np.float64]) -> NDArray[np.float64]:

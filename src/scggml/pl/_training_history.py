@@ -56,7 +56,7 @@ def training_history(adata: AnnData, *, key: str = "ggml", ax: Axes | None = Non
             "learned on."
         )
         raise KeyError(msg)
-    history = np.asarray(entry["loss_history"], dtype=float)
+    history = np.atleast_1d(np.asarray(entry["loss_history"], dtype=float))
 
     from matplotlib.ticker import MaxNLocator
 

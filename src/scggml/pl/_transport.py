@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from textwrap import fill
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -13,6 +12,7 @@ from scggml.get import explanation as get_explanation
 from scggml.get._explanation import chosen_classes, stored_explanation
 
 from ._axes import drawing, text_width
+from ._names import drawn_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,7 +82,7 @@ def transport(
         msg = "the distances were not explained by cell types. Run sg.tl.explain_distances with cell_type_key."
         raise ValueError(msg)
     flows = get_explanation(pdata, "flows", key=key, classes=(a, b))
-    types = list(dict.fromkeys(flows["source"].astype(str)))
+    types = [drawn_text(name) for name in dict.fromkeys(flows["source"].astype(str))]
     values = flows["share" if what == "cost" else what].to_numpy().reshape(len(types), len(types))
     if what == "excess" and np.isnan(values).any():
         msg = f"{a!r} and {b!r} have no excess: it needs two classes with at least two samples each. Pass what='cost'."
@@ -96,8 +96,8 @@ def transport(
         ax.set_xticks(range(n), labels=types, rotation=90 if max(map(len, types)) > 4 else 0)
         ax.set_yticks(range(n), labels=types)
         whose = (f" in {a}", f" in {b}") if a != b else ("", "")
-        ax.set(xlabel=fill(f"to type{whose[1]}", _LINE), ylabel=fill(f"from type{whose[0]}", _LINE))
-        ax.set_title(fill(f"{a} to {b}" if a != b else f"within {a}", _LINE))
+        ax.set(xlabel=drawn_text(f"to type{whose[1]}", _LINE), ylabel=drawn_text(f"from type{whose[0]}", _LINE))
+        ax.set_title(drawn_text(f"{a} to {b}" if a != b else f"within {a}", _LINE))
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
         _frame_diagonal(ax, n)

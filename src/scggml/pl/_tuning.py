@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from textwrap import fill
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from scggml._arguments import checked
 from scggml._docs import shared_doc
 from scggml._keys import Keys
 
 from ._axes import HIGHLIGHT, PLAIN, drawing
+from ._names import drawn_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,13 +63,14 @@ def tuning(adata: AnnData, *, key: str = "ggml", ax: Axes | None = None) -> Axes
         raise KeyError(msg)
     entry = adata.uns[name]
     params, inner, outer = entry["params"], entry["inner"], entry["outer"]
-    score, parameters = str(params["score"]).replace("_", " "), [str(n) for n in params["names"]]
+    score, parameters = str(params["score"]).replace("_", " "), [str(n) for n in np.atleast_1d(params["names"])]
     table = inner[inner["fold"] >= 0].groupby("setting")["inner_score"].agg(["mean", "min", "max"])
     table["text"] = _texts(inner.drop_duplicates("setting").set_index("setting"), parameters)
     table = table.sort_values("mean", kind="stable").reset_index(drop=True)
     chosen = _texts(outer, parameters).value_counts()
 
-    n_lines = sum(text.count("\n") + 1 for text in table["text"])
+    names = [drawn_text(text, _LINE) for text in table["text"]]
+    n_lines = sum(name.count("\n") + 1 for name in names)
     with drawing(ax, 6.4, 1.2 + 0.14 * n_lines + 0.16 * len(table)) as ax:
         for y, (mean, low, high, text) in enumerate(table.itertuples(index=False)):
             ax.plot([low, high], [y, y], color=PLAIN, linewidth=2, alpha=0.5)
@@ -76,7 +79,7 @@ def tuning(adata: AnnData, *, key: str = "ggml", ax: Axes | None = None) -> Axes
                 times = f"chosen {chosen[text]} of {len(outer)}"
                 ax.annotate(times, (1.02, y), xycoords=("axes fraction", "data"), va="center", fontsize="small")
         ax.axvline(entry["score"], color=HIGHLIGHT, linewidth=1.5, label="held-out samples", zorder=0)
-        ax.set_yticks(range(len(table)), table["text"], fontsize="small")
+        ax.set_yticks(range(len(table)), names, fontsize="small")
         ax.set_ylim(-0.6, len(table) - 0.4)
         ax.set_xlabel(score)
         ax.spines[["top", "right"]].set_visible(False)
@@ -86,5 +89,5 @@ def tuning(adata: AnnData, *, key: str = "ggml", ax: Axes | None = None) -> Axes
 
 
 def _texts(table: pd.DataFrame, parameters: list[str]) -> pd.Series:
-    """Return each setting as text, broken into lines."""
-    return table.apply(lambda row: fill(", ".join(f"{name}={row[name]}" for name in parameters), _LINE), axis=1)
+    """Return each setting as text."""
+    return table.apply(lambda row: ", ".join(f"{name}={row[name]}" for name in parameters), axis=1)
