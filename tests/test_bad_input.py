@@ -213,7 +213,7 @@ CASES = {
     "two colours": ("pl.sample_map", {"color": ["label", "age"]}, TypeError, ["color", "['label', 'age']"]),
     "no such map to draw": ("pl.sample_map", {"basis": "umap"}, KeyError, ["basis='umap'", "obsm['X_umap']", "sg.tl.embed_samples"]),
     "third axis": ("pl.sample_map", {"components": (1, 3)}, ValueError, ["components", "at most 2"]),
-    "axes of a figure": ("pl.distance_heatmap", {"ax": "left"}, TypeError, ["ax", "Axes", "'left'"]),
+    "axes of a figure": ("pl.distance_heatmap", {"ax": "left"}, TypeError, ["ax", "axes", "'left'"]),
     "numbers on a heatmap": ("pl.distance_heatmap", {"color": "age"}, ValueError, ["color='age'", "classes"]),
     "no gene to draw": ("pl.gene_weights", {"n_genes": 0}, ValueError, ["n_genes", "at least 1"]),
     "text to highlight": ("pl.gene_weights", {"highlight": "g3"}, TypeError, ["highlight", "list", "['g3']"]),

@@ -139,7 +139,7 @@ def other_axes(pyplot):
     removed.remove()
     cleared.figure.clear()
     return {
-        "text": ("axes", TypeError, "found str"),
+        "text": ("axes", TypeError, "found 'axes'"),
         "figure": (figure, TypeError, "found Figure"),
         "several": (np.array(pyplot.figure().subplots(1, 2)), TypeError, r"found ndarray. Pass one of them, such as ax\[0\]"),
         "three dimensions": (figure.add_subplot(projection="3d"), ValueError, "found the projection '3d'"),

@@ -163,9 +163,9 @@ def test_numbers_have_a_color_bar_and_missing_ones_a_legend(four, case):
 
 COLUMNS = {
     "infinite": ([1, np.inf, -np.inf, 2], ValueError, "color='x' has 2 infinite values"),
-    "list": (["a", "b"], TypeError, r"color must be one column, found a list.*axes\[0\]"),
-    "tuple": (("a", "b"), TypeError, "color must be one column, found a tuple"),
-    "number": (3, TypeError, "color must be the name of a column or None, found int"),
+    "list": (["a", "b"], TypeError, r"color must be one column, found \['a', 'b'\] of type list.*axes\[0\]"),
+    "tuple": (("a", "b"), TypeError, r"color must be one column, found \('a', 'b'\) of type tuple"),
+    "number": (3, TypeError, "color must be the name of a column as text, found 3"),
 }
 
 
