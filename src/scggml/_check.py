@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import reprlib
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import scipy.sparse as sp
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -15,22 +15,28 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _MAX_LISTED = 5
+_MAX_SHOWN = 80  # characters of one value in a message
+_MAX_ROWS, _MAX_COLUMNS = 20, 8  # of a table in a message
 _MIN_CELLS = 2  # one cell is a point, not a distribution
 _MIN_SAMPLES = 2  # per class: a triplet needs an anchor and a positive
 _MIN_ORDERED = 4
+# what pandas.read_csv takes for missing, and what casting missing values to text makes of them
+_MISSING_TEXTS = frozenset(
+    {"", "nan", "NaN", "NAN", "-nan", "-NaN", "NA", "na", "N/A", "n/a", "#N/A", "<NA>", "NaT", "None", "NULL", "null"}
+)
 
 
 def check_integer(name: str, value: Any, *, minimum: int, maximum: int | None = None, unit: str = "") -> int:
     """Return `value` as an int within bounds; a float or a bool is refused rather than rounded."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, Integral):
-        msg = f"{name} must be an integer, found {value!r} of type {type(value).__name__}. Pass a whole number."
+        msg = f"{name} must be an integer, found {shown(value)} of type {type(value).__name__}. Pass a whole number."
         raise TypeError(msg)
     value = int(value)
     if value < minimum:
-        msg = f"{name} must be at least {minimum}, found {value!r}. Pass a larger number."
+        msg = f"{name} must be at least {minimum}, found {shown(value)}. Pass a larger number."
         raise ValueError(msg)
     if maximum is not None and value > maximum:
-        msg = f"{name} must be at most {maximum}{unit}, found {value!r}. Pass a smaller number."
+        msg = f"{name} must be at most {maximum}{unit}, found {shown(value)}. Pass a smaller number."
         raise ValueError(msg)
     return value
 
@@ -40,7 +46,7 @@ def check_number(
 ) -> float:
     """Return `value` as a finite float with `minimum <= value`, `above < value` and `value <= maximum`."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
-        msg = f"{name} must be a number, found {value!r} of type {type(value).__name__}. Pass an int or a float."
+        msg = f"{name} must be a number, found {shown(value)} of type {type(value).__name__}. Pass an int or a float."
         raise TypeError(msg)
     number = float(value)
     bounds = []
@@ -52,7 +58,7 @@ def check_number(
         bounds.append((f"at most {maximum}", number <= maximum))
     if not np.isfinite(number) or not all(holds for _, holds in bounds):
         wanted = " and ".join(["finite", *(text for text, _ in bounds)])
-        msg = f"{name} must be {wanted}, found {value!r}. Pass a number in that range."
+        msg = f"{name} must be {wanted}, found {shown(value)}. Pass a number in that range."
         raise ValueError(msg)
     return number
 
@@ -82,9 +88,7 @@ def check_device(device: Any) -> None:
         *(["cuda", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))] if torch.cuda.is_available() else []),
     ]
     if device not in kinds:
-        msg = (
-            f"device must be None or one of those that torch finds here ({listed(kinds, limit=None)}), found {device!r}"
-        )
+        msg = f"device must be None or one of those that torch finds here ({listed(kinds, limit=None)}), found {shown(device)}"
         raise ValueError(msg)
 
 
@@ -92,14 +96,16 @@ def check_choice(name: str, value: Any, choices: Collection[Any], *, otherwise: 
     """Refuse a value that is not among `choices`; `otherwise` names what else the argument may be."""
     if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
         allowed = ", ".join(repr(choice) for choice in choices) if otherwise else listed(choices, limit=None)
-        msg = f"{name} must be {f'{allowed} or {otherwise}' if otherwise else f'one of {allowed}'}, found {value!r}"
+        msg = (
+            f"{name} must be {f'{allowed} or {otherwise}' if otherwise else f'one of {allowed}'}, found {shown(value)}"
+        )
         raise ValueError(msg)
 
 
 def check_name(name: str, value: Any) -> None:
     """Refuse what cannot be a key of an AnnData that is written to disk."""
     if not isinstance(value, str) or not value or "/" in value:
-        msg = f"{name} must be a non-empty text without '/', found {value!r}"
+        msg = f"{name} must be a non-empty text without '/', found {shown(value)}"
         raise ValueError(msg)
 
 
@@ -126,7 +132,7 @@ def check_anndata(name: str, adata: Any) -> None:
 def check_column(name: str, key: Any, obs: pd.DataFrame) -> pd.Series:
     """Return a column of `obs` that exists and has no missing values."""
     if not isinstance(key, str):
-        msg = f"{name} must be the name of a column of obs, found {key!r} of type {type(key).__name__}"
+        msg = f"{name} must be the name of a column of obs, found {shown(key)} of type {type(key).__name__}"
         raise TypeError(msg)
     if key not in obs.columns:
         msg = f"{name}={key!r} is not a column of obs. Found: {listed(obs.columns, limit=20)}"
@@ -139,10 +145,37 @@ def check_column(name: str, key: Any, obs: pd.DataFrame) -> pd.Series:
     if missing.any():
         msg = (
             f"{name}={key!r} has missing values in {int(missing.sum())} of {len(column)} cells, first "
-            f"{column.index[missing.to_numpy()][0]!r}. Fill them in, or subset to adata[adata.obs[{key!r}].notna()]."
+            f"{shown(column.index[missing.to_numpy()][0])}. Fill them in, or subset to "
+            f"adata[adata.obs[{key!r}].notna()]."
         )
         raise ValueError(msg)
+    _check_values(name, key, column)
     return column
+
+
+def _check_values(name: str, key: str, column: pd.Series) -> None:
+    """Refuse a column of lists or dicts, and text that stands for missing."""
+    try:
+        values = column.unique()
+    except TypeError as error:
+        kinds = listed(sorted({type(value).__name__ for value in column}))
+        msg = f"{name}={key!r} holds values of type {kinds}, which are no names. Convert them to text or numbers."
+        raise TypeError(msg) from error
+    found = [value for value in values if is_missing_text(value)]
+    if found:
+        cells = column.isin(found).to_numpy()
+        msg = (
+            f"{name}={key!r} has text that stands for missing, {listed(map(repr, found))}, in {int(cells.sum())} of "
+            f"{len(column)} cells, first {shown(column.index[cells][0])}. Leave these cells out: "
+            f"adata[~adata.obs[{key!r}].isin({found!r})]. If it is meant as a value, rename it, for example to "
+            "'not available' or 'untreated'."
+        )
+        raise ValueError(msg)
+
+
+def is_missing_text(value: Any) -> bool:
+    """Whether a value is text that stands for a missing one, such as "nan"."""
+    return isinstance(value, str) and value.strip() in _MISSING_TEXTS
 
 
 def as_names(name: str, key: str, column: pd.Series) -> NDArray[np.object_]:
@@ -188,10 +221,7 @@ def check_one_value(
     mixed = table[table["sample"].duplicated(keep=False)].groupby("sample")["value"].agg(list)
     if len(mixed):
         found = listed(
-            [
-                f"{names[i]} ({', '.join(map(repr, found))})"
-                for i, found in zip(mixed.index.to_numpy(), mixed, strict=True)
-            ]
+            [f"{names[i]} ({listed(map(repr, found))})" for i, found in zip(mixed.index.to_numpy(), mixed, strict=True)]
         )
         msg = f"each sample must have one value of {name}={key!r}, found several in {found}."
         if name == "label_key":
@@ -211,14 +241,22 @@ def check_not_confounded(
         msg = (
             f"label_key={label_key!r} and batch_key={batch_key!r} are confounded: no batch holds two classes, so that "
             "differences between classes cannot be separated from those between batches. Samples by batch and class:\n"
-            f"{table.to_string()}"
+            f"{_table_text(table)}"
         )
         raise ValueError(msg)
     return (
         f"{len(single)} of {len(table)} batches of batch_key={batch_key!r} hold one class of label_key={label_key!r} "
         f"only ({listed(single)}), where classes cannot be separated from batches. Samples by batch and class:\n"
-        f"{table.to_string()}"
+        f"{_table_text(table)}"
     )
+
+
+def _table_text(table: pd.DataFrame) -> str:
+    """Return the first rows and columns of a table, and how many there are if that is not all."""
+    part = table.iloc[:_MAX_ROWS, :_MAX_COLUMNS].rename(index=_shortened, columns=_shortened)
+    if part.shape == table.shape:
+        return part.to_string()
+    return f"{part.to_string()}\n... ({len(table)} rows and {table.shape[1]} columns in all)"
 
 
 def check_strata(codes: NDArray[np.integer], strata: NDArray[np.integer] | None, *, name: str = "strata") -> None:
@@ -258,7 +296,9 @@ def check_ordered(values: NDArray[np.float64], label_kind: str, *, name: str) ->
         raise ValueError(msg)
 
 
-def check_classes(labels: Sequence[Any] | NDArray[Any], *, name: str, minimum: int = _MIN_SAMPLES) -> None:
+def check_classes(
+    labels: Sequence[Any] | NDArray[Any], *, name: str, minimum: int = _MIN_SAMPLES, numeric: bool = False
+) -> None:
     """Refuse labels from which no metric can be learned: one class only, or a class with too few samples."""
     counts = pd.Series(list(labels)).value_counts(sort=False)
     if len(counts) < 2:
@@ -275,6 +315,11 @@ def check_classes(labels: Sequence[Any] | NDArray[Any], *, name: str, minimum: i
             "with another class or drop its samples, for example with sg.pp.filter_samples(..., "
             f"min_samples={minimum})."
         )
+        if numeric:
+            msg += (
+                " If these numbers are no classes, pass label_kind='continuous' (such as ages) or 'ordinal' (such as "
+                "grades)."
+            )
         raise ValueError(msg)
 
 
@@ -286,43 +331,32 @@ def check_unique_genes(name: str, genes: pd.Index) -> None:
         raise ValueError(msg)
 
 
-def check_finite(points: Any, feature_names: Sequence[str] | None, *, name: str) -> None:
-    """Refuse NaN and infinity, with the features and the number of values. Stored points are read by blocks."""
-    n_bad = np.zeros(points.shape[1], dtype=np.int64)
-    for block in points.blocks() if hasattr(points, "blocks") else [points]:
-        n_bad += _count_not_finite(block)
-        del block  # before the next is read
-    if not n_bad.any():
-        return
-    features = np.flatnonzero(n_bad)
-    counts = n_bad[features]
-    order = np.argsort(-counts, kind="stable")
-    found = [
-        f"{feature_names[features[i]] if feature_names is not None else f'feature {features[i]}'} ({counts[i]})"
-        for i in order
-    ]
-    msg = (
-        f"{name} has {int(n_bad.sum())} values that are NaN or infinite, in {len(features)} feature(s): "
-        f"{listed(found)}. Remove or impute them first."
-    )
-    raise ValueError(msg)
+def shown(value: Any) -> str:
+    """Return a value as messages show it: within some 80 characters, and data by their type and shape."""
+    shape = getattr(value, "shape", None)
+    if isinstance(shape, tuple) and shape:
+        return f"<{type(value).__name__} of shape {tuple(shape)}>"
+    return _shortened(_REPR.repr(value))
 
 
-def _count_not_finite(points: Any) -> Any:
-    """Return how many values of each feature are NaN or infinite, (n_features,), or 0."""
-    data = points.data if sp.issparse(points) else points
-    with np.errstate(over="ignore", invalid="ignore"):
-        total = data.sum(dtype=np.float64)
-    if np.isfinite(total):  # one pass without a mask; an overflowing sum falls through to the exact test
-        return 0
-    bad = ~np.isfinite(data)
-    columns = points.indices[bad] if sp.issparse(points) else np.nonzero(bad)[1]
-    return np.bincount(columns, minlength=points.shape[1])
+def _shortened(text: Any) -> str:
+    text = str(text)
+    return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 3]}..."
+
+
+def _bounded_repr() -> reprlib.Repr:
+    found = reprlib.Repr()
+    found.maxstring = found.maxother = found.maxlong = _MAX_SHOWN
+    found.maxlevel = 3
+    return found
+
+
+_REPR = _bounded_repr()
 
 
 def listed(items: Any, *, limit: int | None = _MAX_LISTED) -> str:
-    """Return a readable list, shortened after `limit` items."""
-    items = [str(item) for item in items]
+    """Return a readable list, shortened after `limit` items, and each item to some 80 characters."""
+    items = [_shortened(item) for item in items]
     if not items:
         return "none"
     if limit is None or len(items) <= limit:

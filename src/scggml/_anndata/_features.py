@@ -10,6 +10,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from scggml import _check as check
+from scggml import _data as data
 from scggml._keys import JOINT, PCA
 from scggml.core.measures._measures import as_points
 from scggml.core.measures._moments import weighted_moments
@@ -104,7 +105,7 @@ def read_features(adata: AnnData, use_rep: Any, layer: str | None) -> Features:
     """
     for name, value in (("use_rep", use_rep), ("layer", layer)):
         if value is not None and not isinstance(value, str):
-            msg = f"{name} must be a key as text or None, found {value!r} of type {type(value).__name__}"
+            msg = f"{name} must be a key as text or None, found {check.shown(value)} of type {type(value).__name__}"
             raise TypeError(msg)
     with reading("layers or obsm"):  # anndata looks into every matrix
         layers, obsm = adata.layers, adata.obsm
@@ -134,12 +135,14 @@ def read_features(adata: AnnData, use_rep: Any, layer: str | None) -> Features:
         if type(points).__name__ == "Dataset2D":  # a data frame that anndata read lazily
             points = points.to_memory()
         if isinstance(points, pd.DataFrame):
-            names, points = points.columns.astype(str).to_numpy(dtype=object), points.to_numpy()
+            names = points.columns.astype(str).to_numpy(dtype=object)
+            points = data.frame_numbers(f"obsm[{use_rep!r}]", points)
     return _checked(Features(points, use_rep, layer, names))
 
 
 def _checked(features: Features) -> Features:
-    points, text = features.points, features.text
+    text = features.text
+    points = data.as_plain(text, features.points)
     reason = unreadable(points)
     if reason is not None:
         msg = f"{text} {reason}"
@@ -157,7 +160,7 @@ def _checked(features: Features) -> Features:
     elif sp.issparse(points) and points.format != "csr":
         points = sp.csr_array(points)
     names = features.names
-    check.check_finite(points, names.tolist() if names is not None else None, name=text)
+    data.check_finite(points, names.tolist() if names is not None else None, name=text)
     return Features(points, features.use_rep, features.layer, names)
 
 
