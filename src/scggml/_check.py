@@ -178,6 +178,14 @@ def is_missing_text(value: Any) -> bool:
     return isinstance(value, str) and value.strip() in _MISSING_TEXTS
 
 
+def check_unique_columns(columns: pd.Index) -> None:
+    """Refuse columns of obs with the same name, also as text."""
+    twice = columns.astype(str)[columns.astype(str).duplicated()].unique()
+    if len(twice):
+        msg = f"adata.obs has several columns of the same name: {listed(twice)}. Rename or drop them."
+        raise ValueError(msg)
+
+
 def as_names(name: str, key: str, column: pd.Series) -> NDArray[np.object_]:
     """Return a column as strings, refusing two values that would become the same string."""
     text = column.astype(str).to_numpy(dtype=object)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,6 +15,7 @@ from scggml import _data as data
 from scggml._keys import JOINT, PCA
 from scggml.core.measures._measures import as_points
 from scggml.core.measures._moments import weighted_moments
+from scggml.reference._values import largest_count
 
 from ._on_disk import in_memory, matrix_x, points_on_disk, reading, unreadable
 
@@ -54,6 +56,20 @@ class Features:
         if self.use_rep != "X":
             return f"obsm[{self.use_rep!r}]"
         return "X" if self.layer is None else f"layers[{self.layer!r}]"
+
+    def warn_about_counts(self, where: str = "") -> None:
+        """Warn of raw counts, which need to be normalised first; `where` stands before their name."""
+        if self.use_rep != "X":
+            return
+        largest = largest_count(self.points)
+        if largest is not None:
+            msg = (
+                f"{where}{self.text} looks like raw counts (whole numbers up to {largest:g}): their distances depend on "
+                "sequencing depth and on a few highly expressed genes. Log-normalise first, with "
+                "scanpy.pp.normalize_total and scanpy.pp.log1p, or use a layer or representation of log-normalised "
+                "values."
+            )
+            warnings.warn(msg, UserWarning, stacklevel=4)
 
     def columns(self, columns: NDArray[np.integer]) -> Any:
         """Return some of the features, (n_obs, n_columns)."""

@@ -164,6 +164,7 @@ def _read_modalities(mdata: MuData, use_rep: Any, *, intersect: bool) -> tuple[p
         with _naming(name):
             features[name] = read_features(mdata.mod[name], key, None)
             _check_in_memory(features[name].points, features[name].text)
+        features[name].warn_about_counts(f"modality {name!r}: ")
     variables = {name: _read_variables(mdata.mod[name], features[name], name) for name in chosen}
     rows = {name: mdata.mod[name].obs_names.get_indexer(names) for name in chosen}
     modalities = [
@@ -180,7 +181,7 @@ def _chosen(mdata: MuData, use_rep: Any) -> dict[str, str | None]:
         return dict.fromkeys(known)
     example = dict.fromkeys(known[:1], "X")
     if not isinstance(use_rep, Mapping):
-        msg = f"use_rep must be a mapping from modalities to representations, such as {example}, found {use_rep!r}"
+        msg = f"use_rep must be a mapping from modalities to representations, such as {example}, found {check.shown(use_rep)}"
         raise TypeError(msg)
     unknown = [name for name in use_rep if name not in known]
     if unknown or not use_rep:
