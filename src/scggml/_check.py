@@ -88,7 +88,10 @@ def check_device(device: Any) -> None:
         *(["cuda", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))] if torch.cuda.is_available() else []),
     ]
     if device not in kinds:
-        msg = f"device must be None or one of those that torch finds here ({listed(kinds, limit=None)}), found {shown(device)}"
+        msg = (
+            f"device must be None or one of those that torch finds here ({listed(kinds, limit=None)}), found "
+            f"{shown(device)}"
+        )
         raise ValueError(msg)
 
 
@@ -135,7 +138,7 @@ def check_column(name: str, key: Any, obs: pd.DataFrame) -> pd.Series:
         msg = f"{name} must be the name of a column of obs, found {shown(key)} of type {type(key).__name__}"
         raise TypeError(msg)
     if key not in obs.columns:
-        msg = f"{name}={key!r} is not a column of obs. Found: {listed(obs.columns, limit=20)}"
+        msg = f"{name}={shown(key)} is not a column of obs. Found: {listed(obs.columns, limit=20)}"
         raise KeyError(msg)
     column = obs[key]
     if isinstance(column, pd.DataFrame):
@@ -178,11 +181,11 @@ def is_missing_text(value: Any) -> bool:
     return isinstance(value, str) and value.strip() in _MISSING_TEXTS
 
 
-def check_unique_columns(columns: pd.Index) -> None:
+def check_unique_columns(columns: pd.Index, name: str = "adata") -> None:
     """Refuse columns of obs with the same name, also as text."""
     twice = columns.astype(str)[columns.astype(str).duplicated()].unique()
     if len(twice):
-        msg = f"adata.obs has several columns of the same name: {listed(twice)}. Rename or drop them."
+        msg = f"{name}.obs has several columns of the same name: {listed(twice)}. Rename or drop them."
         raise ValueError(msg)
 
 

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from ._labels import Labels
 
 _LEVEL = 0.05
-# At a quarter of the usual number of cells, distances were longer by 10 to 65 % in samples of one distribution, and by 7
-# to 26 % in patients that differ (Gaussians of 2 to 50 dimensions, 60 to 1,000 cells)
+# With a quarter of the usual number of cells, distances were longer by 5 to 65 % in samples of one distribution, and by
+# 6 to 26 % in patients that differ (Gaussians in 2 to 50 dimensions, 60 to 1,000 cells)
 _FRACTION = 0.25
 _FEW = 100
 
@@ -127,7 +127,8 @@ class Cohort:
             texts = [f"{self.names[i]} ({sizes[i]})" for i in small]
             msg = (
                 f"{len(small)} of {len(sizes)} samples have far fewer cells than the median sample "
-                f"({int(np.median(sizes))}): {check.listed(texts)}. Distances of small samples are longer by chance, so "
+                f"({int(np.median(sizes))}): {check.listed(texts)}. Distances of small samples are longer by chance, "
+                "so "
                 "that they look like outliers."
             )
         else:

@@ -64,7 +64,8 @@ class Features:
         largest = largest_count(self.points)
         if largest is not None:
             msg = (
-                f"{where}{self.text} looks like raw counts (whole numbers up to {largest:g}): their distances depend on "
+                f"{where}{self.text} looks like raw counts (whole numbers up to {largest:g}): their distances depend "
+                "on "
                 "sequencing depth and on a few highly expressed genes. Log-normalise first, with "
                 "scanpy.pp.normalize_total and scanpy.pp.log1p, or use a layer or representation of log-normalised "
                 "values."
@@ -130,7 +131,7 @@ def read_features(adata: AnnData, use_rep: Any, layer: str | None) -> Features:
     if use_rep == "X":
         if layer is not None and layer not in layers:
             found = check.listed([name for name in layers if name is not None], limit=20)
-            msg = f"layer={layer!r} is not in layers. Found: {found}"
+            msg = f"layer={check.shown(layer)} is not in layers. Found: {found}"
             raise KeyError(msg)
         points = matrix_x(adata) if layer is None else layers[layer]
         names = adata.var_names.to_numpy(dtype=object)
@@ -140,19 +141,23 @@ def read_features(adata: AnnData, use_rep: Any, layer: str | None) -> Features:
     else:
         if layer is not None:
             msg = (
-                f"layer={layer!r} and use_rep={use_rep!r} exclude each other: a layer is a version of X. "
+                f"layer={check.shown(layer)} and use_rep={check.shown(use_rep)} exclude each other: a layer is a "
+                "version of X. "
                 "Pass one of them."
             )
             raise ValueError(msg)
         if use_rep not in obsm:
-            msg = f"use_rep={use_rep!r} is not in obsm. Found: {check.listed(obsm.keys(), limit=20)}, or use 'X'"
+            msg = (
+                f"use_rep={check.shown(use_rep)} is not in obsm. Found: {check.listed(obsm.keys(), limit=20)}, or use "
+                "'X'"
+            )
             raise KeyError(msg)
         points, names = obsm[use_rep], None
         if type(points).__name__ == "Dataset2D":  # a data frame that anndata read lazily
             points = points.to_memory()
         if isinstance(points, pd.DataFrame):
             names = points.columns.astype(str).to_numpy(dtype=object)
-            points = data.frame_numbers(f"obsm[{use_rep!r}]", points)
+            points = data.frame_numbers(f"obsm[{check.shown(use_rep)}]", points)
     return _checked(Features(points, use_rep, layer, names))
 
 

@@ -135,4 +135,4 @@ def _as_numbers(column: pd.Series, label_key: str) -> str:
     values = column.astype(object)
     if pd.to_numeric(values, errors="coerce").notna().all():
         return f"Convert it with {cells} = {cells}.astype(float)."
-    return "Pass label_kind='class', or 'ordinal' for an ordered categorical."
+    return "Pass label_kind='ordinal' with an ordered categorical, or label_kind='class'."

@@ -181,7 +181,10 @@ def _chosen(mdata: MuData, use_rep: Any) -> dict[str, str | None]:
         return dict.fromkeys(known)
     example = dict.fromkeys(known[:1], "X")
     if not isinstance(use_rep, Mapping):
-        msg = f"use_rep must be a mapping from modalities to representations, such as {example}, found {check.shown(use_rep)}"
+        msg = (
+            f"use_rep must be a mapping from modalities to representations, such as {example}, found "
+            f"{check.shown(use_rep)}"
+        )
         raise TypeError(msg)
     unknown = [name for name in use_rep if name not in known]
     if unknown or not use_rep:

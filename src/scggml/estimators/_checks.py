@@ -194,7 +194,10 @@ def _checked_refinement(refinement: Any) -> Refinement | None:
     if refinement is None:
         return None
     if not isinstance(refinement, Refinement):
-        msg = f"refine must be None or a scggml.Refinement(...), found {check.shown(refinement)} of type {type(refinement).__name__}"
+        msg = (
+            f"refine must be None or a scggml.Refinement(...), found {check.shown(refinement)} of type "
+            f"{type(refinement).__name__}"
+        )
         raise TypeError(msg)
     r = refinement
     check.check_choice("start of Refinement", r.start, STARTS)
@@ -244,5 +247,5 @@ def _refuse_without_effect(owner: str, found: Any, default: Any, names: tuple[st
     for name in names:
         value = getattr(found, name)
         if value != getattr(default, name):
-            msg = f"{name}={value!r} of {owner} has no effect with {why}. Leave {name} out."
+            msg = f"{name}={check.shown(value)} of {owner} has no effect with {why}. Leave {name} out."
             raise ValueError(msg)

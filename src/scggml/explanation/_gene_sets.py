@@ -76,7 +76,7 @@ def _from_mapping(gene_sets: Mapping[Any, Any]) -> pd.DataFrame:
     empty = []
     for name, genes in gene_sets.items():
         if not isinstance(name, str):
-            msg = f"gene_sets must have names as text, found {name!r} of type {type(name).__name__}"
+            msg = f"gene_sets must have names as text, found {check.shown(name)} of type {type(name).__name__}"
             raise TypeError(msg)
         if isinstance(genes, str) or not all(isinstance(gene, str) for gene in genes):
             msg = f"gene_sets[{name!r}] must be a collection of names of genes, found {str(genes)[:60]!r}"

@@ -48,7 +48,7 @@ def text_width(texts: Iterable[str], size: float = 10.0) -> float:
 def obs_column(adata: AnnData, name: str, key: str) -> pd.Series:
     """Return a column of `obs`, or say which there are."""
     if key not in adata.obs.columns:
-        msg = f"{name}={key!r} is not a column of obs. Found: {check.listed(adata.obs.columns, limit=20)}"
+        msg = f"{name}={check.shown(key)} is not a column of obs. Found: {check.listed(adata.obs.columns, limit=20)}"
         raise KeyError(msg)
     return adata.obs[key]
 
@@ -91,7 +91,7 @@ def two_axes(components: Any, n_axes: int, where: str) -> tuple[int, int]:
         What has these axes, for error messages.
     """
     if isinstance(components, str) or not hasattr(components, "__len__") or len(components) != 2:
-        msg = f"components must name two axes, such as (1, 2), found {components!r}"
+        msg = f"components must name two axes, such as (1, 2), found {check.shown(components)}"
         raise ValueError(msg)
     unit = f", the number of axes of {where}"
     first, second = (check.check_integer("components", c, minimum=1, maximum=n_axes, unit=unit) - 1 for c in components)

@@ -147,7 +147,7 @@ def _obsm(adata: AnnData, argument: str, value: str, name: str) -> NDArray[np.fl
             if argument == "key"
             else f"Found: {check.listed(adata.obsm.keys(), limit=20)}."
         )
-        msg = f"{argument}={value!r}: obsm[{name!r}] does not exist. {how}"
+        msg = f"{argument}={check.shown(value)}: obsm[{name!r}] does not exist. {how}"
         raise KeyError(msg)
     found = adata.obsm[name]
     return np.asarray(found.to_numpy() if isinstance(found, pd.DataFrame) else found, dtype=np.float64)

@@ -88,6 +88,9 @@ def _highlighted(highlight: Any) -> tuple[str, set[str]]:
             raise ValueError(msg)
         label, genes = next(iter(highlight.items()))
     if isinstance(genes, str):
-        msg = f"highlight must be a collection of genes, found the text {genes!r}. Pass [{genes!r}]."
+        msg = (
+            f"highlight must be a collection of genes, found the text {check.shown(genes)}. Pass "
+            f"[{check.shown(genes)}]."
+        )
         raise TypeError(msg)
     return str(label), set() if genes is None else set(genes)

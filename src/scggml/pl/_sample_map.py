@@ -138,15 +138,19 @@ def _draw_classes(ax: Axes, points: NDArray[np.float64], pdata: AnnData, color: 
 def _pseudotime(pdata: AnnData, trajectory: bool | str) -> NDArray[np.float64]:
     name = Keys().pseudotime if trajectory is True else trajectory
     if not isinstance(name, str):
-        msg = f"trajectory must be True, False or a column of obs with pseudotime, found {trajectory!r}"
+        msg = f"trajectory must be True, False or a column of obs with pseudotime, found {check.shown(trajectory)}"
         raise TypeError(msg)
     if name not in pdata.obs.columns:
-        msg = f"trajectory={trajectory!r}: obs[{name!r}] does not exist. Run sg.tl.order_samples(pdata, root) first."
+        msg = (
+            f"trajectory={check.shown(trajectory)}: obs[{name!r}] does not exist. Run sg.tl.order_samples(pdata, root) "
+            "first."
+        )
         raise KeyError(msg)
     column = pdata.obs[name]
     if not is_continuous(column) or not np.isfinite(column.to_numpy(dtype=float)).all() or column.nunique() < 2:
         msg = (
-            f"trajectory={trajectory!r}: obs[{name!r}] must hold different finite numbers. Run sg.tl.order_samples "
+            f"trajectory={check.shown(trajectory)}: obs[{name!r}] must hold different finite numbers. Run "
+            "sg.tl.order_samples "
             "again."
         )
         raise ValueError(msg)

@@ -61,7 +61,7 @@ def largest_count(values: Any) -> float | None:
     """
     first = slice(0, _FEW_CELLS)  # one block of what is stored
     in_memory = isinstance(values, np.ndarray) or sp.issparse(values)
-    part = values[sample_of_rows(values.shape[0])[:: _MAX_CELLS // _FEW_CELLS]] if in_memory else values[first]
+    part = values[sample_of_rows(values.shape[0], _FEW_CELLS)] if in_memory else values[first]
     data = part.data if sp.issparse(part) else part.ravel()
     largest = float(data.max(initial=0.0))
     return largest if largest > _LARGEST_LOG and (data >= 0).all() and _are_whole(data) else None
@@ -107,9 +107,9 @@ def difference_of_values(
     return None
 
 
-def sample_of_rows(n_rows: int) -> NDArray[np.int64]:
-    """Return evenly spaced rows, (at most 2,000,)."""
-    n = min(n_rows, _MAX_CELLS)
+def sample_of_rows(n_rows: int, at_most: int = _MAX_CELLS) -> NDArray[np.int64]:
+    """Return evenly spaced rows, (at most `at_most`,)."""
+    n = min(n_rows, at_most)
     return (np.arange(n) * n_rows) // n
 
 

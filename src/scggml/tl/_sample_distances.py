@@ -91,8 +91,8 @@ def sample_distances(
         Distances, symmetric with zero diagonal, in the unit of the ground metric.
     `.obs` : `pandas.DataFrame`
         `n_cells`, and every column of `adata.obs` that is constant within samples, except columns of lists or dicts.
-        Dates and columns of numbers and text are text here, so that files can hold them. With a sketch also `n_points` and
-        `sketch_error`: a distance differs from that between all cells by at most the sum of both samples' errors.
+        Dates and columns of numbers and text are text here, so that files can hold them. With a sketch also `n_points`
+        and `sketch_error`: a distance differs from that between all cells by at most the sum of both samples' errors.
     `.uns[key_added]` : `dict`
         `params`, `distances_key`, `metric`, `solver` (with `epsilon`, the entropic strength, if it is entropic),
         `gap`, the largest relative duality gap (of entropic problems, the largest marginal error), and `version`.
