@@ -232,7 +232,10 @@ def check_one_value(
     mixed = table[table["sample"].duplicated(keep=False)].groupby("sample")["value"].agg(list)
     if len(mixed):
         found = listed(
-            [f"{names[i]} ({listed(map(repr, found))})" for i, found in zip(mixed.index.to_numpy(), mixed, strict=True)]
+            [
+                f"{names[i]} ({listed(map(repr, found), limit=2)})"
+                for i, found in zip(mixed.index.to_numpy(), mixed, strict=True)
+            ]
         )
         msg = f"each sample must have one value of {name}={key!r}, found several in {found}."
         if name == "label_key":
