@@ -84,6 +84,14 @@ def test_values_under_a_mask_are_refused(cohort):
     cohort.layers["masked"] = np.ma.masked_greater(cohort.X.toarray(), 2)
     with pytest.raises(ValueError, match=r"layers\['masked'\] is a masked array"):
         read_features(cohort, None, "masked")
+    with pytest.raises(ValueError, match="with 1 of 10 values masked"):  # views do not show masks
+        read_features(cohort[2:4], "X_pca", None)
+    read_features(cohort[4:], "X_pca", None)
+    hidden = cohort.layers["masked"].mask
+    rows, columns = np.flatnonzero(~hidden[:, 2]), [2]
+    read_features(cohort[rows, columns], None, "masked")
+    with pytest.raises(ValueError, match=rf"with {hidden[:, 2].sum()} of 87 values masked"):
+        read_features(cohort[:, columns], None, "masked")
     cohort.obsm["X_pca"] = np.ma.masked_array(values)
     assert type(read_features(cohort, "X_pca", None).points) is np.ndarray
 

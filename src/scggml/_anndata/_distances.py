@@ -13,6 +13,8 @@ from scggml import _data as data
 from scggml._keys import Keys
 from scggml.evaluation._frames import check_distances
 
+from ._features import with_mask
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -37,7 +39,8 @@ def read_distances(pdata: AnnData, key: str) -> pd.DataFrame:
         raise KeyError(msg)
     text = f"obsp[{name!r}]"
     with _naming_the_remedy():
-        matrix = check_distances(text, data.as_plain(text, pdata.obsp[name]), pdata.n_obs)
+        stored = data.as_plain(text, with_mask(pdata, pdata.obsp[name], "obsp", name))
+        matrix = check_distances(text, stored, pdata.n_obs)
     table = pd.DataFrame(matrix, index=pdata.obs_names.copy(), columns=pdata.obs_names.copy())
     entry = pdata.uns.get(Keys(key).metric)
     if isinstance(entry, Mapping) and "metric" in entry:
@@ -50,7 +53,7 @@ def _naming_the_remedy() -> Iterator[None]:
     try:
         yield
     except (TypeError, ValueError) as error:
-        msg = f"{error} Compute the distances with sg.tl.sample_distances, and leave them as they are."
+        msg = f"{str(error).removesuffix('.')}. Compute the distances with sg.tl.sample_distances."
         raise type(error)(msg) from error
 
 

@@ -134,6 +134,7 @@ def read_features(adata: AnnData, use_rep: Any, layer: str | None) -> Features:
             msg = f"layer={check.shown(layer)} is not in layers. Found: {found}"
             raise KeyError(msg)
         points = matrix_x(adata) if layer is None else layers[layer]
+        points = with_mask(adata, points, "X" if layer is None else "layers", layer)
         names = adata.var_names.to_numpy(dtype=object)
         if points is None:
             msg = "adata.X is None: pass use_rep with a key of obsm, or layer"
@@ -152,13 +153,25 @@ def read_features(adata: AnnData, use_rep: Any, layer: str | None) -> Features:
                 "'X'"
             )
             raise KeyError(msg)
-        points, names = obsm[use_rep], None
+        points, names = with_mask(adata, obsm[use_rep], "obsm", use_rep), None
         if type(points).__name__ == "Dataset2D":  # a data frame that anndata read lazily
             points = points.to_memory()
         if isinstance(points, pd.DataFrame):
             names = points.columns.astype(str).to_numpy(dtype=object)
             points = data.frame_numbers(f"obsm[{check.shown(use_rep)}]", points)
     return _checked(Features(points, use_rep, layer, names))
+
+
+def with_mask(adata: AnnData, values: Any, slot: Literal["X", "layers", "obsm", "obsp"], key: str | None) -> Any:
+    """Return values of a slot as they are, with the mask of a masked array, which a view does not show."""
+    if not adata.is_view or not isinstance(values, np.ndarray):
+        return values
+    found = getattr(adata._adata_ref, slot)
+    found = found if key is None else found[key]
+    if not isinstance(found, np.ma.MaskedArray):
+        return values
+    columns = {"obsm": slice(None), "obsp": adata._oidx}.get(slot, adata._vidx)
+    return found[adata._oidx][:, columns]
 
 
 def _checked(features: Features) -> Features:
