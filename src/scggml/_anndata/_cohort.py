@@ -128,8 +128,7 @@ class Cohort:
             msg = (
                 f"{len(small)} of {len(sizes)} samples have far fewer cells than the median sample "
                 f"({int(np.median(sizes))}): {check.listed(texts)}. Distances of small samples are longer by chance, "
-                "so "
-                "that they look like outliers."
+                "so that they look like outliers."
             )
         else:
             one, many = ("class", "classes") if self.labels.kind == "class" else ("label", "labels")

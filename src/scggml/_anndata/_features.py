@@ -65,8 +65,7 @@ class Features:
         if largest is not None:
             msg = (
                 f"{where}{self.text} looks like raw counts (whole numbers up to {largest:g}): their distances depend "
-                "on "
-                "sequencing depth and on a few highly expressed genes. Log-normalise first, with "
+                "on sequencing depth and on a few highly expressed genes. Log-normalise first, with "
                 "scanpy.pp.normalize_total and scanpy.pp.log1p, or use a layer or representation of log-normalised "
                 "values."
             )
@@ -143,8 +142,7 @@ def read_features(adata: AnnData, use_rep: Any, layer: str | None) -> Features:
         if layer is not None:
             msg = (
                 f"layer={check.shown(layer)} and use_rep={check.shown(use_rep)} exclude each other: a layer is a "
-                "version of X. "
-                "Pass one of them."
+                "version of X. Pass one of them."
             )
             raise ValueError(msg)
         if use_rep not in obsm:

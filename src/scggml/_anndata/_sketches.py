@@ -26,8 +26,7 @@ def read_sketch(
     if params["sample_key"] != sample_key:
         msg = (
             f"sketch_key={check.shown(sketch_key)} is a sketch of the samples in {params['sample_key']!r}, not of "
-            "those in "
-            f"sample_key={sample_key!r}. Run sg.pp.sketch(adata, {sample_key!r}, key_added=...) for these."
+            f"those in sample_key={sample_key!r}. Run sg.pp.sketch(adata, {sample_key!r}, key_added=...) for these."
         )
         raise ValueError(msg)
     groups = _column(sketch_key, keys.groups, adata.obs, "iu")
@@ -105,8 +104,7 @@ def _check_support(
             found = zip(*np.unique(n_support.index[wrong].get_level_values("sample"), return_counts=True), strict=True)
             msg = (
                 f"sketch_key={check.shown(sketch_key)} has {what} support cell in {int(wrong.sum())} group(s), of the "
-                "samples "
-                f"{check.listed([f'{names[i]} ({count})' for i, count in found])}: cells were dropped, or "
+                f"samples {check.listed([f'{names[i]} ({count})' for i, count in found])}: cells were dropped, or "
                 f"obs[{sample_key!r}] was changed, after the sketch was made. Run sg.pp.sketch again."
             )
             raise ValueError(msg)

@@ -317,8 +317,7 @@ def _method(name: str, what: Any, samples: Samples) -> Method:
         return Called(name, what)
     msg = (
         f"methods[{name!r}] must be a name, an estimator, a function or a data frame, found {check.shown(what)} of "
-        "type "
-        f"{type(what).__name__}"
+        f"type {type(what).__name__}"
     )
     raise TypeError(msg)
 

@@ -116,8 +116,7 @@ def _root(pdata: AnnData, root: str, label_key: str | None, key: str, matrix: ND
         if label_key is None:
             msg = (
                 f"root={check.shown(root)} is not the name of a sample ({check.listed(pdata.obs_names)}), and it is "
-                "not known "
-                "which column of obs holds classes. Pass label_key."
+                "not known which column of obs holds classes. Pass label_key."
             )
             raise ValueError(msg)
     classes = check.as_names("label_key", label_key, check.check_column("label_key", label_key, pdata.obs))
@@ -125,8 +124,7 @@ def _root(pdata: AnnData, root: str, label_key: str | None, key: str, matrix: ND
     if not len(members):
         msg = (
             f"root={check.shown(root)} is neither the name of a sample ({check.listed(pdata.obs_names)}) nor a class "
-            "of "
-            f"obs[{label_key!r}] ({check.listed(np.unique(classes), limit=20)})"
+            f"of obs[{label_key!r}] ({check.listed(np.unique(classes), limit=20)})"
         )
         raise ValueError(msg)
     return int(members[matrix[np.ix_(members, members)].sum(axis=1).argmin()])
