@@ -226,39 +226,99 @@ def test_unique_genes():
         check.check_unique_genes("adata", pd.Index(["a", "b", "a"]))
 
 
-@pytest.mark.parametrize("kind", [np.asarray, sp.csr_matrix])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_finite(kind, dtype):
-    x = np.ones((6, 4), dtype=dtype)
-    check.check_finite(kind(x), None, name="X")
-    x[0, 1] = np.nan
-    x[[2, 3], 3] = np.inf
-    with pytest.raises(
-        ValueError, match=r"X has 3 values that are NaN or infinite, in 2 feature\(s\): c \(2\), b \(1\)\."
-    ):
-        check.check_finite(kind(x), list("xbyc"), name="X")
-    with pytest.raises(ValueError, match=r"feature 3 \(2\), feature 1 \(1\)"):
-        check.check_finite(kind(x), None, name="X")
-
-
-@pytest.mark.parametrize("kind", [np.asarray, sp.csr_matrix])
-def test_finite_whatever_the_kind_of_number(kind):
-    for dtype in (bool, np.uint8, np.int64):
-        check.check_finite(kind(np.ones((3, 2), dtype=dtype)), None, name="X")
-
-
-def test_large_values_are_finite():
-    check.check_finite(np.full((4, 2), 3e38, dtype=np.float32), None, name="X")
-
-
-@pytest.mark.parametrize("kind", [np.asarray, sp.csr_matrix])
-def test_values_whose_sum_overflows_are_finite(kind):
-    check.check_finite(kind(np.full((4, 2), 1e308)), None, name="X")
-
-
 def test_listed():
     assert check.listed([]) == "none"
     assert check.listed([1, "a"]) == "1, a"
     assert check.listed(range(5)) == "0, 1, 2, 3, 4"
     assert check.listed(range(7)) == "0, 1, 2, 3, 4 and 2 more"
     assert check.listed(range(7), limit=None) == "0, 1, 2, 3, 4, 5, 6"
+
+
+def test_listed_items_are_short():
+    assert len(check.listed(["x" * 1000] * 1000)) < 500
+    assert check.listed(["x" * 100], limit=None) == "x" * 77 + "..."
+
+
+class Unprintable:
+    def __repr__(self):
+        raise RuntimeError("no text")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("a", "'a'"),
+        (None, "None"),
+        (np.float64(0.5), "np.float64(0.5)"),
+        (np.array(3), "array(3)"),
+        (np.zeros((5, 2)), "<ndarray of shape (5, 2)>"),
+        (pd.Series([1, 2]), "<Series of shape (2,)>"),
+        (pd.DataFrame({"a": range(1000)}), "<DataFrame of shape (1000, 1)>"),
+        (sp.eye_array(3).tocsr(), "<csr_array of shape (3, 3)>"),
+        ([1, [2]], "[1, [2]]"),
+        ({"a": 1}, "{'a': 1}"),
+    ],
+)
+def test_shown(value, text):
+    assert check.shown(value) == text
+
+
+@pytest.mark.parametrize(
+    "value", ["x" * 10**6, list(range(10**5)), {i: i for i in range(10**4)}, 10**4000, Unprintable()]
+)
+def test_shown_is_short(value):
+    assert len(check.shown(value)) <= 80
+
+
+@pytest.mark.parametrize("text", ["nan", "NaN", "NA", "na", "N/A", "None", "null", "<NA>", "NaT", "", "  "])
+def test_text_that_stands_for_missing(text):
+    obs = pd.DataFrame({"s": ["a", text, text, "none"]}, index=["c1", "c2", "c3", "c4"])
+    for column in (obs["s"], obs["s"].astype("category")):
+        with pytest.raises(
+            ValueError, match=r"key='s' has text that stands for missing, .*in 2 of 4 cells, first 'c2'"
+        ):
+            check.check_column("key", "s", column.to_frame())
+
+
+def test_the_advice_about_text_for_missing_works():
+    obs = pd.DataFrame({"s": pd.Categorical(["a", "NA", "b"])})
+    with pytest.raises(ValueError, match=r"adata\[~adata\.obs\['s'\]\.isin\(\['NA'\]\)\].*rename it"):
+        check.check_column("key", "s", obs)
+    check.check_column("key", "s", obs[~obs["s"].isin(["NA"])])
+    check.check_column("key", "s", obs.assign(s=obs["s"].cat.rename_categories({"NA": "not available"})))
+
+
+def test_words_that_are_no_missing_values():
+    obs = pd.DataFrame({"s": ["unknown", "none", "Nan", "Na+", "not available", "0", "nano"]})
+    check.check_column("key", "s", obs)
+
+
+def test_columns_of_lists_are_refused():
+    with pytest.raises(TypeError, match="key='s' holds values of type list, which are no names"):
+        check.check_column("key", "s", pd.DataFrame({"s": [[1], [2]]}))
+
+
+def test_columns_of_the_same_name():
+    check.check_unique_columns(pd.Index(["a", "b"]))
+    with pytest.raises(ValueError, match="adata.obs has several columns of the same name: 1. Rename"):
+        check.check_unique_columns(pd.Index([1, "1", "a"], dtype=object))
+
+
+def test_messages_about_many_values_are_short():
+    n = 5000
+    names, values = np.array(["s"], dtype=object), np.array([f"{i / 7}" for i in range(n)], dtype=object)
+    with pytest.raises(ValueError, match="4998 more") as caught:
+        check.check_one_value(names, np.zeros(n, dtype=int), "label_key", "score", values)
+    assert len(str(caught.value)) < 600
+    labels = np.array([f"class {i}" * 40 for i in range(n)])
+    with pytest.raises(ValueError, match=r"confounded(.|\n)*5000 rows and 5000 columns in all") as caught:
+        check.check_not_confounded("label", labels[:n], "batch", np.arange(n))
+    assert len(str(caught.value)) < 20_000
+
+
+def test_numbers_that_are_no_classes_are_told_of_label_kind():
+    with pytest.raises(ValueError, match="found one in .*label_kind='continuous'"):
+        check.check_classes(np.arange(8), name="y", numeric=True)
+    with pytest.raises(ValueError, match="found one in") as caught:
+        check.check_classes(list("abcd"), name="y")
+    assert "label_kind" not in str(caught.value)

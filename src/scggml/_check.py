@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import reprlib
 from collections.abc import Collection, Mapping
 from numbers import Integral, Real
 from pathlib import Path
@@ -10,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import scipy.sparse as sp
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _MAX_LISTED = 5
+_MAX_SHOWN = 80  # characters of one value in a message
+_MAX_ROWS, _MAX_COLUMNS = 20, 8  # of a table in a message
 _MIN_CELLS = 2  # one cell is a point, not a distribution
 _MIN_SAMPLES = 2  # per class: a triplet needs an anchor and a positive
 _MIN_ORDERED = 4
@@ -26,6 +28,10 @@ _MAX_JOBS = 1024
 _MAX_SHOWN = 80
 _MAX_NAME = 500
 _MAX_FILE_NAME = 255
+# what pandas.read_csv takes for missing, and what casting missing values to text makes of them
+_MISSING_TEXTS = frozenset(
+    {"", "nan", "NaN", "NAN", "-nan", "-NaN", "NA", "na", "N/A", "n/a", "#N/A", "<NA>", "NaT", "None", "NULL", "null"}
+)
 
 
 def check_integer(name: str, value: Any, *, minimum: int, maximum: int | None = None, unit: str = "") -> int:
@@ -187,10 +193,10 @@ def check_anndata(name: str, adata: Any) -> None:
 def check_column(name: str, key: Any, obs: pd.DataFrame) -> pd.Series:
     """Return a column of `obs` that exists and has no missing values."""
     if not isinstance(key, str):
-        msg = f"{name} must be the name of a column of obs, found {key!r} of type {type(key).__name__}"
+        msg = f"{name} must be the name of a column of obs, found {shown(key)}"
         raise TypeError(msg)
     if key not in obs.columns:
-        msg = f"{name}={key!r} is not a column of obs. Found: {listed(obs.columns, limit=20)}"
+        msg = f"{name}={shown(key)} is not a column of obs. Found: {listed(obs.columns, limit=20)}"
         raise KeyError(msg)
     column = obs[key]
     if isinstance(column, pd.DataFrame):
@@ -200,10 +206,45 @@ def check_column(name: str, key: Any, obs: pd.DataFrame) -> pd.Series:
     if missing.any():
         msg = (
             f"{name}={key!r} has missing values in {int(missing.sum())} of {len(column)} cells, first "
-            f"{column.index[missing.to_numpy()][0]!r}. Fill them in, or subset to adata[adata.obs[{key!r}].notna()]."
+            f"{shown(column.index[missing.to_numpy()][0])}. Fill them in, or subset to "
+            f"adata[adata.obs[{key!r}].notna()]."
         )
         raise ValueError(msg)
+    _check_values(name, key, column)
     return column
+
+
+def _check_values(name: str, key: str, column: pd.Series) -> None:
+    """Refuse a column of lists or dicts, and text that stands for missing."""
+    try:
+        values = column.unique()
+    except TypeError as error:
+        kinds = listed(sorted({type(value).__name__ for value in column}))
+        msg = f"{name}={key!r} holds values of type {kinds}, which are no names. Convert them to text or numbers."
+        raise TypeError(msg) from error
+    found = [value for value in values if is_missing_text(value)]
+    if found:
+        cells = column.isin(found).to_numpy()
+        msg = (
+            f"{name}={key!r} has text that stands for missing, {listed(map(repr, found))}, in {int(cells.sum())} of "
+            f"{len(column)} cells, first {shown(column.index[cells][0])}. Leave these cells out: "
+            f"adata[~adata.obs[{key!r}].isin({found!r})]. If it is meant as a value, rename it, for example to "
+            "'not available' or 'untreated'."
+        )
+        raise ValueError(msg)
+
+
+def is_missing_text(value: Any) -> bool:
+    """Whether a value is text that stands for a missing one, such as "nan"."""
+    return isinstance(value, str) and value.strip() in _MISSING_TEXTS
+
+
+def check_unique_columns(columns: pd.Index, name: str = "adata") -> None:
+    """Refuse columns of obs with the same name, also as text."""
+    twice = columns.astype(str)[columns.astype(str).duplicated()].unique()
+    if len(twice):
+        msg = f"{name}.obs has several columns of the same name: {listed(twice)}. Rename or drop them."
+        raise ValueError(msg)
 
 
 def as_names(name: str, key: str, column: pd.Series) -> NDArray[np.object_]:
@@ -250,7 +291,7 @@ def check_one_value(
     if len(mixed):
         found = listed(
             [
-                f"{names[i]} ({', '.join(map(repr, found))})"
+                f"{names[i]} ({listed(map(repr, found), limit=2)})"
                 for i, found in zip(mixed.index.to_numpy(), mixed, strict=True)
             ]
         )
@@ -272,14 +313,22 @@ def check_not_confounded(
         msg = (
             f"label_key={label_key!r} and batch_key={batch_key!r} are confounded: no batch holds two classes, so that "
             "differences between classes cannot be separated from those between batches. Samples by batch and class:\n"
-            f"{table.to_string()}"
+            f"{_table_text(table)}"
         )
         raise ValueError(msg)
     return (
         f"{len(single)} of {len(table)} batches of batch_key={batch_key!r} hold one class of label_key={label_key!r} "
         f"only ({listed(single)}), where classes cannot be separated from batches. Samples by batch and class:\n"
-        f"{table.to_string()}"
+        f"{_table_text(table)}"
     )
+
+
+def _table_text(table: pd.DataFrame) -> str:
+    """Return the first rows and columns of a table, and how many there are if that is not all."""
+    part = table.iloc[:_MAX_ROWS, :_MAX_COLUMNS].rename(index=_shortened, columns=_shortened)
+    if part.shape == table.shape:
+        return part.to_string()
+    return f"{part.to_string()}\n... ({len(table)} rows and {table.shape[1]} columns in all)"
 
 
 def check_strata(codes: NDArray[np.integer], strata: NDArray[np.integer] | None, *, name: str = "strata") -> None:
@@ -319,7 +368,9 @@ def check_ordered(values: NDArray[np.float64], label_kind: str, *, name: str) ->
         raise ValueError(msg)
 
 
-def check_classes(labels: Sequence[Any] | NDArray[Any], *, name: str, minimum: int = _MIN_SAMPLES) -> None:
+def check_classes(
+    labels: Sequence[Any] | NDArray[Any], *, name: str, minimum: int = _MIN_SAMPLES, numeric: bool = False
+) -> None:
     """Refuse labels from which no metric can be learned: one class only, or a class with too few samples."""
     counts = pd.Series(list(labels)).value_counts(sort=False)
     if len(counts) < 2:
@@ -336,6 +387,11 @@ def check_classes(labels: Sequence[Any] | NDArray[Any], *, name: str, minimum: i
             "with another class or drop its samples, for example with sg.pp.filter_samples(..., "
             f"min_samples={minimum})."
         )
+        if numeric:
+            msg += (
+                " If these numbers are no classes, pass label_kind='continuous' (such as ages) or 'ordinal' (such as "
+                "grades)."
+            )
         raise ValueError(msg)
 
 
@@ -347,58 +403,33 @@ def check_unique_genes(name: str, genes: pd.Index) -> None:
         raise ValueError(msg)
 
 
-def check_finite(points: Any, feature_names: Sequence[str] | None, *, name: str) -> None:
-    """Refuse NaN and infinity, with the features and the number of values. Stored points are read by blocks."""
-    n_bad = np.zeros(points.shape[1], dtype=np.int64)
-    for block in points.blocks() if hasattr(points, "blocks") else [points]:
-        n_bad += _count_not_finite(block)
-        del block  # before the next is read
-    if not n_bad.any():
-        return
-    features = np.flatnonzero(n_bad)
-    counts = n_bad[features]
-    order = np.argsort(-counts, kind="stable")
-    found = [
-        f"{feature_names[features[i]] if feature_names is not None else f'feature {features[i]}'} ({counts[i]})"
-        for i in order
-    ]
-    msg = (
-        f"{name} has {int(n_bad.sum())} values that are NaN or infinite, in {len(features)} feature(s): "
-        f"{listed(found)}. Remove or impute them first."
-    )
-    raise ValueError(msg)
+def _shortened(text: Any) -> str:
+    text = str(text)
+    return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 3]}..."
 
 
-def _count_not_finite(points: Any) -> Any:
-    """Return how many values of each feature are NaN or infinite, (n_features,), or 0."""
-    data = points.data if sp.issparse(points) else points
-    with np.errstate(over="ignore", invalid="ignore"):
-        total = data.sum(dtype=np.float64)
-    if np.isfinite(total):  # one pass without a mask; an overflowing sum falls through to the exact test
-        return 0
-    bad = ~np.isfinite(data)
-    columns = points.indices[bad] if sp.issparse(points) else np.nonzero(bad)[1]
-    return np.bincount(columns, minlength=points.shape[1])
+def _bounded_repr() -> reprlib.Repr:
+    found = reprlib.Repr()
+    found.maxstring = found.maxother = found.maxlong = _MAX_SHOWN
+    found.maxlevel = 3
+    return found
+
+
+_REPR = _bounded_repr()
 
 
 def shown(value: Any) -> str:
-    """Return what messages say of a value that was found: arrays and tables by their shape, others shortened."""
+    """Return a value as messages show it: within some 80 characters, data by their shape, and its type where needed."""
     kind, shape = type(value).__name__, getattr(value, "shape", None)
     if isinstance(shape, tuple) and shape:
-        return f"{kind} of shape {tuple(shape)}"
-    if isinstance(value, str):
-        return repr(value) if len(value) <= _MAX_SHOWN else f"{value[:_MAX_SHOWN]!r}... ({len(value)} characters)"
-    try:
-        text = repr(value)
-    except ValueError:  # an int of thousands of digits
-        return f"a number of type {kind}"
-    text = text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
-    return text if value is None or isinstance(value, Real) else f"{text} of type {kind}"
+        return f"{kind} of shape {shape}"
+    text = _shortened(_REPR.repr(value))
+    return text if value is None or isinstance(value, str | Real) else f"{text} of type {kind}"
 
 
 def listed(items: Any, *, limit: int | None = _MAX_LISTED) -> str:
-    """Return a readable list, shortened after `limit` items."""
-    items = [str(item) for item in items]
+    """Return a readable list, shortened after `limit` items, and each item to some 80 characters."""
+    items = [_shortened(item) for item in items]
     if not items:
         return "none"
     if limit is None or len(items) <= limit:

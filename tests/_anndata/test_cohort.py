@@ -86,3 +86,40 @@ def test_other_sizes_are_not_warned_about():
         warnings.simplefilter("error")
         for sizes in ([10] * 12, [10, 10, 40, 40] * 3):  # all alike, or alike in both classes
             read_samples(cells(sizes, ["a", "b"] * 6), "sample", "label").warn_about_sizes()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "small"), [([60] * 9 + [14], r"s09 \(14\)"), ([3, 5] + [400] * 9, r"s00 \(3\), s01 \(5\)")]
+)
+def test_small_samples_are_named(sizes, small):
+    found = read_samples(cells(sizes, ["a"] * len(sizes)), "sample", features=False)
+    with pytest.warns(
+        UserWarning, match=rf"far fewer cells than the median sample \(\d+\): {small}\. .*filter_samples"
+    ):
+        found.warn_about_sizes()
+
+
+@pytest.mark.parametrize("sizes", [[60] * 9 + [15], [2000] * 9 + [100], [3, 4, 5, 6], [5]])
+def test_samples_that_are_not_much_smaller_are_not_warned_about(sizes):
+    read_samples(cells(sizes, ["a"] * len(sizes)), "sample", features=False).warn_about_sizes()
+
+
+def test_one_warning_of_small_samples_that_are_those_of_a_class():
+    found = read_samples(cells([5, 60] * 6, ["a", "b"] * 6), "sample", "label")
+    with pytest.warns(UserWarning) as caught:
+        found.warn_about_sizes()
+    assert len(caught) == 1 and "depends on the class" in str(caught[0].message)
+
+
+def test_the_advice_to_take_the_same_number_of_cells_works():
+    adata = cells([3, *[60] * 9], ["a"] * 10)
+    adata.X = np.random.default_rng(0).normal(size=adata.shape)
+    with pytest.warns(UserWarning, match="Take|take") as caught:
+        before = sg.tl.sample_distances(adata, "sample", metric="euclidean").obsp["ggml_distances"]
+    advice = str(caught[0].message).split("each sample: ")[1].removesuffix(".")
+    equal = eval(advice, {"adata": adata})
+    assert equal.obs["sample"].value_counts().eq(3).all()
+    after = sg.tl.sample_distances(equal, "sample", metric="euclidean").obsp["ggml_distances"]
+    first, others = before.mean(axis=1)[0], before.mean(axis=1)[1:]
+    assert first > 1.5 * others.mean()  # one distribution: the small sample looks like an outlier
+    assert after.mean(axis=1)[0] < 1.3 * after.mean(axis=1)[1:].mean()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 
@@ -72,3 +73,67 @@ def test_a_backed_matrix_is_not_loaded(cohort, tmp_path, kind):
     assert sp.issparse(measures.points) == (kind == "csr")
     backed.file.close()
     found.points[0:5]  # has been read into memory as a whole, and is taken from there
+
+
+def test_values_under_a_mask_are_refused(cohort):
+    values = cohort.obsm["X_pca"].copy()
+    values[3, 1] = -999
+    cohort.obsm["X_pca"] = np.ma.masked_equal(values, -999)
+    with pytest.raises(ValueError, match=r"obsm\['X_pca'\] is a masked array, with 1 of 435 values masked"):
+        read_features(cohort, "X_pca", None)
+    cohort.layers["masked"] = np.ma.masked_greater(cohort.X.toarray(), 2)
+    with pytest.raises(ValueError, match=r"layers\['masked'\] is a masked array"):
+        read_features(cohort, None, "masked")
+    with pytest.raises(ValueError, match="with 1 of 10 values masked"):  # views do not show masks
+        read_features(cohort[2:4], "X_pca", None)
+    read_features(cohort[4:], "X_pca", None)
+    hidden = cohort.layers["masked"].mask
+    rows, columns = np.flatnonzero(~hidden[:, 2]), [2]
+    read_features(cohort[rows, columns], None, "masked")
+    with pytest.raises(ValueError, match=rf"with {hidden[:, 2].sum()} of 87 values masked"):
+        read_features(cohort[:, columns], None, "masked")
+    cohort.obsm["X_pca"] = np.ma.masked_array(values)
+    assert type(read_features(cohort, "X_pca", None).points) is np.ndarray
+
+
+def test_missing_values_of_nullable_columns_are_found(cohort):
+    frame = cohort.obsm["X_df"].copy()
+    frame["n"] = pd.array([None, *range(cohort.n_obs - 1)], dtype="Int64")
+    cohort.obsm["X_df"] = frame
+    with pytest.raises(ValueError, match=r"obsm\['X_df'\] has 1 values that are NaN or infinite.*n \(1\)"):
+        read_features(cohort, "X_df", None)
+    frame["n"] = frame["n"].fillna(0)
+    assert read_features(cohort, "X_df", None).points.dtype == np.float64
+
+
+def large_counts(cohort):
+    return sp.csr_matrix(cohort.layers["counts"] * 20)
+
+
+@pytest.mark.parametrize("kind", ["csr", "dense", "integers", "backed"])
+def test_raw_counts_are_warned_about(cohort, tmp_path, kind):
+    cohort.X = large_counts(cohort)
+    if kind == "dense":
+        cohort.X = cohort.X.toarray()
+    elif kind == "integers":
+        cohort.X = cohort.X.astype(np.int64)
+    elif kind == "backed":
+        cohort.write_h5ad(tmp_path / "cells.h5ad")
+        cohort = ad.read_h5ad(tmp_path / "cells.h5ad", backed="r")
+    with pytest.warns(UserWarning, match=r"X looks like raw counts \(whole numbers up to \d+\).*log1p"):
+        read_samples(cohort, "sample", use_rep="X")
+
+
+def test_what_is_not_raw_counts_is_not_warned_about(cohort):
+    counts = large_counts(cohort)
+    scaled = counts.toarray()
+    scaled[0, 0] = -1
+    others = {
+        "log": counts.log1p(), "binary": (counts > 0).astype(np.float32), "boolean": counts > 0,
+        "small": cohort.layers["counts"].astype(np.int32), "normalised": counts * 0.37, "scaled": scaled,
+    }  # fmt: skip
+    cohort.layers.update(others)
+    for name in others:
+        read_samples(cohort, "sample", layer=name)
+    cohort.obsm["X_counts"] = counts  # not gene expression
+    read_samples(cohort, "sample", use_rep="X_counts")

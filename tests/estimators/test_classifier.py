@@ -348,3 +348,16 @@ def test_calibration_needs_three_samples_of_each_class(learner):
     labels = ["b" if i == 0 else label for i, label in enumerate(THREE)]
     p = OTNeighborsClassifier(learner).fit(X3, labels).predict_proba(NEW3)
     np.testing.assert_allclose(p.sum(axis=1), 1)
+
+
+@pytest.mark.parametrize("learner", [None, "euclidean"])
+def test_numbers_that_are_no_classes_are_refused(learner):
+    with pytest.raises(ValueError, match=r"y must hold classes, found numbers with fractions, such as .*0\.5"):
+        OTNeighborsClassifier(learner).fit(X2, np.array([0.5, 1.5] * 5))
+    assert list(OTNeighborsClassifier(learner).fit(X2, np.array([0.0, 1.0] * 5)).classes_) == [0, 1]
+
+
+def test_learners_of_continuous_labels_are_refused():
+    learner = GroundMetricLearner(label_kind="continuous")
+    with pytest.raises(ValueError, match="learner must have label_kind='class' or 'ordinal'"):
+        OTNeighborsClassifier(learner).fit(X2, np.arange(10))

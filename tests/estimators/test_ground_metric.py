@@ -268,8 +268,9 @@ def test_opposite_infinities_do_not_hide_one_another(kind):
         ([X[0][:0], *X[1:]], ValueError, "at least 2 cells, found 0 in the sample at position 0"),
         ([*X[:-1], X[-1][:, :2]], ValueError, r"same number of features, found 3 and 2"),
         ([x[:, :0] for x in X], ValueError, "feature"),
-        ([pd.DataFrame(x).assign(batch="a") for x in X], TypeError, r"X\[0\] must be numeric .*kind\(s\) O, f$"),
-        ([pd.DataFrame(x).astype("category") for x in X], TypeError, r"X\[0\] must be numeric .*kind\(s\) O$"),
+        ([X[0], np.ma.masked_less(X[1], 0), *X[2:]], ValueError, r"X\[1\] is a masked array, with .*\.filled"),
+        ([pd.DataFrame(x).assign(batch="a") for x in X], TypeError, r"X\[0\] must be numeric .*: batch \("),
+        ([pd.DataFrame(x).astype("category") for x in X], TypeError, r"X\[0\] must be numeric .*: 0 \(cat"),
     ],
 )
 def test_bad_samples_are_refused(samples, error, text):
@@ -289,6 +290,9 @@ def test_bad_samples_are_refused(samples, error, text):
         (np.array([np.nan, np.nan, *np.arange(10) % 2]), ValueError, "y has 2 missing values"),
         ([np.nan, np.nan, *Y[2:]], ValueError, "y has 2 missing values"),
         (pd.Series([pd.NA, *Y[1:]], dtype="string"), ValueError, "y has 1 missing values"),
+        (["nan", "NA", *Y[2:]], ValueError, "y has text that stands for missing, 'NA', 'nan'.*rename it"),
+        (np.ma.masked_array(np.arange(12) % 2, [True] + [False] * 11), ValueError, "y is a masked array, with 1 of 12"),
+        (np.arange(12), ValueError, "found one in .*label_kind='continuous'"),
     ],
 )
 def test_bad_labels_are_refused(labels, error, text):
@@ -349,3 +353,32 @@ def test_score_of_continuous_labels_is_a_rank_correlation():
     learner = GroundMetricLearner(label_kind="continuous").fit(samples[::2], values[::2])
     assert learner.score(samples[1::2], values[1::2], n_neighbors=2) > 0.9
     assert learner.score(samples[1::2], values[1::2], n_neighbors=8) == 0  # all predictions are equal
+
+
+@pytest.mark.parametrize(
+    ("kind", "known", "given"),
+    [
+        ("class", Y, np.arange(12) % 2),
+        ("class", np.arange(12) % 2, Y),
+        ("ordinal", np.arange(12) % 3, Y),
+        ("continuous", np.linspace(0, 1, 12), Y),
+    ],
+)
+def test_score_of_labels_of_another_kind_is_refused(kind, known, given):
+    learner = GroundMetricLearner(label_kind=kind).fit(X, known)
+    assert 0 <= abs(learner.score(X, known)) <= 1
+    with pytest.raises(TypeError, match=r"y must hold \w+ like the labels of the training samples, found \w+, such as"):
+        learner.score(X, given)
+
+
+def test_tensors_are_refused():
+    torch = pytest.importorskip("torch")
+    with pytest.raises(TypeError, match=r"X\[0\] must be an array of NumPy.*found Tensor of torch.*\.numpy\(\)"):
+        GroundMetricLearner().fit([torch.from_numpy(x) for x in X], Y)
+
+
+def test_missing_values_of_nullable_columns_are_named():
+    frames = [pd.DataFrame(x).astype("Float64") for x in X]
+    frames[2].iloc[3, 1] = pd.NA
+    with pytest.raises(ValueError, match=r"X\[2\] has 1 values that are NaN or infinite.*feature 1 \(1\)"):
+        GroundMetricLearner().fit(frames, Y)

@@ -87,6 +87,7 @@ def test_predictions_are_those_of_cross_validation(cohort):
 def test_random_learners_are_validated_as_they_are_cross_validated():
     """The seed of the fit is not that of the folds."""
     adata = sg.datasets.simulated_cohort(n_samples=6, n_cells=20, n_genes=32, rng=0)
+    adata.X = adata.X.log1p()
     learner = GroundMetricLearner(refine=sg.Refinement(triplets=2, minibatch=20, max_iter=1))
     sg.tl.fit_metric(adata, "sample", "label", learner=learner, validate=True, rng=0)
     sg.tl.cross_validate(adata, "sample", "label", methods={"ggml": learner, "euclidean": "euclidean"}, rng=0)

@@ -13,6 +13,7 @@ import scggml as sg
 @pytest.fixture(scope="module")
 def adata():
     adata = sg.datasets.simulated_cohort(n_samples=12, n_cells=25, n_genes=60, rng=1)
+    adata.X = adata.X.log1p()
     sg.tl.cross_validate(
         adata,
         "sample",

@@ -9,6 +9,7 @@ import scggml as sg
 @pytest.fixture(scope="module")
 def adata():
     adata = sg.datasets.simulated_cohort(n_samples=10, n_cells=20, n_genes=60, rng=1)
+    adata.X = adata.X.log1p()
     sg.tl.cross_validate(
         adata, "sample", "label", methods=["ggml", "euclidean", "pseudobulk"], cv=3, use_rep="X", rng=0
     )

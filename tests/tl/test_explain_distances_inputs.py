@@ -29,7 +29,7 @@ def moved_cells(adata, pdata):
 
 
 def other_distance(adata, pdata):
-    pdata.obsp["ggml_distances"][2, 5] *= 1.00001
+    pdata.obsp["ggml_distances"][[2, 5], [5, 2]] *= 1.00001
 
 
 def no_distances(adata, pdata):

@@ -8,7 +8,6 @@ import pytest
 import scipy.sparse as sp
 
 import scggml as sg
-from scggml.estimators import GroundMetricLearner
 
 FIRST = "p1"
 
@@ -62,6 +61,16 @@ def same_as_text(adata):
     names = adata.obs["sample"].cat.codes.astype(object)
     names.iloc[0] = str(names.iloc[0])
     adata.obs["sample"] = names
+
+
+def text_for_missing(adata):
+    missing_text_label(adata)
+    adata.obs["label"] = adata.obs["label"].where(adata.obs["label"].notna()).astype(str)
+
+
+def masked_pca(adata):
+    adata.obsm["X_pca"][3, 2] = -999
+    adata.obsm["X_pca"] = np.ma.masked_equal(adata.obsm["X_pca"], -999)
 
 
 def nan_in_x(adata):
@@ -141,6 +150,8 @@ CASES = {
     ),
     "one cell": (one_cell, {}, ValueError, ["at least 2 cells", "p1 (1)", "filter_samples"]),
     "no cells": (empty_category, {}, ValueError, ["sample_key='sample'", "without cells", "ghost", "remove_unused"]),
+    "text for missing": (text_for_missing, {}, ValueError, ["label_key='label'", "'nan'", "1 of 87", "cell4", "isin"]),
+    "masked": (masked_pca, {}, ValueError, ["obsm['X_pca']", "masked array", "1 of 435", "filled(numpy.nan)"]),
     "same as text": (same_as_text, {}, ValueError, ["sample_key='sample'", "same as text", "one type"]),
     "NaN in X": (nan_in_x, {"use_rep": "X"}, ValueError, ["X has 3", "g2 (2)", "g7 (1)", "Remove or impute"]),
     "NaN in dense X": (nan_in_dense_x, {"use_rep": "X"}, ValueError, ["X has 3", "g2 (2)", "g7 (1)", "Remove or"]),
@@ -294,15 +305,12 @@ def test_failed_refit_keeps_the_earlier_fit(fitted, assert_same_anndata):
     assert_same_anndata(fitted, before)
 
 
-def test_nan_in_x_behind_the_pcs_is_found_before_the_work(cohort, assert_same_anndata, monkeypatch):
+def test_nan_in_x_behind_the_pcs_only_costs_the_gene_weights(cohort, fitted):
     nan_in_x(cohort)
-    before = cohort.copy()
-    started = []
-    monkeypatch.setattr(GroundMetricLearner, "fit", lambda self, *args: started.append(1))
-    with pytest.raises(ValueError, match=r"X has 3 .*g2 \(2\)"):
-        sg.tl.fit_metric(cohort, "sample", "label")
-    assert not started
-    assert_same_anndata(cohort, before)
+    with pytest.warns(UserWarning, match=r"no gene weights for the metric on obsm\['X_pca'\]: X has 3 .*g2 \(2\)"):
+        sg.tl.fit_metric(cohort, "sample", "label", rng=0)
+    assert "ggml" not in cohort.varm
+    np.testing.assert_array_equal(cohort.obsm["X_ggml"], fitted.obsm["X_ggml"])
 
 
 def test_infinities_of_both_signs(cohort):

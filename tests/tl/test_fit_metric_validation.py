@@ -14,6 +14,7 @@ import scggml as sg
 
 def test_validation_is_that_of_a_cross_validation_with_the_same_settings(tmp_path):
     adata = sg.datasets.simulated_cohort(n_samples=12, n_cells=25, n_genes=60, rng=0)
+    adata.X = adata.X.log1p()
     settings = {"use_rep": "X", "learner": sg.GroundMetricLearner(ridge=0.5), "rng": 0}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -243,3 +243,21 @@ def test_distances_by_another_solver_than_that_of_the_metric(new, fitted):
     union.uns["ggml"] = new.uns["ggml"]
     whole = sg.tl.sample_distances(union)[mapped.obs_names]
     np.testing.assert_allclose(mapped.obsp["ggml_distances"], whole.obsp["ggml_distances"], atol=1e-6)
+
+
+def test_reference_with_a_table_of_the_users_own(new, fitted, pdata):
+    expected = sg.tl.map_samples(new, sg.tl.make_reference(fitted, pdata, cv=None)).obs["n_cells"]
+    pdata.obs = pd.DataFrame({"label": pdata.obs["label"], "stage": "II"}, index=pdata.obs_names)
+    reference = sg.tl.make_reference(fitted, pdata, cv=None)
+    pd.testing.assert_series_equal(sg.tl.map_samples(new, reference).obs["n_cells"], expected)
+
+
+def test_reference_whose_table_was_replaced(new, fitted, pdata):
+    reference = sg.tl.make_reference(fitted, pdata, cv=None)
+    reference.obs = pdata.obs[["label"]]
+    with pytest.raises(KeyError, match=r"reference\.obs has no column 'n_cells'.*after sg\.tl\.make_reference"):
+        sg.tl.map_samples(new, reference)
+    sketched = sg.tl.make_reference(fitted, pdata, n_points=4, cv=None, rng=0)
+    del sketched.obs["sketch_error"]
+    with pytest.raises(KeyError, match=r"reference\.obs has no column 'sketch_error'"):
+        sg.tl.map_samples(new, sketched)

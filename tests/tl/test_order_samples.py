@@ -67,7 +67,8 @@ def test_the_medoid_of_a_class_is_the_root(curve):
 
 def test_a_name_of_a_sample_comes_before_that_of_a_class(curve):
     curve.obs_names = ["early" if name == "s5" else name for name in curve.obs_names]
-    sg.tl.order_samples(curve, "early", "label")
+    curve.uns["ggml"] = {"params": {"label_key": "label"}}
+    sg.tl.order_samples(curve, "early")
     assert curve.uns["ggml_trajectory"]["root"] == "early" and curve.obs.loc["early", "ggml_pseudotime"] == 0
 
 
@@ -161,7 +162,7 @@ def test_bad_samples(curve):
     with pytest.raises(ValueError, match="names 3 samples.*obs_names_make_unique"):
         sg.tl.order_samples(curve, "s3")
     curve.obsp["ggml_distances"][0, 1] = np.nan
-    with pytest.raises(ValueError, match="must be finite"):
+    with pytest.raises(ValueError, match="1 values that are NaN or infinite"):
         sg.tl.order_samples(curve, "s4")
 
 
@@ -169,3 +170,8 @@ def test_samples_that_do_not_differ(curve):
     curve.obsp["ggml_distances"][:] = 0
     with pytest.raises(ValueError, match="all distances of key='ggml' are zero: samples do not differ"):
         sg.tl.order_samples(curve, "s3")
+
+
+def test_label_key_without_effect_is_refused(curve):
+    with pytest.raises(ValueError, match="label_key='nonsense' has no effect: root='s1' is the name of a sample"):
+        sg.tl.order_samples(curve, "s1", "nonsense")

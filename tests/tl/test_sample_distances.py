@@ -360,3 +360,27 @@ def test_no_anndata(cohort):
         sg.tl.sample_distances(cohort.obs)
     with pytest.raises(ValueError, match="adata has no observations"):
         sg.tl.sample_distances(cohort[:0].copy())
+
+
+def test_columns_that_are_no_use_stop_nothing_or_all_before_the_work(fitted, monkeypatch):
+    fitted.obs["visits"] = [[1]] * fitted.n_obs
+    assert "visits" not in sg.tl.sample_distances(fitted).obs
+    fitted.obs = pd.concat([fitted.obs, fitted.obs[["age"]]], axis=1)
+
+    def no_work(*args, **kwargs):
+        raise AssertionError("distances were computed before the input was checked")
+
+    monkeypatch.setattr("scggml.tl._sample_distances.pairwise_distances", no_work)
+    with pytest.raises(ValueError, match="several columns of the same name: age"):
+        sg.tl.sample_distances(fitted)
+
+
+def test_raw_counts_are_warned_about_once(cohort):
+    cohort.layers["counts"] = cohort.layers["counts"] * 20
+    with pytest.warns(UserWarning, match="looks like raw counts") as caught:
+        sg.tl.sample_distances(cohort, "sample", metric="euclidean", layer="counts")
+    assert len(caught) == 1
+    with pytest.warns(UserWarning, match="looks like raw counts") as caught:
+        sg.tl.fit_metric(cohort, "sample", "label", layer="counts", rng=0)
+    assert len(caught) == 1
+    sg.tl.sample_distances(cohort)  # the metric was warned about

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from ._labels import Labels
 
 _LEVEL = 0.05
+# With a quarter of the usual number of cells, distances were longer by 5 to 65 % in samples of one distribution, and by
+# 6 to 26 % in patients that differ (Gaussians in 2 to 50 dimensions, 60 to 1,000 cells)
+_FRACTION = 0.25
+_FEW = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,27 +117,47 @@ class Cohort:
         return sample_table(obs, self.names, self.codes)
 
     def warn_about_sizes(self) -> None:
-        """Warn where samples of some labels have more cells than others: distances between small samples are longer."""
-        sizes, labels = self.sizes, self.labels
-        if len(np.unique(sizes)) == 1:
+        """Warn where distances are longer by chance: of small samples, and of classes with small samples."""
+        sizes = self.sizes
+        small = np.flatnonzero((sizes < _FEW) & (sizes < _FRACTION * np.median(sizes)))
+        found = None if self.known_labels is None else self._sizes_by_label(self.known_labels)
+        if found is None and not len(small):
             return
+        if found is None:
+            texts = [f"{self.names[i]} ({sizes[i]})" for i in small]
+            msg = (
+                f"{len(small)} of {len(sizes)} samples have far fewer cells than the median sample "
+                f"({int(np.median(sizes))}): {check.listed(texts)}. Distances of small samples are longer by chance, "
+                "so that they look like outliers."
+            )
+        else:
+            one, many = ("class", "classes") if self.labels.kind == "class" else ("label", "labels")
+            msg = (
+                f"the number of cells depends on the {one}; {found}. Distances between small samples are longer by "
+                f"chance, which can be mistaken for a difference between {many}."
+            )
+        wanted = int(sizes.min())
+        drop = f"Drop small samples with sg.pp.filter_samples(adata, {self.sample_key!r}, min_cells=...), or t"
+        msg = (
+            f"{msg} {'T' if found is not None else drop}ake the same number of cells of each sample: "
+            f"adata[adata.obs.groupby({self.sample_key!r}, observed=True).sample({wanted}, random_state=0).index]."
+        )
+        warn(msg)
+
+    def _sizes_by_label(self, labels: Labels) -> str | None:
+        """Return how the number of cells depends on the label; None where it does not."""
+        sizes = self.sizes
+        if len(np.unique(sizes)) == 1:
+            return None
         if labels.kind == "continuous":
             correlation = spearmanr(sizes, labels.values)
             p_value, found = correlation.pvalue, f"rank correlation {correlation.statistic:.2f}"
         else:
             by_class = {c: sizes[labels.text == c] for c in labels.classes}
             p_value = kruskal(*by_class.values()).pvalue
-            medians = check.listed([f"{c} ({int(np.median(n))})" for c, n in by_class.items()], limit=None)
+            medians = check.listed([f"{c} ({int(np.median(n))})" for c, n in by_class.items()], limit=20)
             found = f"cells of the median sample: {medians}"
-        if p_value >= _LEVEL:
-            return
-        one, many = ("class", "classes") if labels.kind == "class" else ("label", "labels")
-        msg = (
-            f"the number of cells depends on the {one}; {found}. Distances between small samples are longer by "
-            f"chance, which can be mistaken for a difference between {many}. Subsample each sample to the same number "
-            "of cells, for example with scanpy.pp.sample, and compare."
-        )
-        warn(msg)
+        return found if p_value < _LEVEL else None
 
 
 def read_samples(
@@ -167,7 +191,7 @@ def read_samples(
     sketch_key
         Sketch whose points stand for the cells, or None.
     warn
-        Whether to warn of batches that hold one class only.
+        Whether to warn of batches that hold one class only, and of raw counts.
     """
     names, codes = sample_codes(adata.obs, sample_key)
     check.check_declared_samples(sample_key, adata.obs[sample_key])
@@ -184,5 +208,7 @@ def read_samples(
             donors=donors, donor_key=donor_key, warn=warn,
         )  # fmt: skip
     found = read_features(adata, use_rep, layer) if features else None
+    if found is not None and warn:
+        found.warn_about_counts()
     sketch = None if sketch_key is None else read_sketch(adata, sketch_key, sample_key, names, codes)
     return Cohort(sample_key, names, codes, labels, found, batches, donors, sketch_key, sketch)

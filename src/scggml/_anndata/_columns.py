@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
+
+_RESERVED = "_index"  # in files, of the names of the rows
 
 
 def sample_codes(obs: pd.DataFrame, sample_key: str) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
@@ -35,17 +40,45 @@ def sample_values(
 
 
 def sample_table(obs: pd.DataFrame, names: NDArray[np.object_], codes: NDArray[np.int64]) -> pd.DataFrame:
-    """Return one row per sample: `n_cells` and every column that is constant within samples."""
+    """Return one row per sample: `n_cells` and every column that is constant within samples, as files can hold it.
+
+    Columns of lists or dicts are left out. Columns of numbers and text, dates and the like become text.
+    """
+    check.check_unique_columns(obs.columns)
     first = first_cells(codes)
-    values = {column: pd.factorize(obs[column])[0] for column in obs.columns}  # missing values are a value of their own
-    constant = [column for column, value in values.items() if (value == value[first][codes]).all()]
+    constant, without_order = [], []
+    for column in obs.columns:
+        try:
+            value = pd.factorize(obs[column])[0]  # missing values are a value of their own
+        except TypeError:
+            without_order.append(column)
+            continue
+        if (value == value[first][codes]).all() and column != _RESERVED:
+            constant.append(column)
+    if without_order:
+        logger.info("columns of obs with lists or the like are left out: %s", check.listed(without_order))
     table = obs.iloc[first][constant].copy()
     for column in constant:
-        if isinstance(table[column].dtype, pd.CategoricalDtype):
-            table[column] = table[column].cat.remove_unused_categories()
+        table[column] = _storable(table[column])
     table.index = pd.Index(names)
+    table.columns = table.columns.astype(str)
     table[N_CELLS] = np.bincount(codes, minlength=len(names))
     return table
+
+
+def _storable(column: pd.Series) -> pd.Series:
+    """Return a column in a type that h5ad and zarr hold: categories of text, numbers, booleans or text."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.cat.remove_unused_categories()
+        text = column.cat.categories.astype(str)
+        is_text = pd.api.types.is_string_dtype(column.cat.categories)
+        return column if is_text or not text.is_unique else column.cat.rename_categories(list(text))
+    column = column.infer_objects()
+    if pd.api.types.is_numeric_dtype(column.dtype):
+        if isinstance(column.array, pd.arrays.IntegerArray | pd.arrays.BooleanArray | pd.arrays.NumpyExtensionArray):
+            return column
+        return pd.Series(column.to_numpy(dtype=np.float64, na_value=np.nan), index=column.index)
+    return column.astype(str).astype(object).where(column.notna(), None)
 
 
 def first_cells(codes: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -55,7 +88,8 @@ def first_cells(codes: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def is_numeric(column: pd.Series) -> bool:
     """Return whether a column holds numbers; booleans are none."""
-    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+    types = pd.api.types
+    return types.is_numeric_dtype(column) and not types.is_bool_dtype(column) and not types.is_complex_dtype(column)
 
 
 def names_in_order(column: pd.Series) -> list[str]:

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from scggml import _check as check
+from scggml import _data as data
 from scggml._keys import Keys
+from scggml.evaluation._frames import check_distances
+
+from ._features import with_mask
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
     from anndata import AnnData
     from numpy.typing import NDArray
 
 
 def read_distances(pdata: AnnData, key: str) -> pd.DataFrame:
-    """Return the distances, (n_samples, n_samples), by sample name; `attrs["metric"]` is the name of their metric."""
+    """Return the distances, (n_samples, n_samples), by sample name, checked.
+
+    `attrs["metric"]` is the name of their metric.
+    """
     name = Keys(key).distances
     if name not in pdata.obsp:
         msg = (
@@ -25,24 +35,29 @@ def read_distances(pdata: AnnData, key: str) -> pd.DataFrame:
             f"Pass the sample-level AnnData that sg.tl.sample_distances(..., key_added={key!r}) returns."
         )
         raise KeyError(msg)
-    matrix = pdata.obsp[name]
-    dense = matrix.toarray() if hasattr(matrix, "toarray") else np.asarray(matrix)
-    table = pd.DataFrame(dense, index=pdata.obs_names.copy(), columns=pdata.obs_names.copy())
+    text = f"obsp[{name!r}]"
+    with _naming_the_remedy():
+        stored = data.as_plain(text, with_mask(pdata, pdata.obsp[name], "obsp", name))
+        matrix = check_distances(text, stored, pdata.n_obs)
+    table = pd.DataFrame(matrix, index=pdata.obs_names.copy(), columns=pdata.obs_names.copy())
     entry = pdata.uns.get(Keys(key).metric)
     if isinstance(entry, Mapping) and "metric" in entry:
         table.attrs["metric"] = str(entry["metric"])
     return table
 
 
+@contextmanager
+def _naming_the_remedy() -> Iterator[None]:
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        msg = f"{str(error).removesuffix('.')}. Compute the distances with sg.tl.sample_distances."
+        raise type(error)(msg) from error
+
+
 def checked_distances(pdata: AnnData, key: str, *, minimum: int, what: str) -> NDArray[np.float64]:
     """Return the distances, (n_samples, n_samples), checked; `what` needs at least `minimum` samples."""
     matrix = read_distances(pdata, key).to_numpy()
-    if not np.isfinite(matrix).all() or (matrix < 0).any() or not np.allclose(matrix, matrix.T):
-        msg = (
-            f"the distances of key={key!r} must be finite, not negative and symmetric. Compute them again with "
-            "sg.tl.sample_distances."
-        )
-        raise ValueError(msg)
     if len(matrix) < minimum:
         msg = f"{what} needs at least {minimum} samples, pdata has {len(matrix)}"
         raise ValueError(msg)

@@ -10,9 +10,12 @@ import pandas as pd
 import scipy.sparse as sp
 
 from scggml import _check as check
+from scggml import _data as data
 from scggml._keys import JOINT, PCA
+from scggml._warnings import warn
 from scggml.core.measures._measures import as_points
 from scggml.core.measures._moments import weighted_moments
+from scggml.reference._values import largest_count
 
 from ._on_disk import in_memory, matrix_x, points_on_disk, reading, unreadable
 
@@ -53,6 +56,20 @@ class Features:
         if self.use_rep != "X":
             return f"obsm[{self.use_rep!r}]"
         return "X" if self.layer is None else f"layers[{self.layer!r}]"
+
+    def warn_about_counts(self, where: str = "") -> None:
+        """Warn of raw counts, which need to be normalised first; `where` stands before their name."""
+        if self.use_rep != "X":
+            return
+        largest = largest_count(self.points)
+        if largest is not None:
+            msg = (
+                f"{where}{self.text} looks like raw counts (whole numbers up to {largest:g}): their distances depend "
+                "on sequencing depth and on a few highly expressed genes. Log-normalise first, with "
+                "scanpy.pp.normalize_total and scanpy.pp.log1p, or use a layer or representation of log-normalised "
+                "values."
+            )
+            warn(msg)
 
     def columns(self, columns: NDArray[np.integer]) -> Any:
         """Return some of the features, (n_obs, n_columns)."""
@@ -109,9 +126,10 @@ def read_features(adata: AnnData, use_rep: Any, layer: str | None) -> Features:
     if use_rep == "X":
         if layer is not None and layer not in layers:
             found = check.listed([name for name in layers if name is not None], limit=20)
-            msg = f"layer={layer!r} is not in layers. Found: {found}"
+            msg = f"layer={check.shown(layer)} is not in layers. Found: {found}"
             raise KeyError(msg)
         points = matrix_x(adata) if layer is None else layers[layer]
+        points = with_mask(adata, points, "X" if layer is None else "layers", layer)
         names = adata.var_names.to_numpy(dtype=object)
         if points is None:
             msg = "adata.X is None: pass use_rep with a key of obsm, or layer"
@@ -119,23 +137,40 @@ def read_features(adata: AnnData, use_rep: Any, layer: str | None) -> Features:
     else:
         if layer is not None:
             msg = (
-                f"layer={layer!r} and use_rep={use_rep!r} exclude each other: a layer is a version of X. "
-                "Pass one of them."
+                f"layer={check.shown(layer)} and use_rep={check.shown(use_rep)} exclude each other: a layer is a "
+                "version of X. Pass one of them."
             )
             raise ValueError(msg)
         if use_rep not in obsm:
-            msg = f"use_rep={use_rep!r} is not in obsm. Found: {check.listed(obsm.keys(), limit=20)}, or use 'X'"
+            msg = (
+                f"use_rep={check.shown(use_rep)} is not in obsm. Found: {check.listed(obsm.keys(), limit=20)}, or use "
+                "'X'"
+            )
             raise KeyError(msg)
-        points, names = obsm[use_rep], None
+        points, names = with_mask(adata, obsm[use_rep], "obsm", use_rep), None
         if type(points).__name__ == "Dataset2D":  # a data frame that anndata read lazily
             points = points.to_memory()
         if isinstance(points, pd.DataFrame):
-            names, points = points.columns.astype(str).to_numpy(dtype=object), points.to_numpy()
+            names = points.columns.astype(str).to_numpy(dtype=object)
+            points = data.frame_numbers(f"obsm[{check.shown(use_rep)}]", points)
     return _checked(Features(points, use_rep, layer, names))
 
 
+def with_mask(adata: AnnData, values: Any, slot: Literal["X", "layers", "obsm", "obsp"], key: str | None) -> Any:
+    """Return values of a slot as they are, with the mask of a masked array, which a view does not show."""
+    if not adata.is_view or not isinstance(values, np.ndarray):
+        return values
+    found = getattr(adata._adata_ref, slot)
+    found = found if key is None else found[key]
+    if not isinstance(found, np.ma.MaskedArray):
+        return values
+    columns = {"obsm": slice(None), "obsp": adata._oidx}.get(slot, adata._vidx)
+    return found[adata._oidx][:, columns]
+
+
 def _checked(features: Features) -> Features:
-    points, text = features.points, features.text
+    text = features.text
+    points = data.as_plain(text, features.points)
     reason = unreadable(points)
     if reason is not None:
         msg = f"{text} {reason}"
@@ -153,7 +188,7 @@ def _checked(features: Features) -> Features:
     elif sp.issparse(points) and points.format != "csr":
         points = sp.csr_array(points)
     names = features.names
-    check.check_finite(points, names.tolist() if names is not None else None, name=text)
+    data.check_finite(points, names.tolist() if names is not None else None, name=text)
     return Features(points, features.use_rep, features.layer, names)
 
 

@@ -61,7 +61,11 @@ def read_genes(adata: AnnData, features: Features) -> Genes | None:
     if reason is not None:
         warn(f"no gene weights for the metric on {features.text}: {reason}")
         return None
-    return required_genes(adata, features)
+    try:
+        return required_genes(adata, features)
+    except (TypeError, ValueError) as error:  # X cannot be used: NaN, masked or remote values
+        warn(f"no gene weights for the metric on {features.text}: {error}")
+        return None
 
 
 def required_genes(adata: AnnData, features: Features) -> Genes:

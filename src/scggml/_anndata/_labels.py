@@ -72,7 +72,7 @@ def read_labels(
     text = sample_values(obs, "label_key", label_key, names, codes)
     name = f"label_key={label_key!r}"
     if label_kind == "class":
-        check.check_classes(text, name=name)
+        check.check_classes(text, name=name, numeric=is_numeric(column))
         classes, positions = np.unique(text, return_inverse=True)
         values = positions.astype(np.float64)
     else:
@@ -100,9 +100,8 @@ def _ordered(
     if label_kind == "continuous":
         if not numeric:
             msg = (
-                f"label_key={label_key!r} must hold numbers with label_kind='continuous', found {column.iloc[0]!r} of "
-                f"dtype {column.dtype}. Convert it with adata.obs[{label_key!r}].astype(float), or pass "
-                "label_kind='ordinal'."
+                f"label_key={label_key!r} must hold numbers with label_kind='continuous', found "
+                f"{check.shown(column.iloc[0])} of dtype {column.dtype}. {_as_numbers(column, label_key)}"
             )
             raise TypeError(msg)
         return of_samples.to_numpy(dtype=np.float64), np.empty(0, dtype=object)
@@ -111,7 +110,7 @@ def _ordered(
     elif numeric:
         ordered = sorted(of_samples.unique())
     else:
-        found = check.listed([repr(value) for value in column.unique()])
+        found = check.listed([check.shown(value) for value in column.unique()])
         msg = (
             f"label_key={label_key!r} has no order, which label_kind='ordinal' needs; found {found}. Give it one: "
             f"adata.obs[{label_key!r}] = pd.Categorical(adata.obs[{label_key!r}], categories=[lowest, ..., highest], "
@@ -121,3 +120,18 @@ def _ordered(
     position = {label: float(i) for i, label in enumerate(ordered)}
     texts = np.array([str(label) for label in ordered], dtype=object)
     return np.array([position[label] for label in of_samples]), texts
+
+
+def _as_numbers(column: pd.Series, label_key: str) -> str:
+    """Return how a column that holds no numbers becomes one."""
+    cells = f"adata.obs[{label_key!r}]"
+    dates = {"M": f"({cells} - {cells}.min()).dt.days", "m": f"{cells}.dt.days"}
+    if isinstance(column.dtype, pd.PeriodDtype):
+        return f"Convert it with {cells}.dt.start_time, and then to days: (start - start.min()).dt.days."
+    kind = getattr(column.dtype, "kind", "O")
+    if kind in dates:
+        return f"Convert it, for example to days: {cells} = {dates[kind]}."
+    values = column.astype(object)
+    if pd.to_numeric(values, errors="coerce").notna().all():
+        return f"Convert it with {cells} = {cells}.astype(float)."
+    return "Pass label_kind='ordinal' with an ordered categorical, or label_kind='class'."

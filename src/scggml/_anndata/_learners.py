@@ -52,12 +52,15 @@ def choose_learner(
         for name, value in (("n_comps", n_comps), ("rng", rng), ("n_jobs", n_jobs)):
             own = getattr(chosen, name)
             if value is not None and own is not None:
-                msg = f"{name}={value!r}, but learner has {name}={own!r} already. Set it in one place."
+                msg = (
+                    f"{name}={check.shown(value)}, but learner has {name}={check.shown(own)} already. Set it in one "
+                    "place."
+                )
                 raise ValueError(msg)
     else:
         msg = (
             f"learner must be a GroundMetricLearner, the name of a preset ('discriminant', 'triplet', 'paper') or "
-            f"the settings that sg.tl.tune found, found {learner!r} of type {type(learner).__name__}"
+            f"the settings that sg.tl.tune found, found {check.shown(learner)}"
         )
         raise TypeError(msg)
     given = {"n_comps": n_comps, "rng": rng, "n_jobs": n_jobs}

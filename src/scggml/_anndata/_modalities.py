@@ -164,6 +164,7 @@ def _read_modalities(mdata: MuData, use_rep: Any, *, intersect: bool) -> tuple[p
         with _naming(name):
             features[name] = read_features(mdata.mod[name], key, None)
             _check_in_memory(features[name].points, features[name].text)
+        features[name].warn_about_counts(f"modality {name!r}: ")
     variables = {name: _read_variables(mdata.mod[name], features[name], name) for name in chosen}
     rows = {name: mdata.mod[name].obs_names.get_indexer(names) for name in chosen}
     modalities = [

@@ -25,8 +25,8 @@ def read_sketch(
     params = _params(sketch_key, adata.uns)
     if params["sample_key"] != sample_key:
         msg = (
-            f"sketch_key={sketch_key!r} is a sketch of the samples in {params['sample_key']!r}, not of those in "
-            f"sample_key={sample_key!r}. Run sg.pp.sketch(adata, {sample_key!r}, key_added=...) for these."
+            f"sketch_key={check.shown(sketch_key)} is a sketch of the samples in {params['sample_key']!r}, not of "
+            f"those in sample_key={sample_key!r}. Run sg.pp.sketch(adata, {sample_key!r}, key_added=...) for these."
         )
         raise ValueError(msg)
     groups = _column(sketch_key, keys.groups, adata.obs, "iu")
@@ -52,16 +52,17 @@ def _params(sketch_key: Any, uns: Mapping[str, Any]) -> dict[str, Any]:
     """Return the params of a sketch, or say how to make one."""
     if not isinstance(sketch_key, str):
         kind = type(sketch_key).__name__
-        msg = f"sketch_key must be the key of a sketch as text, found {sketch_key!r} of type {kind}"
+        msg = f"sketch_key must be the key of a sketch as text, found {check.shown(sketch_key)} of type {kind}"
         raise TypeError(msg)
     if sketch_key not in uns:
         msg = (
-            f"there is no sketch in uns[{sketch_key!r}]. Run sg.pp.sketch(adata, sample_key, key_added={sketch_key!r}) "
+            f"there is no sketch in uns[{check.shown(sketch_key)}]. Run sg.pp.sketch(adata, sample_key, "
+            f"key_added={check.shown(sketch_key)}) "
             "first. If anndata.concat dropped the entry, copy it from one of the parts."
         )
         raise KeyError(msg)
     if not _is_sketch(uns[sketch_key]):
-        msg = f"uns[{sketch_key!r}] is not a sketch. Pass the key_added of sg.pp.sketch."
+        msg = f"uns[{check.shown(sketch_key)}] is not a sketch. Pass the key_added of sg.pp.sketch."
         raise ValueError(msg)
     return dict(uns[sketch_key]["params"])
 
@@ -70,7 +71,7 @@ def _column(sketch_key: str, column: str, obs: pd.DataFrame, kinds: str) -> NDAr
     """Return a column of a sketch, of one of the kinds of numpy, not negative and without missing values."""
     again = "Run sg.pp.sketch again."
     if column not in obs.columns:
-        msg = f"sketch_key={sketch_key!r} needs obs[{column!r}], which is missing. {again}"
+        msg = f"sketch_key={check.shown(sketch_key)} needs obs[{column!r}], which is missing. {again}"
         raise KeyError(msg)
     missing = obs[column].isna()
     if missing.any():
@@ -102,8 +103,8 @@ def _check_support(
         if wrong.any():
             found = zip(*np.unique(n_support.index[wrong].get_level_values("sample"), return_counts=True), strict=True)
             msg = (
-                f"sketch_key={sketch_key!r} has {what} support cell in {int(wrong.sum())} group(s), of the samples "
-                f"{check.listed([f'{names[i]} ({count})' for i, count in found])}: cells were dropped, or "
+                f"sketch_key={check.shown(sketch_key)} has {what} support cell in {int(wrong.sum())} group(s), of the "
+                f"samples {check.listed([f'{names[i]} ({count})' for i, count in found])}: cells were dropped, or "
                 f"obs[{sample_key!r}] was changed, after the sketch was made. Run sg.pp.sketch again."
             )
             raise ValueError(msg)

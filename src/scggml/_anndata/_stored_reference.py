@@ -74,6 +74,11 @@ class StoredReference:
         return measures_of(self.entry)
 
     @property
+    def is_sketched(self) -> bool:
+        """Whether weighted points stand for its cells."""
+        return "weights" in self.entry
+
+    @property
     def clusters(self) -> CellClusters | None:
         """The clusters of cells of the reference, where it has any."""
         stored = self.entry.get("clusters")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anndata
 
-from scggml._check import listed
+from scggml._check import listed, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +56,10 @@ def load_cohort(
     """
     _check_checksum(checksum)
     if not isinstance(base_url, str) or not base_url.startswith(("http://", "https://")):
-        msg = f"base_url must begin with 'http://' or 'https://', found {base_url!r}. The default is {CELLXGENE_URL!r}."
+        msg = (
+            f"base_url must begin with 'http://' or 'https://', found {shown(base_url)}. The default is "
+            f"{CELLXGENE_URL!r}."
+        )
         raise ValueError(msg)
     path = _cache_folder(cache_dir) / f"{version_id}.h5ad"
     if not path.exists():
@@ -88,7 +91,7 @@ def _pooch() -> Any:
 
 def _check_checksum(checksum: Any) -> None:
     if checksum is not None and not (isinstance(checksum, str) and _CHECKSUM.fullmatch(checksum)):
-        msg = f"checksum must be None or 'sha256:' followed by 64 hexadecimal digits, found {checksum!r}"
+        msg = f"checksum must be None or 'sha256:' followed by 64 hexadecimal digits, found {shown(checksum)}"
         raise ValueError(msg)
 
 
@@ -98,7 +101,7 @@ def _cache_folder(cache_dir: Any) -> Path:
     elif isinstance(cache_dir, str | os.PathLike):
         folder = cache_dir
     else:
-        msg = f"cache_dir must be a path or None, found {cache_dir!r} of type {type(cache_dir).__name__}"
+        msg = f"cache_dir must be a path or None, found {shown(cache_dir)}"
         raise TypeError(msg)
     return Path(folder).expanduser().absolute()
 

@@ -11,7 +11,7 @@ from anndata import AnnData
 from scipy import sparse
 from scipy.special import softmax
 
-from scggml._check import check_integer, check_number
+from scggml._check import check_integer, check_number, shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -285,7 +285,9 @@ def _check_library_size(library_size: tuple[float, float]) -> tuple[float, float
     try:
         mean, sd = library_size
     except (TypeError, ValueError) as error:
-        msg = f"library_size must be (mean, sd of the log), found {library_size!r}. Pass, for example, (2000, 0.3)."
+        msg = (
+            f"library_size must be (mean, sd of the log), found {shown(library_size)}. Pass, for example, (2000, 0.3)."
+        )
         raise ValueError(msg) from error
     return check_number("library_size[0]", mean, above=0), check_number("library_size[1]", sd, minimum=0)
 

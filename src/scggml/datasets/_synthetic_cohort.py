@@ -9,7 +9,7 @@ import pandas as pd
 from anndata import AnnData
 
 from scggml._arguments import anything, checked, choice, integer, number, optional
-from scggml._check import check_integer, check_number
+from scggml._check import check_integer, check_number, shown
 from scggml._docs import shared_doc
 
 from ._simulation import categorical
@@ -212,9 +212,9 @@ def _finite_row(name: str, values: Sequence[float]) -> NDArray[np.float64]:
     try:
         row = np.array(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        msg = f"{name}={values!r} is not a sequence of numbers. Pass, for example, (5.0, 10.0)."
+        msg = f"{name}={shown(values)} is not a sequence of numbers. Pass, for example, (5.0, 10.0)."
         raise ValueError(msg) from error
     if row.ndim != 1 or row.size == 0 or not np.isfinite(row).all():
-        msg = f"{name}={values!r} must be a non-empty, one-dimensional sequence of finite numbers."
+        msg = f"{name}={shown(values)} must be a non-empty, one-dimensional sequence of finite numbers."
         raise ValueError(msg)
     return row

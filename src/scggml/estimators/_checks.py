@@ -6,8 +6,10 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from scggml import _check as check
+from scggml import _data as data
 from scggml._arguments import SHARED, check_all, choice, either, flag, integer, number, optional
 from scggml.core.measures._measures import Measures, as_points
 from scggml.core.metric._discriminant import WIDE
@@ -93,6 +95,8 @@ def _stack(x: Any, min_points: int, name: str) -> Measures:
         raise ValueError(msg)
     clouds = []
     for i, points in enumerate(x):
+        text = f"{name}[{i}]"
+        points = data.as_plain(text, points)
         if getattr(points, "ndim", None) != 2:
             msg = (
                 f"{name} must be a list with one (n_cells, n_features) array per sample, found "
@@ -104,20 +108,17 @@ def _stack(x: Any, min_points: int, name: str) -> Measures:
                 f"each sample needs at least {min_points} cells, found {points.shape[0]} in the sample at position {i}"
             )
             raise ValueError(msg)
-        kinds = (
-            {getattr(dtype, "kind", "O") for dtype in points.dtypes}
-            if hasattr(points, "dtypes")
-            else {points.dtype.kind}
-        )
-        if not kinds <= set("biuf"):
-            msg = f"{name}[{i}] must be numeric and real, found dtype kind(s) {check.listed(sorted(kinds))}"
+        if isinstance(points, pd.DataFrame):
+            points = data.frame_numbers(text, points)
+        if points.dtype.kind not in "biuf":
+            msg = f"{text} must be numeric and real, found dtype {points.dtype}"
             raise TypeError(msg)
         if points.shape[1] != x[0].shape[1]:
             found = f"{x[0].shape[1]} and {points.shape[1]}"
             msg = f"all samples of {name} must have the same number of features, found {found}"
             raise ValueError(msg)
         clouds.append(as_points(points))
-        check.check_finite(clouds[-1], None, name=f"{name}[{i}]")
+        data.check_finite(clouds[-1], None, name=text)
     return Measures.from_arrays(clouds)
 
 
@@ -126,6 +127,7 @@ def as_labels(y: Any, n_samples: int, name: str = "y") -> NDArray[Any]:
     if y is None:
         msg = f"{name} must hold one value per sample, found None"
         raise ValueError(msg)
+    y = data.as_plain(name, y)
     try:
         labels = np.asarray(y)
     except ValueError as error:  # lists of several lengths
@@ -139,9 +141,29 @@ def as_labels(y: Any, n_samples: int, name: str = "y") -> NDArray[Any]:
     if n_missing:
         msg = f"{name} has {n_missing} missing values"
         raise ValueError(msg)
+    texts = sorted({label for label in y if check.is_missing_text(label)})
+    if texts:
+        msg = (
+            f"{name} has text that stands for missing, {check.listed(map(repr, texts))}. Leave these samples out. If "
+            "it is meant as a value, rename it, for example to 'not available' or 'untreated'."
+        )
+        raise ValueError(msg)
     kinds = {isinstance(label, str) for label in y}
     if len(kinds) > 1:
         msg = f"{name} mixes text and numbers. Make all values one type."
+        raise TypeError(msg)
+    return labels
+
+
+def as_same_labels(y: Any, n_samples: int, known: NDArray[Any]) -> NDArray[Any]:
+    """Return the labels of new samples, which must be text or numbers like the `known` ones of the training samples."""
+    labels = as_labels(y, n_samples)
+    found, wanted = ("text" if isinstance(values[0], str) else "numbers" for values in (labels, known))
+    if found != wanted:
+        msg = (
+            f"y must hold {wanted} like the labels of the training samples, found {found}, such as "
+            f"{check.shown(labels[0])}. Pass labels of the same kind."
+        )
         raise TypeError(msg)
     return labels
 
@@ -154,14 +176,14 @@ def as_targets(y: Any, n_samples: int, label_kind: Any, strata: Any = None) -> t
     if strata is not None:
         codes_of_strata = np.unique(as_labels(strata, n_samples, "strata"), return_inverse=True)[1]
     if label_kind == "class":
-        check.check_classes(labels, name="y")
+        check_classes(labels)
         classes, codes = np.unique(labels, return_inverse=True)
         targets = Targets.of_classes(codes, codes_of_strata)
     else:
         if labels.dtype.kind not in "biuf":
             msg = (
-                f"y must be numeric with label_kind={label_kind!r}, found {labels[0]!r}. Pass ordinal labels as 0, 1, "
-                "2, ..."
+                f"y must be numeric with label_kind={label_kind!r}, found {check.shown(labels[0])}. Pass ordinal "
+                "labels as 0, 1, 2, ..., and dates as numbers, such as days since the first."
             )
             raise TypeError(msg)
         check.check_ordered(labels.astype(np.float64), label_kind, name="y")
@@ -172,6 +194,11 @@ def as_targets(y: Any, n_samples: int, label_kind: Any, strata: Any = None) -> t
             targets, classes = Targets(labels.astype(np.float64), label_kind, codes_of_strata), classes[:0]
     check.check_strata(targets.codes, codes_of_strata)
     return targets, classes
+
+
+def check_classes(labels: NDArray[Any]) -> None:
+    """Refuse labels from which no classes can be learned."""
+    check.check_classes(labels, name="y", numeric=labels.dtype.kind in "iuf")
 
 
 def training_options(params: dict[str, Any], n_features: int) -> TrainingOptions:
@@ -242,5 +269,5 @@ def _refuse_without_effect(owner: str, found: Any, default: Any, names: tuple[st
     for name in names:
         value = getattr(found, name)
         if value != getattr(default, name):
-            msg = f"{name}={value!r} of {owner} has no effect with {why}. Leave {name} out."
+            msg = f"{name}={check.shown(value)} of {owner} has no effect with {why}. Leave {name} out."
             raise ValueError(msg)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.model_selection import StratifiedKFold
+from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted
 
 from scggml import _check as check
@@ -16,7 +17,7 @@ from scggml.core._probabilities import class_probabilities, fit_inverse_temperat
 from scggml.core.transport._distances import pairwise_distances
 from scggml.core.transport._solvers import Exact
 
-from ._checks import as_labels, as_measures
+from ._checks import as_labels, as_measures, check_classes
 from ._ground_metric import MIN_CELLS, GroundMetricLearner
 
 if TYPE_CHECKING:
@@ -122,10 +123,11 @@ class OTNeighborsClassifier(ClassifierMixin, BaseEstimator):
         learner = GroundMetricLearner(n_jobs=self.n_jobs) if self.learner is None else self.learner
         measures = as_measures(X, min_points=MIN_CELLS if isinstance(learner, GroundMetricLearner) else 1)
         labels = as_labels(y, len(measures))
+        _check_classification(labels, learner)
         if isinstance(learner, GroundMetricLearner):
             self.learner_: GroundMetricLearner | None = clone(learner).fit(measures, labels)
         else:
-            check.check_classes(labels, name="y")
+            check_classes(labels)
             self.learner_ = None
         self.n_features_in_ = measures.n_features
         self.classes_, self._codes = np.unique(labels, return_inverse=True)
@@ -215,6 +217,20 @@ class OTNeighborsClassifier(ClassifierMixin, BaseEstimator):
             distances = _transport(new, known, learner, self.n_jobs)
             scores[test] = relative_class_scores(distances, self._codes[train], n_neighbors=self.n_neighbors)
         return scores
+
+
+def _check_classification(labels: NDArray[Any], learner: Any) -> None:
+    """Refuse numbers that are no classes."""
+    cut = "Cut them into classes, for example with pandas.cut"
+    if type_of_target(labels).startswith("continuous"):
+        msg = (
+            f"y must hold classes, found numbers with fractions, such as {check.shown(labels[labels % 1 != 0][0])}. "
+            f"{cut}, or learn a metric with GroundMetricLearner(label_kind='continuous')."
+        )
+        raise ValueError(msg)
+    if getattr(learner, "label_kind", None) == "continuous":
+        msg = f"learner must have label_kind='class' or 'ordinal' to predict classes, found 'continuous'. {cut}."
+        raise ValueError(msg)
 
 
 def _projected(measures: Measures, learner: GroundMetricLearner | None) -> Measures:

@@ -14,7 +14,7 @@ from scggml.core._neighbors import class_scores, neighbor_means
 from scggml.core.metric._training import train
 from scggml.core.transport._distances import pairwise_distances
 
-from ._checks import as_labels, as_measures, as_targets, training_options
+from ._checks import as_measures, as_same_labels, as_targets, training_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -262,9 +262,9 @@ class GroundMetricLearner(TransformerMixin, BaseEstimator):
         """
         check.check_integer("n_neighbors", n_neighbors, minimum=1)
         measures = self._project(self._check(X))
-        labels = as_labels(y, len(measures))
-        distances = self._distances(measures, self._training_samples)
         targets = self._training_targets
+        labels = as_same_labels(y, len(measures), self.classes_ if targets.kind == "class" else targets.values)
+        distances = self._distances(measures, self._training_samples)
         if targets.kind == "class":
             scores = class_scores(distances, targets.codes, rule="knn", n_neighbors=n_neighbors)
             return float((self.classes_[scores.argmax(axis=1)] == labels).mean())

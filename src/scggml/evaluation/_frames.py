@@ -109,7 +109,7 @@ def check_distances(text: str, found: Any, n: int) -> NDArray[np.float64]:
     difference = float(np.abs(matrix - matrix.T).max())
     if difference > _SYMMETRIC * unit:
         i, j = np.unravel_index(np.abs(matrix - matrix.T).argmax(), matrix.shape)
-        msg = f"{text} must be symmetric, found {matrix[i, j]:.4g} and {matrix[j, i]:.4g} for samples {i} and {j}"
+        msg = f"{text} must be symmetric, found {matrix[i, j]:.8g} and {matrix[j, i]:.8g} for samples {i} and {j}"
         raise ValueError(msg)
     if np.abs(np.diag(matrix)).max() > _SYMMETRIC * unit:
         msg = (

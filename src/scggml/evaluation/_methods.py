@@ -240,7 +240,7 @@ def named_methods(methods: Any, *, samples: Samples) -> dict[str, Method]:
         methods = [methods]
     if not isinstance(methods, Mapping):
         if not isinstance(methods, Sequence) or not all(isinstance(method, str) for method in methods):
-            found = f"{methods!r}" if not isinstance(methods, pd.DataFrame) else "a DataFrame"
+            found = f"{check.shown(methods)}" if not isinstance(methods, pd.DataFrame) else "a DataFrame"
             msg = (
                 f"methods must be a list of names or a mapping from names to methods, found {found}. An estimator, "
                 "a function or a data frame needs a name: methods={'mine': ..., 'euclidean': 'euclidean'}."
@@ -260,7 +260,7 @@ def _method(name: str, what: Any, samples: Samples) -> Method:
     if isinstance(what, str):
         if what not in METHODS:
             msg = (
-                f"methods holds {what!r}, which is not known. Found: {check.listed(METHODS, limit=None)}. "
+                f"methods holds {check.shown(what)}, which is not known. Found: {check.listed(METHODS, limit=None)}. "
                 "Pass your own distances or profiles as data frames with a name: methods={'mine': frame}."
             )
             raise ValueError(msg)
@@ -271,7 +271,10 @@ def _method(name: str, what: Any, samples: Samples) -> Method:
             )
             raise ValueError(msg)
         if samples.kind == "continuous" and what in ("lda", "nca"):
-            msg = f"methods holds {what!r}, which needs classes or ordinal labels, not continuous ones. Leave it out."
+            msg = (
+                f"methods holds {check.shown(what)}, which needs classes or ordinal labels, not continuous ones. Leave "
+                "it out."
+            )
             raise ValueError(msg)
         return METHODS[what](samples)
     if isinstance(what, pd.DataFrame):
@@ -280,7 +283,8 @@ def _method(name: str, what: Any, samples: Samples) -> Method:
     if isinstance(what, BaseEstimator) or (hasattr(what, "fit") and hasattr(what, "pairwise_distances")):
         if isinstance(what, type) or not hasattr(what, "pairwise_distances"):
             msg = (
-                f"methods[{name!r}] must be an instance of an estimator with fit and pairwise_distances, found {what!r}"
+                f"methods[{name!r}] must be an instance of an estimator with fit and pairwise_distances, found "
+                f"{check.shown(what)}"
             )
             raise TypeError(msg)
         if isinstance(what, GroundMetricLearner):
@@ -298,7 +302,7 @@ def _method(name: str, what: Any, samples: Samples) -> Method:
         except TypeError as error:
             msg = (
                 f"methods[{name!r}] must be an estimator with scikit-learn's interface, with get_params and "
-                f"pairwise_distances(X, Y), found {what!r}: {error}"
+                f"pairwise_distances(X, Y), found {check.shown(what)}: {error}"
             )
             raise TypeError(msg) from error
         _check_unweighted(name, samples)
@@ -308,12 +312,12 @@ def _method(name: str, what: Any, samples: Samples) -> Method:
         try:
             inspect.signature(what).bind([], [], [])
         except (TypeError, ValueError) as error:
-            msg = f"methods[{name!r}] must take (train, labels, test), found {what!r}: {error}"
+            msg = f"methods[{name!r}] must take (train, labels, test), found {check.shown(what)}: {error}"
             raise TypeError(msg) from error
         return Called(name, what)
     msg = (
-        f"methods[{name!r}] must be a name, an estimator, a function or a data frame, found {what!r} of type "
-        f"{type(what).__name__}"
+        f"methods[{name!r}] must be a name, an estimator, a function or a data frame, found {check.shown(what)} of "
+        f"type {type(what).__name__}"
     )
     raise TypeError(msg)
 

@@ -122,7 +122,7 @@ def _parts(
         pairs = list(cv)
         for pair in pairs:
             if not isinstance(pair, tuple | list) or len(pair) != 2:
-                msg = f"cv must yield (train, test) positions of samples, found {pair!r}"
+                msg = f"cv must yield (train, test) positions of samples, found {check.shown(pair)}"
                 raise TypeError(msg)
         return [(train, test) for train, test in pairs]
     with warnings.catch_warnings():
@@ -144,7 +144,7 @@ def _positions(chosen: Any, n: int, number: int) -> NDArray[np.int64]:
     if found.dtype.kind not in "iu" or found.ndim != 1:
         msg = (
             f"split {number} of cv must hold positions of samples, integers from 0 to {n - 1} in the order of the "
-            f"sample names, found {chosen!r}"
+            f"sample names, found {check.shown(chosen)}"
         )
         raise TypeError(msg)
     if found.min() < 0 or found.max() >= n or len(np.unique(found)) < len(found):

@@ -90,7 +90,7 @@ def candidate_settings(grid: Any) -> list[dict[str, Any]]:
         _check_names(grid, "grid")
         for name, values in grid.items():
             if isinstance(values, str) or not isinstance(values, Sequence | np.ndarray) or not len(values):
-                msg = f"grid[{name!r}] must be a list of values, found {values!r}."
+                msg = f"grid[{name!r}] must be a list of values, found {check.shown(values)}."
                 if hasattr(values, "rvs"):
                     msg += " Draw from distributions with grid=list(sklearn.model_selection.ParameterSampler(...))."
                 raise ValueError(msg)
@@ -102,7 +102,7 @@ def candidate_settings(grid: Any) -> list[dict[str, Any]]:
     else:
         msg = (
             "grid must be a mapping from parameters of GroundMetricLearner to lists of values, or a list of dicts with "
-            f"one value per parameter, found {grid!r}"
+            f"one value per parameter, found {check.shown(grid)}"
         )
         raise TypeError(msg)
     defaults = GroundMetricLearner().get_params(deep=False)

@@ -151,14 +151,14 @@ def _two(argument: str, value: Any, known: list[str], what: str) -> list[str]:
     """Return two different names out of those that are known."""
     remedy = f"Pass two of: {check.listed(known, limit=20)}"
     if isinstance(value, str) or not isinstance(value, Collection) or len(value) != 2:
-        msg = f"{argument} must be two {what}, found {value!r}. {remedy}"
+        msg = f"{argument} must be two {what}, found {check.shown(value)}. {remedy}"
         raise ValueError(msg)
     pair = [str(item) for item in value]
     unknown = [item for item in pair if item not in known]
     if unknown:
-        msg = f"{argument}={value!r}: {check.listed(unknown)} not among the {what}. {remedy}"
+        msg = f"{argument}={check.shown(value)}: {check.listed(unknown)} not among the {what}. {remedy}"
         raise KeyError(msg)
     if pair[0] == pair[1]:
-        msg = f"{argument} must be two different {what}, found {value!r}. {remedy}"
+        msg = f"{argument} must be two different {what}, found {check.shown(value)}. {remedy}"
         raise ValueError(msg)
     return pair

@@ -77,7 +77,7 @@ def _from_mapping(gene_sets: Mapping[Any, Any]) -> pd.DataFrame:
     empty = []
     for name, genes in gene_sets.items():
         if not isinstance(name, str):
-            msg = f"gene_sets must have names as text, found {name!r} of type {type(name).__name__}"
+            msg = f"gene_sets must have names as text, found {check.shown(name)}"
             raise TypeError(msg)
         check.check_names(f"gene_sets[{name!r}]", genes, "genes")
         if not len(genes):

@@ -74,8 +74,11 @@ def explanation(
 
     Examples
     --------
+    >>> import scanpy as sc
     >>> import scggml as sg
     >>> adata = sg.datasets.simulated_cohort(n_samples=6, n_cells=30, n_genes=200, rng=0)
+    >>> sc.pp.normalize_total(adata)
+    >>> sc.pp.log1p(adata)
     >>> pdata = sg.tl.sample_distances(adata, "sample", metric="euclidean")
     >>> sg.tl.explain_distances(adata, pdata, cell_type_key="cell_type", label_key="label")
     >>> sg.get.explanation(pdata)[["class_a", "class_b", "n_pairs"]]
@@ -123,12 +126,12 @@ def compared(entry: dict[str, Any], classes: Sequence[str]) -> int:
     a, b = (entry["summary"][name].astype(str).to_numpy() for name in ("class_a", "class_b"))
     known = _compared_text(entry["summary"])
     if isinstance(classes, str) or len(classes) != 2:
-        msg = f"classes must be two that were compared, found {classes!r}. Compared: {known}"
+        msg = f"classes must be two that were compared, found {check.shown(classes)}. Compared: {known}"
         raise ValueError(msg)
     first, second = (str(name) for name in classes)
     rows = np.flatnonzero(((a == first) & (b == second)) | ((a == second) & (b == first)))
     if not len(rows):
-        msg = f"classes={classes!r} were not compared. Compared: {known}"
+        msg = f"classes={check.shown(classes)} were not compared. Compared: {known}"
         raise KeyError(msg)
     return int(rows[0])
 
@@ -189,5 +192,8 @@ def _genes(entry: dict[str, Any], rows: NDArray[np.int64], cell_type: str | None
 
 def _check_use(name: str, value: Any, table: str, tables: tuple[str, ...]) -> None:
     if table not in tables:
-        msg = f"{name}={value!r} has no effect on table={table!r}, only on {check.listed(tables)}. Leave it out."
+        msg = (
+            f"{name}={check.shown(value)} has no effect on table={table!r}, only on {check.listed(tables)}. Leave it "
+            "out."
+        )
         raise ValueError(msg)

@@ -113,15 +113,19 @@ def sample_map(
 def _pseudotime(pdata: AnnData, trajectory: bool | str) -> NDArray[np.float64]:
     name = Keys().pseudotime if trajectory is True else trajectory
     if not isinstance(name, str):
-        msg = f"trajectory must be True, False or a column of obs with pseudotime, found {trajectory!r}"
+        msg = f"trajectory must be True, False or a column of obs with pseudotime, found {check.shown(trajectory)}"
         raise TypeError(msg)
     if name not in pdata.obs.columns:
-        msg = f"trajectory={trajectory!r}: obs[{name!r}] does not exist. Run sg.tl.order_samples(pdata, root) first."
+        msg = (
+            f"trajectory={check.shown(trajectory)}: obs[{name!r}] does not exist. Run sg.tl.order_samples(pdata, root) "
+            "first."
+        )
         raise KeyError(msg)
     time = column_numbers(obs_column(pdata, "trajectory", name))
     if time is None or not np.isfinite(time).all() or len(np.unique(time)) < 2:
         msg = (
-            f"trajectory={trajectory!r}: obs[{name!r}] must hold different finite numbers. Run sg.tl.order_samples "
+            f"trajectory={check.shown(trajectory)}: obs[{name!r}] must hold different finite numbers. Run "
+            "sg.tl.order_samples "
             "again."
         )
         raise ValueError(msg)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _MAX_CELLS = 2000  # that are looked at
+_FEW_CELLS = 200  # that show whether values are whole
 _LARGEST_LOG = 30.0  # log1p of more than all molecules of any cell
 _CONSTANT = 1e-3  # spread of totals that were made equal
 _FACTOR = 1.5  # between medians of totals, beyond which data are called different
@@ -39,7 +40,7 @@ def describe_values(everything: Any, used: Any) -> dict[str, Any]:
     data = part.data if sp.issparse(part) else part.ravel()
     if (data < 0).any():
         return {"kind": "scaled"}
-    if (data == np.rint(data)).all():
+    if _are_whole(data):
         kind = "counts"
     else:
         kind = "log" if data.max(initial=0.0) <= _LARGEST_LOG else "normalised"
@@ -50,6 +51,24 @@ def describe_values(everything: Any, used: Any) -> dict[str, Any]:
     if median > 0 and np.quantile(np.abs(of_all / median - 1), 0.9) < _CONSTANT:
         found["target_sum"] = median
     return found
+
+
+def largest_count(values: Any) -> float | None:
+    """Return the largest of the values (n_cells, n_genes) if they are raw counts, else None.
+
+    A few cells are looked at. Whole numbers that are all small are not called counts: logarithms of counts, indicators
+    and grades are as small.
+    """
+    first = slice(0, _FEW_CELLS)  # one block of what is stored
+    in_memory = isinstance(values, np.ndarray) or sp.issparse(values)
+    part = values[sample_of_rows(values.shape[0], _FEW_CELLS)] if in_memory else values[first]
+    data = part.data if sp.issparse(part) else part.ravel()
+    largest = float(data.max(initial=0.0))
+    return largest if largest > _LARGEST_LOG and (data >= 0).all() and _are_whole(data) else None
+
+
+def _are_whole(data: NDArray[Any]) -> bool:
+    return bool((data == np.rint(data)).all())
 
 
 def difference_of_values(
@@ -88,9 +107,9 @@ def difference_of_values(
     return None
 
 
-def sample_of_rows(n_rows: int) -> NDArray[np.int64]:
-    """Return evenly spaced rows, (at most 2,000,)."""
-    n = min(n_rows, _MAX_CELLS)
+def sample_of_rows(n_rows: int, at_most: int = _MAX_CELLS) -> NDArray[np.int64]:
+    """Return evenly spaced rows, (at most `at_most`,)."""
+    n = min(n_rows, at_most)
     return (np.arange(n) * n_rows) // n
 
 

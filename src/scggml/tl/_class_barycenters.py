@@ -172,7 +172,7 @@ def _classes(column: pd.Series, label_key: str, classes: Sequence[str] | None) -
         or not isinstance(classes, Iterable)
         or not all(isinstance(name, str) for name in classes)
     ):
-        msg = f"classes must be a list of names, found {classes!r}. Pass for example [{known[0]!r}]."
+        msg = f"classes must be a list of names, found {check.shown(classes)}. Pass for example [{known[0]!r}]."
         raise TypeError(msg)
     unknown = [name for name in classes if name not in known]
     if unknown or not len(classes):

@@ -107,8 +107,11 @@ def enrich_genes(
 
     Examples
     --------
+    >>> import scanpy as sc
     >>> import scggml as sg
     >>> adata = sg.datasets.simulated_cohort(rng=0)
+    >>> sc.pp.normalize_total(adata)
+    >>> sc.pp.log1p(adata)
     >>> sg.tl.fit_metric(adata, "sample", "label", use_rep="X", rng=0)
     >>> programme = list(adata.var_names[adata.var["programme"]])  # the genes that the disease changes
     >>> gene_sets = {"other": list(adata.var_names[:40]), "programme": programme}

@@ -146,8 +146,11 @@ def explain_distances(
 
     Examples
     --------
+    >>> import scanpy as sc
     >>> import scggml as sg
     >>> adata = sg.datasets.simulated_cohort(n_samples=6, n_cells=30, n_genes=200, rng=0)
+    >>> sc.pp.normalize_total(adata)
+    >>> sc.pp.log1p(adata)
     >>> sg.tl.fit_metric(adata, "sample", "label", rng=0)
     >>> pdata = sg.tl.sample_distances(adata)
     >>> sg.tl.explain_distances(adata, pdata, cell_type_key="cell_type")

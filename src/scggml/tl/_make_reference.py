@@ -16,7 +16,7 @@ from scggml._anndata._stored_reference import gene_space, genes_of_features, mea
 from scggml._anndata._writing import stored_params, stored_result
 from scggml._arguments import checked, integer, optional
 from scggml._docs import shared_doc
-from scggml._keys import PCA, SKETCH_ERROR, Keys
+from scggml._keys import N_CELLS, PCA, SKETCH_ERROR, Keys
 from scggml._warnings import warn
 from scggml.core.measures._measures import as_points
 from scggml.core.measures._on_disk import StoredPoints
@@ -92,6 +92,8 @@ def make_reference(
     -------
     A copy of `pdata` with the fields
 
+    `.obs["n_cells"]` : `pandas.Series`, int64
+        Number of cells of each sample, also if `.obs` was replaced by a table without it.
     `.obs["sketch_error"]` : `pandas.Series`, float64
         Bound on the error of the distances of each sample, if the reference keeps a sketch and they are exact.
     `.uns[key + "_reference"]` : `dict`
@@ -172,6 +174,7 @@ def make_reference(
         }
     reference = pdata.copy()
     reference.uns[Keys(key).reference] = found
+    reference.obs[N_CELLS] = cohort.sizes[order]  # which a table of the user's own need not have
     if sketch is not None and is_exact(known):  # no bounds are known of entropic distances
         errors = sketch.errors(points)[order]
         if cohort.sketch is not None:  # whose error is that of the known distances

@@ -13,7 +13,7 @@ from scggml import _check as check
 from scggml._anndata._cohort import read_samples
 from scggml._anndata._columns import is_numeric, kept_palettes
 from scggml._anndata._distances import distances_entry, read_distances
-from scggml._anndata._learners import solver_of
+from scggml._anndata._learners import is_exact, solver_of
 from scggml._anndata._stored_reference import read_reference
 from scggml._arguments import SHARED, checked, optional
 from scggml._docs import shared_doc
@@ -126,9 +126,11 @@ def map_samples(
     known = read_reference(reference, key)
     distances = read_distances(reference, key).to_numpy()
     source = distances_entry(reference, key)
+    _check_columns(reference, [N_CELLS, *([SKETCH_ERROR] if known.is_sketched and is_exact(source) else [])])
     params = known.entry["params"]
     cohort = read_samples(new, params["sample_key"] if sample_key is None else sample_key, features=False)
     _check_names(cohort, reference)
+    obs = _joint_obs(reference, cohort.table(new.obs), params)
     cells, in_genes = known.project(new, use_rep)
 
     measures = cohort.measures_of(cells)
@@ -137,7 +139,6 @@ def map_samples(
     within, own_gap = pairwise_distances(measures, progress="between new samples", **options)
 
     keys = Keys(key)
-    obs = _joint_obs(reference, cohort.table(new.obs), params)
     if SKETCH_ERROR in reference.obs:
         errors = reference.obs[SKETCH_ERROR].to_numpy(dtype=np.float64)
         obs[SKETCH_ERROR] = np.concatenate([errors, np.zeros(len(measures))])
@@ -151,6 +152,18 @@ def map_samples(
             keys.reference: {name: known.entry[name] for name in ("params", "calibration") if name in known.entry},
         },
     )
+
+
+def _check_columns(reference: AnnData, columns: list[str]) -> None:
+    """Refuse a table of samples that has lost what `make_reference` wrote to it."""
+    check.check_unique_columns(reference.obs.columns, "reference")
+    missing = [name for name in columns if name not in reference.obs]
+    if missing:
+        msg = (
+            f"reference.obs has no column {check.listed(map(repr, missing))}: it was replaced after "
+            "sg.tl.make_reference. Add columns of your own to it, with reference.obs.join(...), and keep those there."
+        )
+        raise KeyError(msg)
 
 
 def _check_names(cohort: Cohort, reference: AnnData) -> None:
@@ -203,7 +216,7 @@ def _joint_obs(reference: AnnData, of_new: pd.DataFrame, params: Mapping[str, An
         table[name] = _joined(first, second)
     left_out = [name for name in [*of_reference.columns, *of_new.columns] if name not in shared]
     if left_out:
-        logger.info("left out, since only one side has them: %s", check.listed(left_out, limit=None))
+        logger.info("left out, since only one side has them: %s", check.listed(left_out, limit=20))
     table[N_CELLS] = table[N_CELLS].astype(np.int64)
     return table
 

@@ -46,7 +46,7 @@ def order_samples(
         Where the trajectory begins: the name of a sample; or, if no sample has this name, a class. Of a class the
         medoid is taken, the sample with the smallest sum of distances to the others.
     label_key
-        Column of `.obs` with the classes. None takes the column that the metric was learned with.
+        Column of `.obs` with the classes, if `root` is one. None takes the column that the metric was learned with.
     %(key_distances)s
     %(copy)s
 
@@ -96,7 +96,13 @@ def _root(pdata: AnnData, root: str, label_key: str | None, key: str, matrix: ND
     """Return the position of the sample that the trajectory begins at."""
     named = np.flatnonzero(pdata.obs_names == root)
     if len(named) > 1:
-        msg = f"root={root!r} names {len(named)} samples. Call pdata.obs_names_make_unique() first."
+        msg = f"root={check.shown(root)} names {len(named)} samples. Call pdata.obs_names_make_unique() first."
+        raise ValueError(msg)
+    if len(named) and label_key is not None:
+        msg = (
+            f"label_key={check.shown(label_key)} has no effect: root={check.shown(root)} is the name of a sample. "
+            "Leave it out."
+        )
         raise ValueError(msg)
     if len(named):
         return int(named[0])
@@ -105,16 +111,16 @@ def _root(pdata: AnnData, root: str, label_key: str | None, key: str, matrix: ND
         label_key = entry.get("params", {}).get("label_key") if isinstance(entry, dict) else None
         if label_key is None:
             msg = (
-                f"root={root!r} is not the name of a sample ({check.listed(pdata.obs_names)}), and it is not known "
-                "which column of obs holds classes. Pass label_key."
+                f"root={check.shown(root)} is not the name of a sample ({check.listed(pdata.obs_names)}), and it is "
+                "not known which column of obs holds classes. Pass label_key."
             )
             raise ValueError(msg)
     classes = check.as_names("label_key", label_key, check.check_column("label_key", label_key, pdata.obs))
     members = np.flatnonzero(classes == root)
     if not len(members):
         msg = (
-            f"root={root!r} is neither the name of a sample ({check.listed(pdata.obs_names)}) nor a class of "
-            f"obs[{label_key!r}] ({check.listed(np.unique(classes), limit=20)})"
+            f"root={check.shown(root)} is neither the name of a sample ({check.listed(pdata.obs_names)}) nor a class "
+            f"of obs[{label_key!r}] ({check.listed(np.unique(classes), limit=20)})"
         )
         raise ValueError(msg)
     return int(members[matrix[np.ix_(members, members)].sum(axis=1).argmin()])

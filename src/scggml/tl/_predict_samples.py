@@ -158,10 +158,10 @@ def _check_known(known: pd.Index, held: pd.Index) -> None:
 
 def _calibration(mapped: AnnData, keys: Keys) -> tuple[dict[str, Any], NDArray[np.bool_]]:
     entry = mapped.uns.get(keys.reference)
-    if not isinstance(entry, Mapping) or IS_REFERENCE not in mapped.obs:
+    if not isinstance(entry, Mapping) or not {IS_REFERENCE, N_CELLS} <= set(mapped.obs.columns):
         msg = (
-            f"mapped needs uns[{keys.reference!r}] and obs[{IS_REFERENCE!r}]: pass what sg.tl.map_samples(new, "
-            f"reference, key={keys.key!r}) returns"
+            f"mapped needs uns[{keys.reference!r}], obs[{IS_REFERENCE!r}] and obs[{N_CELLS!r}]: pass what "
+            f"sg.tl.map_samples(new, reference, key={keys.key!r}) returns, with these columns."
         )
         raise KeyError(msg)
     if "calibration" not in entry:

@@ -99,8 +99,9 @@ def sample_distances(
     `.obsp[key_added + "_distances"]` : `numpy.ndarray` (n_samples, n_samples), float64
         Distances, symmetric with zero diagonal, in the unit of the ground metric.
     `.obs` : `pandas.DataFrame`
-        `n_cells`, and every column of `adata.obs` that is constant within samples. With a sketch also `n_points` and
-        `sketch_error`: a distance differs from that between all cells by at most the sum of both samples' errors.
+        `n_cells`, and every column of `adata.obs` that is constant within samples, except columns of lists or dicts.
+        Dates and columns of numbers and text are text here, so that files can hold them. With a sketch also `n_points`
+        and `sketch_error`: a distance differs from that between all cells by at most the sum of both samples' errors.
     `.uns[key_added]` : `dict`
         `params`, `distances_key`, `metric`, `solver` (with `epsilon`, the entropic strength, if it is entropic),
         `gap`, the largest relative duality gap (of entropic problems, the largest marginal error), and `version`.
@@ -109,6 +110,12 @@ def sample_distances(
     ------
     KeyError, ValueError, TypeError
         If there is no such metric, column or representation, or the features do not match those of the metric.
+
+    Warns
+    -----
+    UserWarning
+        If samples have so few cells that their distances are longer by chance, or a fixed metric is applied to raw
+        counts.
 
     Examples
     --------
@@ -136,11 +143,12 @@ def sample_distances(
         _check_directions(measures.points, cohort.features.text)
     cost: Any = "euclidean" if metric == "learned" else metric
     chosen = _fixed_solver(solver, learned, measures)
+    obs = _sample_obs(adata, cohort, points, cost if isinstance(chosen, Exact) else None)
+    cohort.warn_about_sizes()
     distances, gap = pairwise_distances(
         measures, cost=cost, solver=chosen, n_jobs=n_jobs, progress="sample distances", checkpoint=checkpoint
     )
 
-    obs = _sample_obs(adata, cohort, points, cost if isinstance(chosen, Exact) else None)
     used = {
         "sample_key": cohort.sample_key, "use_rep": cohort.features.use_rep, "layer": cohort.features.layer,
         "sketch_key": cohort.sketch_key,
