@@ -136,9 +136,9 @@ CASES = {
     "cosine of empty cells": ("tl.sample_distances", {"metric": "cosine", "sample_key": "sample", "adata": edit(obsm={"X_pca": lambda x: np.vstack([0 * x[:1], x[1:]])})}, ValueError, ["metric='cosine'", "all-zero cells", "1"]),
     # on samples
     "no distances": ("tl.embed_samples", {"pdata": edit(obsp={"ggml_distances": None})}, KeyError, ["obsp['ggml_distances']", "sg.tl.sample_distances"]),
-    "NaN distances": ("tl.embed_samples", {"pdata": edit(obsp={"ggml_distances": first(np.nan)})}, ValueError, ["distances", "key='ggml'", "finite"]),
+    "NaN distances": ("tl.embed_samples", {"pdata": edit(obsp={"ggml_distances": first(np.nan)})}, ValueError, ["obsp['ggml_distances']", "NaN or infinite"]),
     "asymmetric distances": ("tl.cluster_samples", {"pdata": edit(obsp={"ggml_distances": np.triu})}, ValueError, ["distances", "symmetric"]),
-    "negative distances": ("tl.order_samples", {"pdata": edit(obsp={"ggml_distances": np.negative})}, ValueError, ["distances", "not negative"]),
+    "negative distances": ("tl.order_samples", {"pdata": edit(obsp={"ggml_distances": np.negative})}, ValueError, ["obsp['ggml_distances']", "not be negative"]),
     "all distances zero": ("tl.embed_samples", {"pdata": edit(obsp={"ggml_distances": np.zeros_like})}, ValueError, ["distances", "zero"]),
     "no such map": ("tl.embed_samples", {"method": "pca"}, ValueError, ["method", "mds, umap, diffmap, tsne", "'pca'"]),
     "too many axes": ("tl.embed_samples", {"n_components": 8}, ValueError, ["n_components", "at most 6", "8 samples"]),

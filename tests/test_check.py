@@ -151,7 +151,7 @@ def test_column():
     assert list(check.check_column("key", "t", obs)) == ["a", "b"]
     with pytest.raises(KeyError, match="key='u' is not a column of obs. Found: s, t"):
         check.check_column("key", "u", obs)
-    with pytest.raises(TypeError, match="key must be the name of a column of obs, found 3 of type int"):
+    with pytest.raises(TypeError, match="key must be the name of a column of obs, found 3"):
         check.check_column("key", 3, obs)
     with pytest.raises(ValueError, match="key='s' has missing values in 1 of 2 cells, first 'c2'"):
         check.check_column("key", "s", obs)
@@ -250,13 +250,13 @@ class Unprintable:
         ("a", "'a'"),
         (None, "None"),
         (np.float64(0.5), "np.float64(0.5)"),
-        (np.array(3), "array(3)"),
-        (np.zeros((5, 2)), "<ndarray of shape (5, 2)>"),
-        (pd.Series([1, 2]), "<Series of shape (2,)>"),
-        (pd.DataFrame({"a": range(1000)}), "<DataFrame of shape (1000, 1)>"),
-        (sp.eye_array(3).tocsr(), "<csr_array of shape (3, 3)>"),
-        ([1, [2]], "[1, [2]]"),
-        ({"a": 1}, "{'a': 1}"),
+        (np.array(3), "array(3) of type ndarray"),
+        (np.zeros((5, 2)), "ndarray of shape (5, 2)"),
+        (pd.Series([1, 2]), "Series of shape (2,)"),
+        (pd.DataFrame({"a": range(1000)}), "DataFrame of shape (1000, 1)"),
+        (sp.eye_array(3).tocsr(), "csr_array of shape (3, 3)"),
+        ([1, [2]], "[1, [2]] of type list"),
+        ({"a": 1}, "{'a': 1} of type dict"),
     ],
 )
 def test_shown(value, text):

@@ -361,3 +361,13 @@ def test_learners_of_continuous_labels_are_refused():
     learner = GroundMetricLearner(label_kind="continuous")
     with pytest.raises(ValueError, match="learner must have label_kind='class' or 'ordinal'"):
         OTNeighborsClassifier(learner).fit(X2, np.arange(10))
+
+
+def test_score_is_the_accuracy_of_labels_of_the_same_kind():
+    X = [np.random.default_rng(i).normal(size=(6, 2)) + 3 * (i % 2) for i in range(8)]
+    classifier = OTNeighborsClassifier().fit(X, ["a", "b"] * 4)
+    assert classifier.score(X, ["a", "b", "a", "b", "a", "b", "b", "a"]) == 0.75
+    with pytest.raises(TypeError, match="y must hold text like the labels of the training samples, found numbers"):
+        classifier.score(X, [0, 1] * 4)
+    with pytest.raises(ValueError, match=r"y must hold one value for each of the 8 samples, found shape \(1,\)"):
+        classifier.score(X, ["a"])

@@ -17,7 +17,7 @@ from scggml.core._probabilities import class_probabilities, fit_inverse_temperat
 from scggml.core.transport._distances import pairwise_distances
 from scggml.core.transport._solvers import Exact
 
-from ._checks import as_labels, as_measures, check_classes
+from ._checks import as_labels, as_measures, as_same_labels, check_classes
 from ._ground_metric import MIN_CELLS, GroundMetricLearner
 
 if TYPE_CHECKING:
@@ -187,6 +187,21 @@ class OTNeighborsClassifier(ClassifierMixin, BaseEstimator):
             self.inverse_temperature_ = fit_inverse_temperature(self._held_out_scores(), self._codes)
         scores = relative_class_scores(distances, self._codes, n_neighbors=self.n_neighbors)
         return class_probabilities(scores, self.inverse_temperature_)
+
+    def score(self, X: Samples, y: Sequence[Any] | NDArray[Any]) -> float:
+        """Return the accuracy of the predicted classes.
+
+        Parameters
+        ----------
+        X
+            One (n_cells_i, n_features) array per sample.
+        y
+            Their classes, (n_samples,), text or numbers as in training.
+        """
+        check_is_fitted(self)
+        measures = as_measures(X, n_features=self.n_features_in_)
+        labels = as_same_labels(y, len(measures), self.classes_)
+        return float((self.predict(measures) == labels).mean())
 
     def _scores(self, X: Samples) -> NDArray[np.float64]:
         return class_scores(self._distances(X), self._codes, rule=self.rule, n_neighbors=self.n_neighbors)
