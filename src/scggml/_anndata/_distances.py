@@ -11,13 +11,15 @@ import pandas as pd
 from scggml import _check as check
 from scggml._keys import Keys
 
+from ._entries import DISTANCES, check_entry
+
 if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
 
 def read_distances(pdata: AnnData, key: str) -> pd.DataFrame:
-    """Return the distances, (n_samples, n_samples), by sample name; `attrs["metric"]` is the name of their metric."""
+    """Return the distances, checked, (n_samples, n_samples), by sample name; `attrs["metric"]` names their metric."""
     check.check_anndata("pdata", pdata)
     check.check_name("key", key)
     name = Keys(key).distances
@@ -29,6 +31,13 @@ def read_distances(pdata: AnnData, key: str) -> pd.DataFrame:
         raise KeyError(msg)
     matrix = pdata.obsp[name]
     dense = matrix.toarray() if hasattr(matrix, "toarray") else np.asarray(matrix)
+    is_sound = dense.dtype.kind in "iuf" and np.isfinite(dense).all() and (dense >= 0).all()
+    if not is_sound or not np.allclose(dense, dense.T):
+        msg = (
+            f"the distances of key={key!r} must be finite, not negative and symmetric. Compute them again with "
+            "sg.tl.sample_distances."
+        )
+        raise ValueError(msg)
     table = pd.DataFrame(dense, index=pdata.obs_names.copy(), columns=pdata.obs_names.copy())
     entry = pdata.uns.get(Keys(key).metric)
     if isinstance(entry, Mapping) and "metric" in entry:
@@ -37,14 +46,8 @@ def read_distances(pdata: AnnData, key: str) -> pd.DataFrame:
 
 
 def checked_distances(pdata: AnnData, key: str, *, minimum: int, what: str) -> NDArray[np.float64]:
-    """Return the distances, (n_samples, n_samples), checked; `what` needs at least `minimum` samples."""
+    """Return the distances, (n_samples, n_samples), not all zero; `what` needs at least `minimum` samples."""
     matrix = read_distances(pdata, key).to_numpy()
-    if not np.isfinite(matrix).all() or (matrix < 0).any() or not np.allclose(matrix, matrix.T):
-        msg = (
-            f"the distances of key={key!r} must be finite, not negative and symmetric. Compute them again with "
-            "sg.tl.sample_distances."
-        )
-        raise ValueError(msg)
     if len(matrix) < minimum:
         msg = f"{what} needs at least {minimum} samples, pdata has {len(matrix)}"
         raise ValueError(msg)
@@ -64,4 +67,5 @@ def distances_entry(pdata: AnnData, key: str) -> dict[str, Any]:
             "Compute distances with sg.tl.sample_distances."
         )
         raise KeyError(msg)
+    check_entry(entry, DISTANCES, f"uns[{key!r}]", "Compute distances again with sg.tl.sample_distances.")
     return dict(entry)
