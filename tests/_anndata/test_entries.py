@@ -209,15 +209,6 @@ def test_groups_that_no_sketch_has(made, group):
         call(changed)
 
 
-@pytest.mark.parametrize("value", [np.nan, -1.0, np.inf])
-def test_distances_that_are_none(made, value):
-    changed = made["distances"][0].copy()
-    changed.obsp["ggml_distances"][0, 1] = changed.obsp["ggml_distances"][1, 0] = value
-    for read in (sg.get.distances, sg.tl.embed_samples, made["distances"][3]):
-        with pytest.raises(ValueError, match="the distances of key='ggml' must be finite, not negative and symmetric"):
-            read(changed)
-
-
 def test_gene_weights_that_are_none(made):
     changed = made["metric"][0].copy()
     changed.varm["ggml"][3, 0] = np.nan

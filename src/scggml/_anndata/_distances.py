@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 
 
 def read_distances(pdata: AnnData, key: str) -> pd.DataFrame:
-    """Return the distances, checked, (n_samples, n_samples), by sample name; `attrs["metric"]` names their metric."""
-    check.check_anndata("pdata", pdata)
-    check.check_name("key", key)
+    """Return the distances, (n_samples, n_samples), by sample name; `attrs["metric"]` is the name of their metric."""
     name = Keys(key).distances
     if name not in pdata.obsp:
         msg = (
@@ -31,13 +29,6 @@ def read_distances(pdata: AnnData, key: str) -> pd.DataFrame:
         raise KeyError(msg)
     matrix = pdata.obsp[name]
     dense = matrix.toarray() if hasattr(matrix, "toarray") else np.asarray(matrix)
-    is_sound = dense.dtype.kind in "iuf" and np.isfinite(dense).all() and (dense >= 0).all()
-    if not is_sound or not np.allclose(dense, dense.T):
-        msg = (
-            f"the distances of key={key!r} must be finite, not negative and symmetric. Compute them again with "
-            "sg.tl.sample_distances."
-        )
-        raise ValueError(msg)
     table = pd.DataFrame(dense, index=pdata.obs_names.copy(), columns=pdata.obs_names.copy())
     entry = pdata.uns.get(Keys(key).metric)
     if isinstance(entry, Mapping) and "metric" in entry:
@@ -46,8 +37,14 @@ def read_distances(pdata: AnnData, key: str) -> pd.DataFrame:
 
 
 def checked_distances(pdata: AnnData, key: str, *, minimum: int, what: str) -> NDArray[np.float64]:
-    """Return the distances, (n_samples, n_samples), not all zero; `what` needs at least `minimum` samples."""
+    """Return the distances, (n_samples, n_samples), checked; `what` needs at least `minimum` samples."""
     matrix = read_distances(pdata, key).to_numpy()
+    if not np.isfinite(matrix).all() or (matrix < 0).any() or not np.allclose(matrix, matrix.T):
+        msg = (
+            f"the distances of key={key!r} must be finite, not negative and symmetric. Compute them again with "
+            "sg.tl.sample_distances."
+        )
+        raise ValueError(msg)
     if len(matrix) < minimum:
         msg = f"{what} needs at least {minimum} samples, pdata has {len(matrix)}"
         raise ValueError(msg)
