@@ -59,7 +59,7 @@ def test_refused(learner, options, error, text):
         *map(preset, PRESETS),
         sg.GroundMetricLearner(solver="pot", n_comps=2, scale=None, max_cells=None, n_sweeps=3),
         sg.GroundMetricLearner(solver=sg.Sinkhorn(0.1, debiased=True), power=0.5, whitening=0.5, ridge=0.2),
-        sg.GroundMetricLearner(refine=sg.Refinement(start="pca", triplets=3, minibatch=8, max_cells=None)),
+        sg.GroundMetricLearner(refine=sg.Refinement(start="random", triplets=3, minibatch=8, max_cells=None)),
     ],
 )
 def test_stored_settings_come_back(learner):

@@ -6,9 +6,12 @@ import hashlib
 import http.server
 import inspect
 import logging
+import os
 import socket
+import subprocess
 import sys
 import threading
+import time
 
 import anndata as ad
 import numpy as np
@@ -373,4 +376,41 @@ def test_two_downloads_at_once(server, cache, content):
     for thread in threads:
         thread.join()
     assert [adata.n_obs for adata in loaded] == [12] * 4
+    assert [path.name for path in cache.iterdir()] == [KIDNEY]
+
+
+def test_a_killed_download_leaves_nothing_for_ever(server, cache, content):
+    """Its folder is removed by a later download, but not that of another process which is still writing."""
+    for name, age in (("killed", 7200), ("going_on", 10)):
+        folder = cache / f"{KIDNEY}.{name}.download"
+        folder.mkdir(parents=True)
+        (folder / KIDNEY).write_bytes(content[:100])
+        for path in (folder / KIDNEY, folder):
+            os.utime(path, (time.time() - age,) * 2)
+    kidney(server, cache)
+    assert sorted(path.name for path in cache.iterdir()) == [KIDNEY, f"{KIDNEY}.going_on.download"]
+
+
+KILLED = """
+import sys
+from scggml.datasets._download import load_cohort
+load_cohort(sys.argv[1], sample_key="donor_id", label_key="disease", cache_dir=sys.argv[2], backed=False,
+            base_url=sys.argv[3], progress=False)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+def test_killed_while_downloading(server, cache, content, monkeypatch):
+    server.files[KIDNEY] = content + bytes(50_000_000)  # longer than what fits between server and client
+    arguments = [KIDNEY.removesuffix(".h5ad"), str(cache), server.url]
+    process = subprocess.Popen([sys.executable, "-c", KILLED, *arguments])
+    while not list(cache.glob("*.download/*")) and process.poll() is None:
+        time.sleep(0.001)
+    process.kill()
+    process.wait()
+    (left,) = cache.iterdir()
+    assert left.name.endswith(".download")
+    server.files[KIDNEY] = content
+    monkeypatch.setattr("scggml.datasets._download._ABANDONED", -1.0)
+    assert kidney(server, cache).n_obs == 12
     assert [path.name for path in cache.iterdir()] == [KIDNEY]

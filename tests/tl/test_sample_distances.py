@@ -11,6 +11,8 @@ import scipy.sparse as sp
 from scipy.spatial.distance import cdist
 
 import scggml as sg
+from scggml._anndata._stored_metric import StoredMetric
+from scggml.tl import _sample_distances as module
 
 
 def dense(x):
@@ -384,3 +386,54 @@ def test_raw_counts_are_warned_about_once(cohort):
         sg.tl.fit_metric(cohort, "sample", "label", layer="counts", rng=0)
     assert len(caught) == 1
     sg.tl.sample_distances(cohort)  # the metric was warned about
+
+
+@pytest.mark.parametrize("options", [{}, {"metric": "cityblock", "sample_key": "sample"}])
+@pytest.mark.parametrize("sketched", [False, "n_points", "cell_type_key"])
+def test_a_checkpoint_belongs_to_features_metric_samples_and_sketch(fitted, tmp_path, monkeypatch, options, sketched):
+    """Not to the projected cells: another machine may compute them to other last bits."""
+    path = tmp_path / "distances"
+    if sketched:
+        sg.pp.sketch(fitted, "sample", **({"n_points": 4} if sketched == "n_points" else {sketched: "cell_type"}))
+        options = {**options, "sketch_key": "sketch"}
+    if not options.get("metric"):
+        options = {**options, "metric": "learned"}
+    expected = sg.tl.sample_distances(fitted, checkpoint=path, **options)
+    project = StoredMetric.project
+    monkeypatch.setattr(StoredMetric, "project", lambda self, features: np.nextafter(project(self, features), 9))
+    found = sg.tl.sample_distances(fitted, checkpoint=path, **options)
+    np.testing.assert_array_equal(found.obsp["ggml_distances"], expected.obsp["ggml_distances"])
+
+    def refused(adata):
+        with pytest.raises(ValueError, match="holds distances of other samples, or under another metric"):
+            sg.tl.sample_distances(adata, checkpoint=path, **options)
+
+    other = fitted.copy()
+    other.obsm["X_pca"][5, 0] = np.nextafter(other.obsm["X_pca"][5, 0], 9)
+    refused(other)
+    if options["metric"] == "learned":
+        other = fitted.copy()
+        other.uns["ggml"]["components"] = other.uns["ggml"]["components"] * (1 + 1e-15)
+        refused(other)
+    if sketched == "n_points":
+        other = fitted.copy()
+        sg.pp.sketch(other, "sample", n_points=4, rng=1)
+        refused(other)
+
+
+def test_a_checkpoint_made_from_a_file_serves_in_memory(fitted, tmp_path):
+    options = {"metric": "euclidean", "sample_key": "sample", "use_rep": "X", "checkpoint": tmp_path / "distances"}
+    fitted.write_h5ad(tmp_path / "cells.h5ad")
+    backed = ad.read_h5ad(tmp_path / "cells.h5ad", backed="r")
+    first = sg.tl.sample_distances(backed, **options)
+    size = (tmp_path / "distances").stat().st_size
+    found = sg.tl.sample_distances(fitted, **options)
+    assert (tmp_path / "distances").stat().st_size == size
+    np.testing.assert_array_equal(found.obsp["ggml_distances"], first.obsp["ggml_distances"])
+
+
+@pytest.mark.parametrize("name", ["none/distances", "."])
+def test_a_checkpoint_that_cannot_be_written_is_refused_before_any_work(fitted, tmp_path, monkeypatch, name):
+    monkeypatch.setattr(module, "read_metric", None)
+    with pytest.raises(ValueError, match="checkpoint='.*' cannot be written"):
+        sg.tl.sample_distances(fitted, checkpoint=tmp_path / name)

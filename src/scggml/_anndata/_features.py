@@ -17,7 +17,7 @@ from scggml.core.measures._measures import as_points
 from scggml.core.measures._moments import weighted_moments
 from scggml.reference._values import largest_count
 
-from ._on_disk import in_memory, matrix_x, points_on_disk, reading, unreadable
+from ._on_disk import check_sparse, in_memory, matrix_x, points_on_disk, reading, unreadable
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -175,8 +175,9 @@ def _checked(features: Features) -> Features:
     if reason is not None:
         msg = f"{text} {reason}"
         raise TypeError(msg)
-    with reading(text):
+    with reading(text, points):
         shape, dtype = points.shape, points.dtype
+    check_sparse(points, text)
     if len(shape) != 2 or shape[1] == 0:
         msg = f"{text} must have cells x features, found shape {shape}"
         raise ValueError(msg)

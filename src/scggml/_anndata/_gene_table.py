@@ -9,6 +9,7 @@ import pandas as pd
 
 from scggml._keys import JOINT, MODALITY, Keys
 
+from ._entries import Numbers, check_entry
 from ._stored_metric import read_metric
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def gene_table(adata: AnnData, key: str) -> pd.DataFrame:
             "genes of this AnnData. Fit with use_rep='X', or on 'X_pca' with the loadings in varm['PCs']."
         )
         raise KeyError(msg)
+    check_entry(adata.varm[name], Numbers(("n_genes", "n_components")), f"varm[{name!r}]", "Fit again.")
     vectors = np.asarray(adata.varm[name], dtype=np.float64)
     weight = np.linalg.norm(vectors, axis=1)
     total = float((weight**2).sum())

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from sklearn.base import clone
 
 from scggml import _check as check
+from scggml.core.metric._discriminant import WIDE
 from scggml.core.metric._options import Refinement
 from scggml.core.transport._solvers import Entropic, Exact, Sinkhorn
+from scggml.estimators._checks import training_options
 from scggml.estimators._ground_metric import GroundMetricLearner
 from scggml.estimators._presets import preset
 
@@ -93,18 +95,24 @@ def _recorded(settings: Mapping[str, Any], label_kind: Any) -> GroundMetricLearn
             "sg.GroundMetricLearner(...) with the settings of your own."
         )
         raise ValueError(msg)
-    return learner_of({"learner": settings, "label_kind": label_kind})
+    return learner_of({"learner": settings, "label_kind": label_kind}, "learner")
 
 
-def learner_of(params: Mapping[str, Any]) -> GroundMetricLearner:
-    """Return an unfitted learner with the settings of a stored metric."""
+def learner_of(params: Mapping[str, Any], text: str = "params['learner']") -> GroundMetricLearner:
+    """Return an unfitted learner with the settings of a stored metric; `text` says where they are, for messages."""
     settings = plain(params["learner"])
-    found = {name: settings.get(name) for name in GroundMetricLearner().get_params(deep=False)}
-    if isinstance(found["solver"], dict):
-        found["solver"] = Sinkhorn(**found["solver"])
-    if found["refine"] is not None:
-        names = Refinement.__dataclass_fields__
-        found["refine"] = Refinement(**{name: found["refine"].get(name) for name in names})
+    found: dict[str, Any] = {name: settings.get(name) for name in GroundMetricLearner().get_params(deep=False)}
+    try:
+        if isinstance(found["solver"], dict):
+            found["solver"] = Sinkhorn(**found["solver"])
+        if isinstance(found["refine"], dict):
+            stored: dict[str, Any] = found["refine"]
+            options: dict[str, Any] = {name: stored.get(name) for name in Refinement.__dataclass_fields__}
+            found["refine"] = Refinement(**options)
+        training_options(found, max(WIDE, found["n_comps"] or 0))
+    except (TypeError, ValueError) as error:
+        msg = f"{text} must hold settings of a learner, as sg.tl.fit_metric and sg.tl.tune store them: {error}"
+        raise ValueError(msg) from error
     return GroundMetricLearner(**found | {"label_kind": params.get("label_kind", "class"), "rng": None, "n_jobs": None})
 
 

@@ -21,6 +21,7 @@ from scggml.core.measures._blocks import row_blocks
 from scggml.core.measures._measures import Measures, as_points
 from scggml.core.measures._moments import feature_scale
 
+from ._entries import JOINT_SPACE, check_entry
 from ._features import read_features
 from ._genes import unfit_loadings
 from ._on_disk import in_memory
@@ -132,6 +133,8 @@ def modality_shares(adata: AnnData, linear_map: NDArray[np.float64]) -> dict[str
     are, for example after :func:`anndata.concat`, or if the learned space has no extent.
     """
     entry, points = adata.uns.get(JOINT), read_features(adata, JOINT, None).points
+    if isinstance(entry, Mapping):
+        check_entry(entry, JOINT_SPACE, f"uns[{JOINT!r}]", "Join the modalities again with sg.pp.join_modalities.")
     if not isinstance(entry, Mapping) or int(np.sum(entry["n_features"])) != points.shape[1]:
         return None
     ends = np.cumsum([0, *entry["n_features"]])

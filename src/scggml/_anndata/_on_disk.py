@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import zlib
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,15 +54,26 @@ def unreadable(x: Any) -> str | None:
 
 
 @contextmanager
-def reading(text: str) -> Iterator[None]:
-    """Say which matrix could not be read, for example because its file has been closed."""
+def reading(text: str, x: Any = None) -> Iterator[None]:
+    """Say which matrix, of which file, could not be read, for example because the file was closed or is damaged."""
     try:
         yield
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
+    except (OSError, EOFError, RuntimeError, ValueError, KeyError, TypeError, IndexError, zlib.error) as error:
         msg = (
-            f"{text} could not be read from where it is stored: {error}. If its file was closed or moved, open it "
-            "again."
+            f"{text} could not be read from {_place(x) or 'where it is stored'}: {error}. If the file was closed or "
+            "moved, open it again. Otherwise it may be damaged: write it again."
         )
+        raise ValueError(msg) from error
+
+
+def check_sparse(x: Any, text: str) -> None:
+    """Refuse a sparse matrix of a damaged file: indices out of its range would be read from anywhere in memory."""
+    if not sp.issparse(x) or x.format not in ("csr", "csc"):
+        return
+    try:
+        x.check_format(full_check=True)
+    except ValueError as error:
+        msg = f"{text} is damaged: {error}. Read it from an undamaged file."
         raise ValueError(msg) from error
 
 
@@ -82,8 +94,9 @@ def points_on_disk(x: Any, text: str) -> StoredPoints:
         cuts = np.append(np.arange(0, n_rows, piece[0]), n_rows)
 
     def read(start: int, stop: int) -> Any:
-        with reading(text):
+        with reading(text, x):
             block = x[start:stop].compute() if kind == "dask" else x[start:stop]
+        check_sparse(block, text)
         if not in_memory(block):
             msg = f"{text} has chunks of type {type(block).__name__}. Make them NumPy arrays or SciPy's CSR."
             raise TypeError(msg)
@@ -100,6 +113,15 @@ def uncopied(adata: AnnData) -> list[str]:
         # from anndata 0.13 on, layers[None] is X
         slots |= {f"{name}[{key!r}]": x for key, x in getattr(adata, name).items() if key is not None}
     return [text for text, x in slots.items() if _kind(x) in ("array", "csr", "csc") and not hasattr(x, "copy")]
+
+
+def _place(x: Any) -> str | None:
+    """Return the file that a matrix is in, where it is known."""
+    stored = getattr(x, "group", x)  # of a sparse matrix
+    with suppress(ValueError):  # of a file that was closed
+        file = getattr(getattr(stored, "file", None), "filename", None)  # of h5py
+        return str(file or getattr(stored, "store_path", "") or "") or None
+    return None
 
 
 def _kind(x: Any) -> str | None:

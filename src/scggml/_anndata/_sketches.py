@@ -12,9 +12,13 @@ from scggml import _check as check
 from scggml._keys import SketchKeys
 from scggml.core.transport._sketch import Sketch
 
+from ._entries import SKETCH, check_entry
+
 if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
+
+_MAX_GROUP = np.iinfo(np.int32).max  # the type in which groups are written
 
 
 def read_sketch(
@@ -64,6 +68,7 @@ def _params(sketch_key: Any, uns: Mapping[str, Any]) -> dict[str, Any]:
     if not _is_sketch(uns[sketch_key]):
         msg = f"uns[{check.shown(sketch_key)}] is not a sketch. Pass the key_added of sg.pp.sketch."
         raise ValueError(msg)
+    check_entry(uns[sketch_key], SKETCH, f"uns[{sketch_key!r}]", "Run sg.pp.sketch again.")
     return dict(uns[sketch_key]["params"])
 
 
@@ -81,8 +86,8 @@ def _column(sketch_key: str, column: str, obs: pd.DataFrame, kinds: str) -> NDAr
         )
         raise ValueError(msg)
     values = obs[column].to_numpy()
-    if values.dtype.kind not in kinds or values.min() < 0:
-        found = f"{obs[column].dtype} values from {values.min()!r}"
+    if values.dtype.kind not in kinds or values.min() < 0 or values.max() > _MAX_GROUP:
+        found = f"{obs[column].dtype} values from {values.min()!r} to {values.max()!r}"
         msg = f"obs[{column!r}] is not what sg.pp.sketch wrote, found {found}. {again}"
         raise ValueError(msg)
     return values

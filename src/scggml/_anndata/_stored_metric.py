@@ -13,6 +13,7 @@ from scggml._keys import Keys
 from scggml.core.metric._ground_metric import GroundMetric
 
 from ._cohort import read_samples
+from ._entries import METRIC, check_entry
 from ._learners import learner_of, solver_of, stored_solver
 from ._writing import stored_result
 
@@ -71,7 +72,7 @@ class StoredMetric:
                 "learner. Pass the AnnData that the metric was learned on."
             )
             raise KeyError(msg)
-        return learner_of(self.params)
+        return learner_of(self.params, f"uns[{self.key!r}]['params']['learner']")
 
     @property
     def solver(self) -> Exact | Entropic:
@@ -110,6 +111,7 @@ def read_metric(adata: AnnData, key: str) -> StoredMetric:
     if missing:
         msg = f"uns[{key!r}] is not a learned metric: {check.listed(missing)} missing"
         raise ValueError(msg)
+    check_entry(entry, METRIC, f"uns[{key!r}]", "Fit again, or copy the entry from where it was learned.")
     return StoredMetric(key, dict(entry))
 
 

@@ -21,6 +21,7 @@ from scggml.reference._gene_space import GeneSpace
 from scggml.reference._novelty import CellClusters
 from scggml.reference._values import describe_values, difference_of_values, sample_of_rows, taken_rows
 
+from ._entries import REFERENCE, check_entry
 from ._features import read_features
 from ._genes import unfit_loadings
 from ._stored_metric import StoredMetric
@@ -169,6 +170,7 @@ def read_reference(reference: Any, key: str) -> StoredReference:
             f"sg.tl.make_reference(adata, pdata, key={key!r})."
         )
         raise KeyError(msg)
+    check_entry(entry, REFERENCE, f"uns[{name!r}]", "Make the reference again with sg.tl.make_reference.")
     names = reference.obs_names.astype(str).to_numpy(dtype=object)
     if not np.array_equal(names, np.asarray(entry["samples"], dtype=object)):
         msg = (

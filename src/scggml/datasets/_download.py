@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shutil
+import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,6 +26,8 @@ CELLXGENE_URL: Final = "https://datasets.cellxgene.cziscience.com"
 _CACHE_VARIABLE: Final = "SCGGML_CACHE_DIR"
 _CHECKSUM: Final = re.compile(r"sha256:[0-9a-fA-F]{64}")
 _CHUNK_SIZE: Final = 2**20
+_UNFINISHED: Final = ".download"
+_ABANDONED: Final = 3600.0  # seconds without a byte
 _HDF5_SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
 
 
@@ -123,9 +128,20 @@ def _download(path: Path, checksum: str | None, base_url: str, *, progress: bool
     from requests.exceptions import RequestException
 
     url = base_url + path.name
-    fetcher = pooch.create(path=str(path.parent), base_url=base_url, registry={path.name: checksum})
     try:
-        fetcher.fetch(path.name, downloader=_downloader(progress=progress))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(path)
+        with tempfile.TemporaryDirectory(prefix=f"{path.name}.", suffix=_UNFINISHED, dir=path.parent) as folder:
+            unfinished = Path(folder) / path.name
+            _downloader(progress=progress)(url, str(unfinished), None)
+            found = f"sha256:{pooch.file_hash(str(unfinished), alg='sha256')}"
+            if checksum is not None and found != checksum.lower():
+                msg = (
+                    f"checksum={checksum!r} is not that of {url}, which is {found!r}. The download was not kept. Try "
+                    "again, or correct checksum; None skips the check."
+                )
+                raise ValueError(msg)
+            unfinished.replace(path)
     except RequestException as error:
         msg = (
             f"{url} could not be downloaded: {error}. Check the network and try again, or download the file by hand "
@@ -135,15 +151,16 @@ def _download(path: Path, checksum: str | None, base_url: str, *, progress: bool
     except OSError as error:
         msg = f"{path} could not be written: {error}. Pass a cache_dir that is writable and has enough space."
         raise OSError(msg) from error
-    except ValueError as error:
-        msg = (
-            f"checksum={checksum!r} is not that of {url}, and the download was not kept. {error} Try again, or correct "
-            "checksum; None skips the check."
-        )
-        raise ValueError(msg) from error
     if checksum is None:
-        found = pooch.file_hash(str(path), alg="sha256")
-        logger.info("downloaded %s (sha256:%s)", path, found)
+        logger.info("downloaded %s (%s)", path, found)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove what earlier downloads of this file left when they were killed; one that goes on is written to."""
+    for folder in path.parent.glob(f"{path.name}.*{_UNFINISHED}"):
+        last = max((file.stat().st_mtime for file in (folder, *folder.glob("*")) if file.exists()), default=0.0)
+        if time.time() - last > _ABANDONED:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _downloader(*, progress: bool) -> Callable[[str, str, Any], None]:

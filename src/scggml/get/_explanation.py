@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from scggml import _check as check
+from scggml._anndata._entries import EXPLANATION, check_entry
 from scggml._arguments import checked, choice, integer, optional, text
 from scggml._docs import shared_doc
 from scggml._keys import Keys
@@ -118,6 +119,7 @@ def stored_explanation(pdata: AnnData, key: str) -> dict[str, Any]:
             f"key={key!r}) first."
         )
         raise KeyError(msg)
+    check_entry(pdata.uns[name], EXPLANATION, f"uns[{name!r}]", "Run sg.tl.explain_distances again.")
     return dict(pdata.uns[name])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from scggml import _check as check
+from scggml._anndata._entries import CROSS_VALIDATION, check_entry
 from scggml._arguments import checked, optional, text
 from scggml._keys import Keys
 from scggml.evaluation._cross_validation import summary
@@ -82,4 +83,5 @@ def stored_scores(adata: AnnData, key: str) -> dict[str, Any]:
             f"key_added={key!r}) first."
         )
         raise KeyError(msg)
+    check_entry(adata.uns[name], CROSS_VALIDATION, f"uns[{name!r}]", "Run sg.tl.cross_validate again.")
     return dict(adata.uns[name])

@@ -11,6 +11,7 @@ from sklearn.decomposition import PCA
 
 from scggml.core.measures._blocks import row_blocks
 from scggml.core.measures._measures import as_points
+from scggml.core.measures._threads import single_threaded_blas
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -87,8 +88,9 @@ class GeneSpace:
         """Return the features of cells, (n_cells, n_features). CSR stays sparse, points on disk are read by blocks."""
         weights = self.loadings / self.unit[:, None]
         found = np.empty((genes.shape[0], self.loadings.shape[1]))
-        for rows in row_blocks(genes):
-            found[rows] = as_points(genes[rows]) @ weights + self.offset
+        with single_threaded_blas:  # the same last bits on any number of threads
+            for rows in row_blocks(genes):
+                found[rows] = as_points(genes[rows]) @ weights + self.offset
         return found
 
     def orthonormal(self) -> NDArray[np.float64]:

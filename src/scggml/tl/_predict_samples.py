@@ -10,6 +10,7 @@ import pandas as pd
 
 from scggml import _check as check
 from scggml._anndata._distances import read_distances
+from scggml._anndata._entries import CALIBRATION, check_entry
 from scggml._anndata._writing import check_writable, stored_result, writable
 from scggml._arguments import SHARED, checked, number
 from scggml._docs import shared_doc
@@ -169,6 +170,11 @@ def _calibration(mapped: AnnData, keys: Keys) -> tuple[dict[str, Any], NDArray[n
             "the reference was made with cv=None, without a calibration on held-out samples. Make it with "
             "sg.tl.make_reference(..., cv='auto')."
         )
+        raise ValueError(msg)
+    again = "Map the samples again with sg.tl.map_samples."
+    check_entry(entry["calibration"], CALIBRATION, f"uns[{keys.reference!r}]['calibration']", again)
+    if not pd.api.types.is_bool_dtype(mapped.obs[IS_REFERENCE]):
+        msg = f"obs[{IS_REFERENCE!r}] must be true or false, found {mapped.obs[IS_REFERENCE].dtype}. {again}"
         raise ValueError(msg)
     is_new = ~mapped.obs[IS_REFERENCE].to_numpy(dtype=bool)
     if not is_new.any():

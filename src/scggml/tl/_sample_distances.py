@@ -16,6 +16,8 @@ from scggml._anndata._writing import stored_params, stored_result
 from scggml._arguments import SHARED, checked, choice, either, optional, path
 from scggml._docs import shared_doc
 from scggml._keys import N_POINTS, SKETCH_ERROR, Keys, SketchKeys
+from scggml.core.measures._digest import digest
+from scggml.core.transport._checkpoint import check_place
 from scggml.core.transport._distances import pairwise_distances
 from scggml.core.transport._solvers import Exact, Sinkhorn
 from scggml.estimators._checks import SOLVERS, check_solver
@@ -87,8 +89,8 @@ def sample_distances(
         metric "exact". Entropic distances need a learned or the Euclidean metric.
     %(n_jobs)s
     checkpoint
-        File in which finished distances are kept. After an interruption, the same call continues where it stopped. The
-        file is yours to delete. For exact distances.
+        File in which finished distances are kept. After an interruption, the same call continues where it stopped, also
+        on another machine. One process at a time can use it. The file is yours to delete. For exact distances.
     key_added
         Key under which results are stored; None takes `key`.
 
@@ -109,13 +111,14 @@ def sample_distances(
     Raises
     ------
     KeyError, ValueError, TypeError
-        If there is no such metric, column or representation, or the features do not match those of the metric.
+        If there is no such metric, column or representation, the features do not match those of the metric, or
+        `checkpoint` cannot be written, is in use, or holds distances of something else.
 
     Warns
     -----
     UserWarning
-        If samples have so few cells that their distances are longer by chance, or a fixed metric is applied to raw
-        counts.
+        If samples have so few cells that their distances are longer by chance, a fixed metric is applied to raw
+        counts, or records of `checkpoint` are damaged. Their distances are computed again.
 
     Examples
     --------
@@ -137,6 +140,7 @@ def sample_distances(
         raise ValueError(msg)
     cohort = _read(adata, sample_key, learned, metric, use_rep, layer, sketch_key)
 
+    identity = None if checkpoint is None else _identity(cohort, learned)
     points = cohort.features.points if learned is None else learned.project(cohort.features)
     measures = cohort.measures_of(points)
     if metric == "cosine":
@@ -146,8 +150,9 @@ def sample_distances(
     obs = _sample_obs(adata, cohort, points, cost if isinstance(chosen, Exact) else None)
     cohort.warn_about_sizes()
     distances, gap = pairwise_distances(
-        measures, cost=cost, solver=chosen, n_jobs=n_jobs, progress="sample distances", checkpoint=checkpoint
-    )
+        measures, cost=cost, solver=chosen, n_jobs=n_jobs, progress="sample distances", checkpoint=checkpoint,
+        identity=identity,
+    )  # fmt: skip
 
     used = {
         "sample_key": cohort.sample_key, "use_rep": cohort.features.use_rep, "layer": cohort.features.layer,
@@ -194,6 +199,8 @@ def _read(
 
 def _check_solver(solver: Any, metric: str, checkpoint: Any) -> None:
     """Refuse a solver that cannot do what it is to do."""
+    if checkpoint is not None:
+        check_place(checkpoint)
     if not isinstance(solver, Sinkhorn):
         return
     if metric not in ("learned", "euclidean"):
@@ -204,6 +211,17 @@ def _check_solver(solver: Any, metric: str, checkpoint: Any) -> None:
     if checkpoint is not None:
         msg = f"checkpoint={str(checkpoint)!r} is for exact distances, found solver={solver!r}. Leave one of them out."
         raise ValueError(msg)
+
+
+def _identity(cohort: Cohort, learned: StoredMetric | None) -> str:
+    """Return the digest of what distances are computed from: features as they are, metric, samples and sketch."""
+    features, sketch = cohort.features, cohort.sketch
+    found = [cohort.codes, features.points if learned is None else learned.points(features)]
+    if learned is not None:
+        found += [learned.metric.components, learned.metric.scale]
+    if sketch is not None:
+        found += [sketch.groups, np.empty(0) if sketch.support is None else sketch.support]
+    return digest(*found)
 
 
 def _fixed_solver(solver: Any, learned: StoredMetric | None, measures: Measures) -> Solver:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from scggml.core.measures import _on_disk as module
 from scggml.core.measures._measures import Measures, as_points
@@ -12,6 +13,7 @@ from scggml.core.measures._moments import weighted_moments
 from scggml.core.measures._on_disk import StoredPoints, clouds
 from scggml.core.metric._ground_metric import GroundMetric
 from scggml.core.transport._sketch import Sketch, coresets
+from scggml.reference._gene_space import GeneSpace
 
 N, D = 53, 7
 
@@ -194,3 +196,18 @@ def test_what_core_makes_of_them_is_the_same_to_the_last_bit(kind, monkeypatch):
     for found, expected in zip(results(stored(x, [0, 3, 20, 44, 53])[0]), results(x), strict=True):
         assert found.dtype == expected.dtype and sp.issparse(found) == sp.issparse(expected)
         np.testing.assert_array_equal(*(y.toarray() if sp.issparse(y) else y for y in (found, expected)))
+
+
+def test_projections_take_one_thread_of_blas():
+    """More would change the last bits of wide products, and with them those of distances."""
+    seen = []
+
+    def read(start, stop):
+        seen.extend(library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas")
+        return matrix("dense")[start:stop]
+
+    points = StoredPoints(read, (N, D), np.arange(N + 1), D)
+    with threadpool_limits(2, user_api="blas"):
+        GroundMetric(np.ones((2, D)), np.ones(D)).project(points)
+        GeneSpace(np.eye(D)[:, :2], np.ones(D), np.zeros(2), np.zeros(D)).project(points)
+    assert set(seen) == {1}

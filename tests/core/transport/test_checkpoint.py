@@ -1,18 +1,27 @@
 from __future__ import annotations
 
+import errno
+import signal
+import subprocess
+import sys
+import time
+import zlib
+from pathlib import Path
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
 
 from scggml.core.measures._measures import Measures
-from scggml.core.transport import _exact as module
-from scggml.core.transport._checkpoint import Checkpoint
+from scggml.core.transport import _checkpoint, _exact
+from scggml.core.transport._checkpoint import Checkpoint, check_place
 from scggml.core.transport._distances import pairwise_distances
 from scggml.core.transport._exact import solve_pairs, square_pairs
 
 N = 7
-N_PAIRS = N * (N - 1) // 2
-RECORD = 16
+PAIRS = square_pairs(N)
+N_PAIRS = len(PAIRS)
+RECORD = 28
 
 
 def clouds(kind="dense", seed=0):
@@ -28,7 +37,7 @@ def blocks(monkeypatch):
     class Blocks(list):
         fail_at, error = None, KeyboardInterrupt
 
-    solved, solve = Blocks(), module._solve_block
+    solved, solve = Blocks(), _exact._solve_block
 
     def counted(*args):
         if len(solved) == solved.fail_at:
@@ -36,13 +45,23 @@ def blocks(monkeypatch):
         solved.append(args[1].tolist())
         return solve(*args)
 
-    monkeypatch.setattr(module, "_BLOCK_ENTRIES", 1)
-    monkeypatch.setattr(module, "_solve_block", counted)
+    monkeypatch.setattr(_exact, "_BLOCK_ENTRIES", 1)
+    monkeypatch.setattr(_exact, "_solve_block", counted)
     return solved
 
 
-def opened(path, measures, cost="euclidean"):
-    return Checkpoint.open(path, measures, square_pairs(len(measures)), cost)
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "distances"
+
+
+def read(path, problem="a problem", pairs=PAIRS):
+    with Checkpoint.open(path, problem) as checkpoint:
+        return checkpoint.read(pairs)
+
+
+def header(path):
+    return path.read_bytes().partition(b"\n")[0] + b"\n"
 
 
 def interrupted(measures, path, blocks, at, error=KeyboardInterrupt, cost="euclidean"):
@@ -55,15 +74,15 @@ def interrupted(measures, path, blocks, at, error=KeyboardInterrupt, cost="eucli
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
 @pytest.mark.parametrize(("kind", "cost"), [("dense", "euclidean"), ("csr", "euclidean"), ("dense", "cityblock")])
-def test_an_interrupted_computation_goes_on(tmp_path, blocks, kind, cost, error):
-    measures, path = Measures.from_arrays(clouds(kind)), tmp_path / "distances"
+def test_an_interrupted_computation_goes_on(path, blocks, kind, cost, error):
+    measures = Measures.from_arrays(clouds(kind))
     expected, gap = pairwise_distances(measures, cost=cost)
     assert len(blocks) == N_PAIRS
     blocks.clear()
     interrupted(measures, path, blocks, at=8, error=error, cost=cost)
     interrupted(measures, path, blocks, at=3, error=error, cost=cost)  # and once more
     found = pairwise_distances(measures, cost=cost, n_jobs=1, checkpoint=path)
-    assert blocks == [[pair] for pair in square_pairs(N)[11:].tolist()]
+    assert blocks == [[pair] for pair in PAIRS[11:].tolist()]
     np.testing.assert_array_equal(found[0], expected)
     assert found[1] == gap
     blocks.clear()
@@ -71,11 +90,22 @@ def test_an_interrupted_computation_goes_on(tmp_path, blocks, kind, cost, error)
     assert blocks == []
     np.testing.assert_array_equal(again[0], expected)
     assert again[1] == gap
-    assert path.stat().st_size == len(opened(path, measures, cost)._header) + N_PAIRS * RECORD  # left to its owner
+    assert path.stat().st_size == len(header(path)) + N_PAIRS * RECORD  # left to its owner
 
 
-def test_blocks_in_threads_are_kept_in_order(tmp_path, blocks, monkeypatch):
-    measures, path = Measures.from_arrays(clouds()), tmp_path / "distances"
+def test_a_record_is_as_described(path):
+    with Checkpoint.open(path, "a problem") as checkpoint:
+        checkpoint.append(PAIRS[3:4], np.array([2.5]), np.array([0.125]))
+    first, record = path.read_bytes().split(b"\n", 1)
+    assert first == b"scggml distances 2 a problem"
+    body = np.array([0, 4], "<u4").tobytes() + np.array([2.5, 0.125], "<f8").tobytes()
+    checksum = zlib.crc32(body, zlib.crc32(first + b"\n"))
+    assert record == body + np.array([checksum], "<u4").tobytes()
+    assert [x.tolist() for x in read(path)] == [[3], [2.5], [0.125]]
+
+
+def test_blocks_in_threads_are_kept_in_order(path, blocks, monkeypatch):
+    measures = Measures.from_arrays(clouds())
     expected, _ = pairwise_distances(measures)
     append, n_calls = Checkpoint.append, 0
 
@@ -90,15 +120,16 @@ def test_blocks_in_threads_are_kept_in_order(tmp_path, blocks, monkeypatch):
     with pytest.raises(OSError, match="no space"):
         pairwise_distances(measures, n_jobs=3, checkpoint=path)
     monkeypatch.undo()
-    done, _ = opened(path, measures).read(N_PAIRS)
-    np.testing.assert_array_equal(done, expected[np.triu_indices(N, k=1)][:5])
-    found, _ = pairwise_distances(measures, n_jobs=3, checkpoint=path)
+    assert path.stat().st_size == len(header(path)) + 5 * RECORD
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_exact, "_BLOCK_ENTRIES", 1)
+        found, _ = pairwise_distances(measures, n_jobs=3, checkpoint=path)
     np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("extra", [b"\x00", b"x" * (RECORD - 1)])
-def test_a_record_cut_off_is_forgotten(tmp_path, blocks, extra):
-    measures, path = Measures.from_arrays(clouds()), tmp_path / "distances"
+def test_a_record_cut_off_is_forgotten(path, blocks, extra):
+    measures = Measures.from_arrays(clouds())
     expected, gap = pairwise_distances(measures)
     blocks.clear()
     interrupted(measures, path, blocks, at=5)
@@ -113,38 +144,101 @@ def test_a_record_cut_off_is_forgotten(tmp_path, blocks, extra):
     np.testing.assert_array_equal(found[0], expected)
 
 
-def test_every_cut_leaves_a_prefix(tmp_path):
-    measures = Measures.from_arrays(clouds())
-    path = tmp_path / "distances"
-    checkpoint = opened(path, measures)
+def test_every_cut_leaves_a_prefix(path):
     distances, gaps = np.arange(4.0), np.array([0, 1e-15, 2e-15, 0])
-    checkpoint.append(distances[:1], gaps[:1])
-    checkpoint.append(distances[1:], gaps[1:])
+    with Checkpoint.open(path, "a problem") as checkpoint:
+        checkpoint.append(PAIRS[:1], distances[:1], gaps[:1])
+        checkpoint.append(PAIRS[1:4], distances[1:], gaps[1:])
     whole = path.read_bytes()
-    for cut in range(len(whole) - 4 * RECORD, len(whole) + 1):
+    start = len(header(path))
+    for cut in range(len(whole) + 1):
         path.write_bytes(whole[:cut])
-        n_done = (cut - len(whole)) // RECORD + 4
-        found = opened(path, measures).read(N_PAIRS)
-        np.testing.assert_array_equal(found[0], distances[:n_done])
-        np.testing.assert_array_equal(found[1], gaps[:n_done])
-        assert path.read_bytes() == whole[: len(whole) - (4 - n_done) * RECORD]
+        n_done = max(cut - start, 0) // RECORD
+        done, *found = read(path)
+        np.testing.assert_array_equal(done, np.arange(n_done))
+        np.testing.assert_array_equal(found, [distances[:n_done], gaps[:n_done]])
+        assert path.read_bytes() == whole[: start + n_done * RECORD]
 
 
-def test_the_gap_of_pairs_done_before_counts(tmp_path):
+def test_no_flipped_bit_becomes_a_distance(path, blocks):
+    """Also where the pair, the gap or the checksum itself is damaged; sound records after it are kept."""
     measures = Measures.from_arrays(clouds())
-    checkpoint = opened(tmp_path / "distances", measures)
-    checkpoint.append(np.array([2.5]), np.array([0.125]))
-    solved = solve_pairs(measures, square_pairs(N), checkpoint=checkpoint)
-    assert solved.distances[0] == 2.5  # what is there is taken as it is
+    expected = pairwise_distances(measures, checkpoint=path)
+    whole, start = path.read_bytes(), len(header(path))
+    rng = np.random.default_rng(0)
+    for byte in [*range(start, start + RECORD), *rng.integers(start, len(whole), 20)]:
+        damaged = bytearray(whole)
+        damaged[byte] ^= 1 << int(rng.integers(8))
+        path.write_bytes(damaged)
+        blocks.clear()
+        with pytest.warns(UserWarning, match=r"checkpoint='.*distances' has 1 damaged record\(s\) among 21.* again"):
+            found = pairwise_distances(measures, checkpoint=path)
+        assert blocks == [[PAIRS[(byte - start) // RECORD].tolist()]]
+        np.testing.assert_array_equal(found[0], expected[0])
+        assert found[1] == expected[1]
+        assert sorted(records_of(path)) == sorted(records_of(whole))
+
+
+def records_of(file):
+    content = file if isinstance(file, bytes) else file.read_bytes()
+    body = content.split(b"\n", 1)[1]
+    return [body[i : i + RECORD] for i in range(0, len(body), RECORD)]
+
+
+@pytest.mark.parametrize("first", [0, 4, N_PAIRS - 1])
+def test_zeros_are_no_distances(path, blocks, first):
+    """As a file system may leave them after the power has failed."""
+    measures = Measures.from_arrays(clouds())
+    expected, _ = pairwise_distances(measures, checkpoint=path)
+    content = bytearray(path.read_bytes())
+    from_here = len(header(path)) + first * RECORD
+    content[from_here:] = bytes(len(content) - from_here)
+    path.write_bytes(content)
+    blocks.clear()
+    with pytest.warns(UserWarning, match=f"{N_PAIRS - first} damaged"):
+        found, _ = pairwise_distances(measures, checkpoint=path)
+    assert len(blocks) == N_PAIRS - first
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(("distance", "gap"), [(np.nan, 0.0), (np.inf, 0.0), (-1.0, 0.0), (1.0, np.nan), (1.0, -1.0)])
+def test_numbers_that_are_no_distances_are_damage(path, distance, gap):
+    with Checkpoint.open(path, "a problem") as checkpoint:
+        checkpoint.append(PAIRS[:2], np.array([distance, 3.0]), np.array([gap, 0.0]))
+    with pytest.warns(UserWarning, match="1 damaged"):
+        done, distances, _ = read(path)
+    assert (done.tolist(), distances.tolist()) == ([1], [3.0])
+
+
+def test_records_of_another_problem_are_damage(tmp_path):
+    for name in ("one", "two"):
+        with Checkpoint.open(tmp_path / name, name) as checkpoint:
+            checkpoint.append(PAIRS[:2], np.array([1.0, 2.0]), np.zeros(2))
+    one, two = ((tmp_path / name).read_bytes() for name in ("one", "two"))
+    (tmp_path / "one").write_bytes(one + two.split(b"\n", 1)[1])
+    with pytest.warns(UserWarning, match="2 damaged record.* among 4"):
+        assert read(tmp_path / "one", "one")[0].tolist() == [0, 1]
+
+
+def test_records_may_come_in_any_order_and_twice(path):
+    order = np.random.default_rng(0).permutation(N_PAIRS)
+    with Checkpoint.open(path, "a problem") as checkpoint:
+        checkpoint.append(PAIRS[order], order.astype(float), np.zeros(N_PAIRS))
+        checkpoint.append(PAIRS[:3], np.arange(3.0), np.zeros(3))
+    done, distances, _ = read(path)
+    np.testing.assert_array_equal(done, np.arange(N_PAIRS))
+    np.testing.assert_array_equal(distances, np.arange(N_PAIRS))
+
+
+def test_the_gap_of_pairs_done_before_counts(path):
+    with Checkpoint.open(path, "a problem") as checkpoint:
+        checkpoint.append(PAIRS[4:5], np.array([2.5]), np.array([0.125]))
+        solved = solve_pairs(Measures.from_arrays(clouds()), PAIRS, checkpoint=checkpoint)
+    expected = solve_pairs(Measures.from_arrays(clouds()), PAIRS).distances
+    assert solved.distances[4] == 2.5  # what is there is taken as it is
+    np.testing.assert_array_equal(np.delete(solved.distances, 4), np.delete(expected, 4))
     assert solved.gap == 0.125
     assert solved.plans is None
-
-
-def test_no_more_pairs_are_read_than_asked_for(tmp_path):
-    measures = Measures.from_arrays(clouds())
-    checkpoint = opened(tmp_path / "distances", measures)
-    checkpoint.append(np.arange(5.0), np.zeros(5))
-    np.testing.assert_array_equal(checkpoint.read(3)[0], [0, 1, 2])
 
 
 def others():
@@ -164,59 +258,133 @@ def others():
 
 
 @pytest.mark.parametrize(("measures", "cost"), [pytest.param(*rest, id=name) for name, *rest in others()])
-def test_a_file_of_something_else_is_an_error(tmp_path, measures, cost):
-    path = tmp_path / "distances"
+def test_a_file_of_something_else_is_an_error(path, measures, cost, blocks):
     mine = Measures.from_arrays(clouds())
-    opened(path, mine).append(np.ones(2), np.zeros(2))
+    interrupted(mine, path, blocks, at=2)
     content = path.read_bytes()
-    with pytest.raises(ValueError, match=r"checkpoint='.*distances' does not hold .* Delete the file, or name another"):
-        opened(path, measures, cost)
+    with pytest.raises(ValueError, match=r"checkpoint='.*distances' holds distances of other .* Delete the file, or"):
+        pairwise_distances(measures, cost=cost, checkpoint=path)
+    assert blocks == []
     assert path.read_bytes() == content
-    assert len(opened(str(path), mine).read(N_PAIRS)[0]) == 2
+    pairwise_distances(mine, checkpoint=str(path))
+    assert len(blocks) == N_PAIRS - 2
 
 
-def test_the_same_bytes_of_another_type_are_another_problem(tmp_path):
-    mine = Measures.from_arrays(clouds())
-    opened(tmp_path / "distances", mine)
-    for points in (mine.points.view(np.float32), mine.points.reshape(len(mine.weights), 2, 2)):
-        with pytest.raises(ValueError, match="Delete the file"):
-            opened(tmp_path / "distances", mine.with_points(points))
+def test_what_points_were_computed_from_is_what_counts(path, blocks):
+    """Another machine may project the same cells to other last bits."""
+    measures = Measures.from_arrays(clouds())
+    expected, _ = pairwise_distances(measures, checkpoint=path, identity="cells and metric")
+    blocks.clear()
+    elsewhere = measures.with_points(np.nextafter(measures.points, 9))
+    found, _ = pairwise_distances(elsewhere, checkpoint=path, identity="cells and metric")
+    assert blocks == []
+    np.testing.assert_array_equal(found, expected)
+    with pytest.raises(ValueError, match="other samples, or under another metric"):
+        pairwise_distances(measures, checkpoint=path, identity="cells and another metric")
+
+
+@pytest.mark.parametrize("content", [b"notes", b"x" * 500, bytes(80)])
+def test_what_is_no_checkpoint_is_left_alone(path, content):
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"checkpoint='.*distances' is not a checkpoint of scggml\. Name another file"):
+        read(path)
+    assert path.read_bytes() == content
+
+
+def test_a_file_of_another_version_is_an_error(path):
+    path.write_bytes(b"scggml distances " + b"0" * 64 + b"\n" + bytes(16))
+    with pytest.raises(ValueError, match=r"written by another version of scggml\. Delete the file"):
+        read(path)
+
+
+def test_an_empty_file_is_a_new_checkpoint(path):
+    """As a process leaves it that is killed between opening and writing."""
+    path.touch()
+    assert len(read(path)[0]) == 0
+    assert path.read_bytes() == b"scggml distances 2 a problem\n"
 
 
 @pytest.mark.parametrize(
-    ("x", "y"),
+    ("name", "text"),
     [
-        ([[0.0, 1.0], [2.0, 0.0]], [[1.0, 0.0], [2.0, 0.0]]),  # in another column
-        ([[1.0, 2.0], [0.0, 0.0]], [[1.0, 0.0], [0.0, 2.0]]),  # in another row
+        ("folder", "it is a folder"),
+        ("none/distances", "there is no folder '.*none'"),
+        ("file/distances", "there is no folder '.*file'"),
     ],
 )
-def test_sparse_values_elsewhere_are_another_problem(tmp_path, x, y):
-    one, two = (Measures.from_arrays([sp.csr_array(np.eye(2)), sp.csr_array(z)]) for z in (x, y))
-    opened(tmp_path / "distances", one)
-    with pytest.raises(ValueError, match="Delete the file"):
-        opened(tmp_path / "distances", two)
-    opened(tmp_path / "distances", one)
+def test_places_that_cannot_be_written(tmp_path, name, text):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    before = sorted(tmp_path.rglob("*"))
+    for call in (check_place, read):
+        with pytest.raises(ValueError, match=f"checkpoint='.*' cannot be written: {text}. Name a file in a folder"):
+            call(tmp_path / name)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_file_that_is_no_checkpoint_is_left_alone(tmp_path):
-    measures = Measures.from_arrays(clouds())
-    for content in (b"", b"notes", b"scggml distances ", b"x" * 500):
-        path = tmp_path / "notes.txt"
-        path.write_bytes(content)
-        with pytest.raises(ValueError, match=r"notes\.txt"):
-            opened(path, measures)
+def test_places_without_permission(path, monkeypatch):
+    monkeypatch.setattr(_checkpoint.os, "access", lambda place, mode: False)  # root may write everywhere
+    with pytest.raises(ValueError, match="cannot be written: there is no permission"):
+        check_place(path)
+    assert not path.exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
+def test_a_full_disk(path):
+    with Path("/dev/full").open("wb", buffering=0) as full:
+        checkpoint = Checkpoint(path, full, "a problem")
+        with pytest.raises(OSError, match=r"checkpoint='.*distances' could not be written: .*No space left.* are kept"):
+            checkpoint.append(PAIRS[:1], np.ones(1), np.zeros(1))
+
+
+def test_two_computations_on_one_file(path):
+    with Checkpoint.open(path, "a problem") as checkpoint:
+        checkpoint.append(PAIRS[:1], np.ones(1), np.zeros(1))
+        content = path.read_bytes()
+        with pytest.raises(ValueError, match=r"checkpoint='.*distances' is in use: another process or thread"):
+            read(path)
         assert path.read_bytes() == content
+    assert len(read(path)[0]) == 1
 
 
-def test_the_same_measures_in_another_memory_order_are_the_same(tmp_path):
-    mine = Measures.from_arrays(clouds())
-    opened(tmp_path / "distances", mine)
-    opened(tmp_path / "distances", mine.with_points(np.asfortranarray(mine.points)))
-    opened(tmp_path / "distances", Measures(mine.points, mine.offsets, np.repeat(mine.weights, 2)[::2]))
+HOLDER = """
+import sys, time
+from scggml.core.transport._checkpoint import Checkpoint
+with Checkpoint.open(sys.argv[1], "a problem"):
+    print("locked", flush=True)
+    time.sleep(60)
+"""
 
 
-def test_sparse_clouds_without_any_value(tmp_path, blocks):
-    measures, path = Measures.from_arrays([sp.csr_array((3, 4)), sp.csr_array((2, 4))]), tmp_path / "distances"
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+def test_a_killed_process_leaves_no_lock(path):
+    process = subprocess.Popen([sys.executable, "-c", HOLDER, str(path)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout.readline() == "locked\n"
+        with pytest.raises(ValueError, match="is in use"):
+            read(path)
+        process.send_signal(signal.SIGKILL)
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+    assert len(read(path)[0]) == 0
+
+
+def test_file_systems_without_locks(path, monkeypatch, caplog):
+    fcntl = pytest.importorskip("fcntl")
+
+    def no_locks(*args):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    assert len(read(path)[0]) == 0
+    assert "cannot be locked" in caplog.text
+    assert "one process at a time" in caplog.text
+
+
+def test_sparse_clouds_without_any_value(path, blocks):
+    measures = Measures.from_arrays([sp.csr_array((3, 4)), sp.csr_array((2, 4))])
     assert measures.points.nnz == 0
     for n_solved in (1, 0):
         blocks.clear()
@@ -226,9 +394,9 @@ def test_sparse_clouds_without_any_value(tmp_path, blocks):
         assert len(blocks) == n_solved
 
 
-def test_points_without_mass(tmp_path, blocks):
+def test_points_without_mass(path, blocks):
     weights = [np.r_[0.0, rest] for rest in map(np.ones, (2, 4, 1, 5, 3))] + [np.ones(1), np.r_[1.0, 0, 2, 0, 0]]
-    measures, path = Measures.from_arrays(clouds(), weights), tmp_path / "distances"
+    measures = Measures.from_arrays(clouds(), weights)
     expected, _ = pairwise_distances(measures)
     blocks.clear()
     interrupted(measures, path, blocks, at=4)
@@ -237,13 +405,14 @@ def test_points_without_mass(tmp_path, blocks):
     np.testing.assert_array_equal(found, expected)
 
 
-def test_a_single_sample_has_nothing_to_keep(tmp_path):
-    path, measures = str(tmp_path / "distances"), Measures.from_arrays(clouds()[:1])
-    np.testing.assert_array_equal(pairwise_distances(measures, checkpoint=path)[0], [[0.0]])
+def test_a_single_sample_has_nothing_to_keep(path):
+    measures = Measures.from_arrays(clouds()[:1])
+    for _ in range(2):
+        np.testing.assert_array_equal(pairwise_distances(measures, checkpoint=path)[0], [[0.0]])
 
 
-def test_other_pairs_of_the_same_samples_are_another_problem(tmp_path, blocks):
-    path, (*left, x, y, z) = tmp_path / "distances", clouds()
+def test_other_pairs_of_the_same_samples_are_another_problem(path, blocks):
+    *left, x, y, z = clouds()
     of = Measures.from_arrays
     expected = pairwise_distances(of(left), of([x, y, z]))[0]
     blocks.clear()
@@ -255,3 +424,39 @@ def test_other_pairs_of_the_same_samples_are_another_problem(tmp_path, blocks):
     for first, *second in ((clouds(),), ([*left, x], [y, z])):
         with pytest.raises(ValueError, match="Delete the file"):
             pairwise_distances(of(first), *map(of, second), checkpoint=path)
+
+
+KILLED = """
+import sys
+import numpy as np
+from scggml.core.measures._measures import Measures
+from scggml.core.transport import _exact
+from scggml.core.transport._distances import pairwise_distances
+_exact._BLOCK_ENTRIES = 20_000
+rng = np.random.default_rng(0)
+measures = Measures.from_arrays([rng.normal(size=(100, 3)) for _ in range(24)])
+print("begin", flush=True)
+np.save(sys.argv[2], pairwise_distances(measures, n_jobs=2, checkpoint=sys.argv[1])[0])
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+def test_same_bits_after_kills_at_random_moments(path, tmp_path):
+    rng = np.random.default_rng(0)
+    arrays = np.random.default_rng(0)
+    expected, _ = pairwise_distances(Measures.from_arrays([arrays.normal(size=(100, 3)) for _ in range(24)]))
+    result, n_killed, sizes = tmp_path / "result.npy", 0, [0]
+    while not result.exists():
+        command = [sys.executable, "-c", KILLED, str(path), str(result)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout.readline() == "begin\n"
+            if n_killed < 3:
+                until = sizes[-1] + int(rng.integers(1, 2000))  # bytes, not seconds: the machine may be busy
+                while process.poll() is None and (path.stat().st_size if path.exists() else 0) < until:
+                    time.sleep(0.001)
+                process.kill()
+                n_killed += 1
+            process.wait()
+        sizes.append(path.stat().st_size)
+    np.testing.assert_array_equal(np.load(result), expected)
+    assert n_killed >= 1

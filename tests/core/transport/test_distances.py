@@ -56,5 +56,5 @@ def test_checkpoint_is_read_back(measures, tmp_path):
     second = pairwise_distances(measures, checkpoint=path)
     np.testing.assert_array_equal(first[0], second[0])
     assert first[1] == second[1] and path.stat().st_size == size
-    with pytest.raises(ValueError, match="does not hold distances of these samples"):
+    with pytest.raises(ValueError, match="holds distances of other samples, or under another metric"):
         pairwise_distances(measures, cost="cityblock", checkpoint=path)

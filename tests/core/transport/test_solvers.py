@@ -166,8 +166,10 @@ def test_entropic_transport_refuses_other_costs(measures):
 
 
 def test_entropic_transport_refuses_checkpoints(measures, tmp_path):
-    checkpoint = Checkpoint.open(tmp_path / "distances", measures, PAIRS, "euclidean")
-    with pytest.raises(ValueError, match=r"entropic transport has no checkpoints.* Leave checkpoint out"):
+    with (
+        Checkpoint.open(tmp_path / "distances", "a problem") as checkpoint,
+        pytest.raises(ValueError, match=r"entropic transport has no checkpoints.* Leave checkpoint out"),
+    ):
         Entropic(EPSILON).solve(measures, PAIRS, checkpoint=checkpoint)
 
 

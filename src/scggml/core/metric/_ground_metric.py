@@ -10,6 +10,7 @@ import numpy as np
 
 from scggml.core.measures._blocks import row_blocks
 from scggml.core.measures._measures import as_points
+from scggml.core.measures._threads import single_threaded_blas
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,10 +47,14 @@ class GroundMetric:
         return self.components / self.scale
 
     def project(self, points: Points) -> NDArray[np.float64]:
-        """Return points in the learned space, (n_points, n_components); CSR stays sparse, stored points on disk."""
+        """Return points in the learned space, (n_points, n_components); CSR stays sparse, stored points on disk.
+
+        The last bits do not depend on the threads of BLAS, so that distances do not either.
+        """
         projected = np.empty((points.shape[0], len(self.components)))
-        for rows in row_blocks(points):
-            projected[rows] = as_points(points[rows]) @ self.linear_map.T
+        with single_threaded_blas:
+            for rows in row_blocks(points):
+                projected[rows] = as_points(points[rows]) @ self.linear_map.T
         return projected
 
     def project_measures(self, measures: Measures) -> Measures:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from scggml.core.measures._digest import digest
 
 from ._checkpoint import Checkpoint
 from ._exact import cross_pairs, square_pairs
@@ -12,6 +15,7 @@ from ._solvers import Exact, Solver
 
 if TYPE_CHECKING:
     import os
+    from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
 
@@ -29,6 +33,7 @@ def pairwise_distances(
     n_jobs: int | None = None,
     progress: str | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
+    identity: str | None = None,
 ) -> tuple[NDArray[np.float64], float]:
     """Return the distances of all pairs of measures, and how exact they are.
 
@@ -47,6 +52,9 @@ def pairwise_distances(
     checkpoint
         File in which finished distances are stored, and from which an interrupted computation continues; exact solver
         only.
+    identity
+        Digest of all that the points were computed from, by which a checkpoint is known again. The points themselves
+        may differ in their last bits from one machine to another. None takes the digest of the points.
 
     Returns
     -------
@@ -56,8 +64,12 @@ def pairwise_distances(
     n = len(measures)
     both = measures if other is None else measures.concat(other)
     pairs = square_pairs(n) if other is None else cross_pairs(n, len(other))
-    record = None if checkpoint is None else Checkpoint.open(checkpoint, both, pairs, cost)
-    solved = solver.solve(both, pairs, cost=cost, n_jobs=n_jobs, progress=progress, checkpoint=record)
+    opened: AbstractContextManager[Checkpoint | None] = nullcontext()
+    if checkpoint is not None:
+        points = digest(both.points) if identity is None else identity
+        opened = Checkpoint.open(checkpoint, digest(cost, points, both.offsets, both.weights, pairs))
+    with opened as record:
+        solved = solver.solve(both, pairs, cost=cost, n_jobs=n_jobs, progress=progress, checkpoint=record)
     distances = solved.distances
     if other is not None:
         return distances.reshape(n, len(other)), solved.error

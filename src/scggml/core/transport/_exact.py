@@ -158,11 +158,11 @@ def solve_pairs(
             progress=progress, checkpoint=checkpoint,
         )  # fmt: skip
         return replace(solved, measures=measures, plans=solved.plans and solved.plans.moved(rows))
-    done = _Results.of_distances(*((np.empty(0), np.empty(0)) if checkpoint is None else checkpoint.read(len(pairs))))
-    numbered = np.column_stack([pairs, np.arange(len(pairs))])
-    blocks = [
-        (block[:, :2], _trees_of(start, block)) for block in _blocks(measures.sizes, numbered[len(done.distances) :])
-    ]
+    nothing = np.empty(0, dtype=np.int64), np.empty(0), np.empty(0)
+    known, *found = nothing if checkpoint is None else checkpoint.read(pairs)
+    done, rest = _Results.of_distances(*found), np.delete(np.arange(len(pairs)), known)
+    numbered = np.column_stack([pairs[rest], rest])
+    blocks = [(block[:, :2], _trees_of(start, block)) for block in _blocks(measures.sizes, numbered)]
     task = _Task(simplex.Clouds.of(measures), cost, method, keep_plans, keep_trees)
     bar = tqdm(total=len(pairs), desc=progress, unit="pair", delay=2, leave=False, disable=progress is None or None)
     bar.update(len(done.distances))
@@ -174,14 +174,15 @@ def solve_pairs(
         parts = on_cluster(cluster, _solve_block, task, blocks, n_jobs=n_jobs)
     results = [done]
     with bar, single_threaded_blas, _cancelled_on_error(parts):
-        for part in parts:
+        for (block, _), part in zip(blocks, parts, strict=True):
             results.append(part)
             bar.update(len(part.distances))
             if checkpoint is not None:
-                checkpoint.append(part.distances, part.gaps)
-    found = _Results.concatenated(results)
-    gap = float(found.gaps.max(initial=0.0))
-    return ExactTransport(pairs, found.distances, found.plans if keep_plans else None, gap, measures)
+                checkpoint.append(block, part.distances, part.gaps)
+    whole = _Results.concatenated(results)
+    distances = whole.distances[np.argsort(np.concatenate([known, rest]))]
+    gap = float(whole.gaps.max(initial=0.0))
+    return ExactTransport(pairs, distances, whole.plans if keep_plans else None, gap, measures)
 
 
 class _Results(NamedTuple):
