@@ -8,6 +8,7 @@ import sys
 import textwrap
 import tracemalloc
 import warnings
+from importlib import metadata
 
 import anndata as ad
 import h5py
@@ -313,6 +314,8 @@ def test_a_copy_of_what_is_in_files(cells, elsewhere, place):
 
 @pytest.mark.parametrize("place", ["dask", "h5py", "zarr"])
 def test_copies_and_views_that_work(cells, elsewhere, place):
+    if place == "zarr" and metadata.version("zarr") < "3":
+        pytest.skip("arrays of zarr 2 take no lists of rows, so they have no views")
     moved = elsewhere(cells, place)
     keep = cells.obs["sample"].isin(["p1", "p2", "p3", "p4", "p5", "p6"]).to_numpy()
     expected = sg.tl.fit_metric(cells[keep], "sample", "label", use_rep="X", rng=0, copy=True)

@@ -66,6 +66,16 @@ def test_mds_gives_euclidean_coordinates_back(n_components):
     np.testing.assert_allclose(covariance - np.diag(np.diag(covariance)), 0, atol=1e-8 * covariance[0, 0])
 
 
+def test_axes_beyond_the_classical_solution_are_zero():
+    around = np.abs(np.subtract.outer(np.arange(9.0), np.arange(9)))
+    around = np.minimum(around, 9 - around)  # ways around a circle: only four axes have positive eigenvalues
+    pdata = AnnData(obsp={"ggml_distances": around}, shape=(9, 0))
+    found = sg.tl.embed_samples(pdata, n_components=7, copy=True).obsm["X_mds"]
+    np.testing.assert_allclose(found[:, 4:], 0, atol=1e-6)
+    expected = sg.tl.embed_samples(pdata, n_components=4, copy=True).obsm["X_mds"]
+    np.testing.assert_allclose(pdist(found), pdist(expected), rtol=1e-6)
+
+
 @pytest.mark.parametrize("method", ["mds", "diffmap"])
 def test_deterministic_without_a_seed(two_groups, method):
     first, second = two_groups.copy(), two_groups.copy()

@@ -45,7 +45,7 @@ def embed_samples(
         diffusion map of the neighbour graph (scanpy), for continuous change.
     %(key_distances)s
     n_components
-        Dimensions of the map.
+        Dimensions of the map. With "mds", axes beyond those of the classical solution are zero.
     n_neighbors
         Size of a neighbourhood, in samples, for "umap" and "diffmap"; the perplexity of "tsne" is a third of it. It is
         limited by the number of samples. None is 15. "mds" has no neighbourhoods and refuses it.
@@ -101,10 +101,13 @@ def embed_samples(
 def _mds(matrix: NDArray[np.float64], n_components: int) -> NDArray[np.float64]:
     from sklearn.manifold import MDS, ClassicalMDS
 
-    start = ClassicalMDS(n_components=n_components, metric="precomputed").fit_transform(matrix)
-    # deterministic: one descent from the classical solution
+    with np.errstate(invalid="ignore"):
+        start = ClassicalMDS(n_components=n_components, metric="precomputed").fit_transform(matrix)
+    # negative eigenvalues have no roots: the distances do not span these axes
+    start = np.nan_to_num(start, nan=0.0)
+    # deterministic: one descent from the classical solution, given because scikit-learn 1.8 starts from two axes always
     model = MDS(n_components=n_components, metric="precomputed", n_init=1, init="classical_mds", random_state=0)
-    coordinates = model.fit_transform(matrix)
+    coordinates = model.fit_transform(matrix, init=start)
     # descent leaves the rotation free: put the longest axis first, oriented like the start
     coordinates = coordinates - coordinates.mean(axis=0)
     coordinates = coordinates @ np.linalg.svd(coordinates, full_matrices=False)[2].T
