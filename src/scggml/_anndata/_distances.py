@@ -11,6 +11,8 @@ import pandas as pd
 from scggml import _check as check
 from scggml._keys import Keys
 
+from ._writing import plain
+
 if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
@@ -32,7 +34,7 @@ def read_distances(pdata: AnnData, key: str) -> pd.DataFrame:
     table = pd.DataFrame(dense, index=pdata.obs_names.copy(), columns=pdata.obs_names.copy())
     entry = pdata.uns.get(Keys(key).metric)
     if isinstance(entry, Mapping) and "metric" in entry:
-        table.attrs["metric"] = str(entry["metric"])
+        table.attrs["metric"] = str(plain(entry)["metric"])
     return table
 
 
@@ -64,4 +66,5 @@ def distances_entry(pdata: AnnData, key: str) -> dict[str, Any]:
             "Compute distances with sg.tl.sample_distances."
         )
         raise KeyError(msg)
-    return dict(entry)
+    found: dict[str, Any] = plain(entry)
+    return found

@@ -96,7 +96,7 @@ def _recorded(settings: Mapping[str, Any], label_kind: Any) -> GroundMetricLearn
 
 def learner_of(params: Mapping[str, Any]) -> GroundMetricLearner:
     """Return an unfitted learner with the settings of a stored metric."""
-    settings = plain(params["learner"])
+    settings = plain(params["learner"], "learner")
     found = {name: settings.get(name) for name in GroundMetricLearner().get_params(deep=False)}
     if isinstance(found["solver"], dict):
         found["solver"] = Sinkhorn(**found["solver"])

@@ -23,7 +23,7 @@ from scggml.core.measures._moments import feature_scale
 from ._features import read_features
 from ._genes import unfit_loadings
 from ._on_disk import in_memory
-from ._writing import stored_result
+from ._writing import plain, stored_result
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -130,7 +130,7 @@ def modality_shares(adata: AnnData, linear_map: NDArray[np.float64]) -> dict[str
     The share of each modality, in their order; they sum to one. None if `adata.uns` does not say where the modalities
     are, for example after :func:`anndata.concat`, or if the learned space has no extent.
     """
-    entry, points = adata.uns.get(JOINT), read_features(adata, JOINT, None).points
+    entry, points = plain(adata.uns.get(JOINT)), read_features(adata, JOINT, None).points
     if not isinstance(entry, Mapping) or int(np.sum(entry["n_features"])) != points.shape[1]:
         return None
     ends = np.cumsum([0, *entry["n_features"]])

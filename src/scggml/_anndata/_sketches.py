@@ -12,6 +12,8 @@ from scggml import _check as check
 from scggml._keys import SketchKeys
 from scggml.core.transport._sketch import Sketch
 
+from ._writing import plain
+
 if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
@@ -63,7 +65,8 @@ def _params(sketch_key: Any, uns: Mapping[str, Any]) -> dict[str, Any]:
     if not _is_sketch(uns[sketch_key]):
         msg = f"uns[{sketch_key!r}] is not a sketch. Pass the key_added of sg.pp.sketch."
         raise ValueError(msg)
-    return dict(uns[sketch_key]["params"])
+    params: dict[str, Any] = plain(uns[sketch_key]["params"], "params")
+    return params
 
 
 def _column(sketch_key: str, column: str, obs: pd.DataFrame, kinds: str) -> NDArray[Any]:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from scggml import _check as check
+from scggml._anndata._writing import plain
 from scggml._docs import shared_doc
 from scggml._keys import Keys
 from scggml.explanation._excess import excess_over_within
@@ -116,7 +117,8 @@ def stored_explanation(pdata: AnnData, key: str) -> dict[str, Any]:
             f"key={key!r}) first."
         )
         raise KeyError(msg)
-    return dict(pdata.uns[name])
+    entry: dict[str, Any] = plain(pdata.uns[name])
+    return entry
 
 
 def compared(entry: dict[str, Any], classes: Sequence[str]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from scggml import _check as check
+from scggml._anndata._writing import plain
 from scggml._keys import Keys
 from scggml.evaluation._cross_validation import summary
 
@@ -81,4 +82,5 @@ def stored_scores(adata: AnnData, key: str) -> dict[str, Any]:
             f"key_added={key!r}) first."
         )
         raise KeyError(msg)
-    return dict(adata.uns[name])
+    entry: dict[str, Any] = plain(adata.uns[name])
+    return entry

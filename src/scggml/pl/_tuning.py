@@ -6,6 +6,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING
 
 from scggml import _check as check
+from scggml._anndata._writing import plain
 from scggml._docs import shared_doc
 from scggml._keys import Keys
 
@@ -59,7 +60,7 @@ def tuning(adata: AnnData, *, key: str = "ggml", ax: Axes | None = None) -> Axes
             f"key_added={key!r}) first."
         )
         raise KeyError(msg)
-    entry = adata.uns[name]
+    entry = plain(adata.uns[name])
     params, inner, outer = entry["params"], entry["inner"], entry["outer"]
     score, parameters = str(params["score"]).replace("_", " "), [str(n) for n in params["names"]]
     table = inner[inner["fold"] >= 0].groupby("setting")["inner_score"].agg(["mean", "min", "max"])

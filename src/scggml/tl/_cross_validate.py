@@ -8,6 +8,7 @@ import numpy as np
 
 from scggml import _check as check
 from scggml._anndata._cohort import read_samples
+from scggml._anndata._slots import check_free, cross_validation_slots
 from scggml._anndata._writing import check_writable, stored_params, stored_result, writable
 from scggml._docs import shared_doc
 from scggml._keys import Keys
@@ -131,6 +132,7 @@ def cross_validate(
     check.check_anndata("adata", adata)
     check.check_name("key_added", key_added)
     check_writable(adata, copy=False)
+    check_free(adata, cross_validation_slots(key_added), "key_added", key_added)
     check.check_jobs(n_jobs)
     fold_rng, method_rng = check.check_random_generator(rng).spawn(2)
     cohort = read_samples(

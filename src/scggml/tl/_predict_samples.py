@@ -11,7 +11,8 @@ import pandas as pd
 
 from scggml import _check as check
 from scggml._anndata._distances import read_distances
-from scggml._anndata._writing import check_writable, stored_result, writable
+from scggml._anndata._slots import check_free, prediction_slots
+from scggml._anndata._writing import check_writable, plain, stored_result, writable
 from scggml._docs import shared_doc
 from scggml._keys import IS_REFERENCE, N_CELLS, OUTLIER, OUTLIER_P, PREDICTED, Keys
 from scggml.core._probabilities import class_probabilities, relative_class_scores
@@ -113,6 +114,7 @@ def predict_samples(mapped: AnnData, *, key: str = "ggml", alpha: float = 0.05, 
     check.check_name("key", key)
     check.check_number("alpha", alpha, above=0, maximum=0.5)
     check_writable(mapped, copy=copy)
+    check_free(mapped, prediction_slots(key), "key", key)
     keys = Keys(key)
     calibration, is_new = _calibration(mapped, keys)
     matrix = read_distances(mapped, key).to_numpy()[np.ix_(is_new, ~is_new)]
@@ -175,7 +177,7 @@ def _calibration(mapped: AnnData, keys: Keys) -> tuple[dict[str, Any], NDArray[n
     if not is_new.any():
         msg = f"no sample is new: obs[{IS_REFERENCE!r}] is true for all"
         raise ValueError(msg)
-    return dict(entry["calibration"]), is_new
+    return plain(entry["calibration"], "calibration"), is_new
 
 
 def _warn_about_small(mapped: AnnData, is_new: NDArray[np.bool_]) -> None:

@@ -63,7 +63,7 @@ def sample_distances(
         with a fixed metric.
     %(key)s
         A metric that was learned on another AnnData with the same features serves as well:
-        `other.uns["ggml"] = adata.uns["ggml"]`.
+        `other.uns["ggml"] = adata.uns["ggml"]`. Principal components of `other` must be those of `adata`.
     metric
         "learned", or a fixed ground metric for comparison, on the features as they are.
     use_rep, layer
@@ -99,7 +99,8 @@ def sample_distances(
     Raises
     ------
     KeyError, ValueError, TypeError
-        If there is no such metric, column or representation, or the features do not match those of the metric.
+        If there is no such metric, column or representation, or the features do not match those of the metric: in number
+        or names, in the loadings in `.varm`, or because they were changed after the fit.
 
     Examples
     --------
@@ -126,7 +127,7 @@ def sample_distances(
         raise ValueError(msg)
     cohort = _read(adata, sample_key, learned, metric, use_rep, layer, sketch_key)
 
-    points = cohort.features.points if learned is None else learned.project(cohort.features)
+    points = cohort.features.points if learned is None else learned.project(adata, cohort.features)
     measures = cohort.measures_of(points)
     if metric == "cosine":
         _check_directions(measures.points, cohort.features.text)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from scggml import _check as check
 from scggml._anndata._cohort import read_samples
+from scggml._anndata._slots import check_free, separation_slots
 from scggml._anndata._writing import check_writable, stored_params, stored_result, writable
 from scggml._docs import shared_doc
 from scggml._keys import Keys
@@ -118,6 +119,7 @@ def separation_test(
     check.check_anndata("adata", adata)
     check.check_name("key_added", key_added)
     check_writable(adata, copy=False)
+    check_free(adata, separation_slots(key_added), "key_added", key_added)
     check.check_integer("n_permutations", n_permutations, minimum=19)
     if isinstance(n_cells, str):
         check.check_choice("n_cells", n_cells, ("equal", None), otherwise="a number of cells")
