@@ -44,6 +44,11 @@ class Genes:
     loadings: Any
     values: Any
 
+    @property
+    def n_loaded(self) -> int:
+        """Number of genes with any loading."""
+        return int((np.asarray(abs(self.loadings).sum(axis=1)).ravel() > 0).sum())
+
     def standard_deviation(self) -> NDArray[np.float64]:
         """Return each gene's standard deviation across cells, (n_vars,)."""
         return standard_deviation(self.values)
@@ -74,14 +79,17 @@ def read_genes(adata: AnnData, features: Features, *, approximate: bool = False)
     return None
 
 
-def required_genes(adata: AnnData, features: Features) -> Genes:
-    """Return the genes that features lead back to, or say why they do not."""
+def required_genes(adata: AnnData, features: Features, n_genes: int | None = None) -> Genes:
+    """Return the genes that features lead back to, or say why they do not.
+
+    Of features that were computed from `n_genes`, it cannot be checked where some of these have been left out since.
+    """
     reason = _missing(adata, features)
     if reason is not None:
         msg = f"{features.text} does not lead back to genes: {reason}"
         raise KeyError(msg)
     genes, reason = _genes(adata, features)
-    if reason is not None:
+    if reason is not None and (n_genes is None or genes.n_loaded >= n_genes):
         msg = f"{features.text} does not lead back to genes: {reason}"
         raise ValueError(msg)
     return genes
@@ -103,7 +111,7 @@ def _genes(adata: AnnData, features: Features) -> tuple[Genes, str | None]:
         return Genes(found.weights, values), None
     reason = (
         f"X @ varm[{name!r}] plus a constant leaves {found.error:.1%} of its spread. It was integrated (Harmony), or "
-        "computed on parts of the cells or from other values than X, or genes were left out or changed since. Compute "
+        "computed on parts of the cells or from other values than X, or X or its genes have changed since. Compute "
         "both with the same call (scanpy.pp.pca) from X, or fit with use_rep='X'."
     )
     return Genes(loadings, values), reason

@@ -33,6 +33,7 @@ _SAME_CELLS = 1e-5  # of the spread of the cells: the rounding of float32
 def space_of(adata: AnnData, features: Features) -> dict[str, Any] | None:
     """Return the genes with the largest loadings, (n,), and their loadings, (n, n_features); None if there are none.
 
+    `n_genes` is the number of genes with any loading.
     Features with names of their own need no more than these names, which are stored beside.
     """
     found = _loadings(adata, features)
@@ -40,7 +41,8 @@ def space_of(adata: AnnData, features: Features) -> dict[str, Any] | None:
         return None
     names, loadings = found
     order = np.lexsort((names, -np.linalg.norm(loadings, axis=1)))[:_N_GENES]
-    return {"genes": names[order], "loadings": loadings[order].astype(np.float32)}
+    n_genes = int((loadings != 0).any(axis=1).sum())
+    return {"genes": names[order], "loadings": loadings[order].astype(np.float32), "n_genes": n_genes}
 
 
 def check_same_space(adata: AnnData, features: Features, space: Mapping[str, Any] | None, key: str) -> None:

@@ -67,6 +67,12 @@ class StoredMetric:
         return None if names is None else np.asarray(names, dtype=object)
 
     @property
+    def n_genes(self) -> int | None:
+        """Number of genes that its features were computed from, where it is known."""
+        n_genes: int | None = self.entry.get("space", {}).get("n_genes")
+        return n_genes
+
+    @property
     def learner(self) -> GroundMetricLearner:
         """An unfitted learner with its settings."""
         if "learner" not in self.params:

@@ -130,7 +130,7 @@ def enrich_genes(
     check_members(members, method, signed=signed)
     cohort = learned.read_samples(adata, labels=signed)
     learned.check_space(adata, cohort.features)
-    genes = required_genes(adata, cohort.features)
+    genes = required_genes(adata, cohort.features, learned.n_genes)
 
     effect, classes = _amplification(learned, cohort, genes)[seen], None
     if signed:

@@ -109,7 +109,7 @@ def rank_genes(
     sketch_key = learned.params.get("sketch_key") if n_boot else None
     cohort = learned.read_samples(adata, labels=True, sketch_key=sketch_key)
     learned.check_space(adata, cohort.features)
-    genes = required_genes(adata, cohort.features)
+    genes = required_genes(adata, cohort.features, learned.n_genes)
     labels, spread = cohort.labels, genes.standard_deviation()
 
     means = GeneMeans.of(genes.values, cohort.codes, spread, labels.targets, labels.classes)
