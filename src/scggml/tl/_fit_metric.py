@@ -118,7 +118,8 @@ def fit_metric(
     `.varm[key_added]` : `numpy.ndarray` (n_vars, n_components), float64
         Gene weights: by how much a cell moves in the learned space when a gene rises by one standard deviation. With
         `use_rep="X_pca"` or `"X_joint"` they are computed through the loadings in `.varm["PCs"]` or
-        `.varm["joint_loadings"]`, if `X` times these is the representation, up to a constant. Other representations do not lead back to genes and have none.
+        `.varm["joint_loadings"]`, if `X` times these is the representation, up to a constant. Other representations do
+        not lead back to genes and have none.
 
     Raises
     ------

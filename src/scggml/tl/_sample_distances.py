@@ -99,8 +99,8 @@ def sample_distances(
     Raises
     ------
     KeyError, ValueError, TypeError
-        If there is no such metric, column or representation, or the features do not match those of the metric: in number
-        or names, in the loadings in `.varm`, or because they were changed after the fit.
+        If there is no such metric, column or representation, or the features do not match those of the metric: in
+        number or names, in the loadings in `.varm`, or because they were changed after the fit.
 
     Examples
     --------
