@@ -20,7 +20,7 @@ def test_what_is_read_is_a_copy(fitted):
 def test_metric_reproduces_the_learned_space(fitted):
     learned = read_metric(fitted, "ggml")
     np.testing.assert_array_equal(learned.metric.project(fitted.obsm["X_pca"]), fitted.obsm["X_ggml"])
-    np.testing.assert_array_equal(learned.project(read_features(fitted, "X_pca", None)), fitted.obsm["X_ggml"])
+    np.testing.assert_array_equal(learned.project(fitted, read_features(fitted, "X_pca", None)), fitted.obsm["X_ggml"])
     offset = fitted.obsm["X_pca"][0] - fitted.obsm["X_pca"][1]
     squared = offset @ learned.metric.mahalanobis_matrix() @ offset
     assert squared == pytest.approx(((fitted.obsm["X_ggml"][0] - fitted.obsm["X_ggml"][1]) ** 2).sum())
@@ -53,13 +53,13 @@ def test_components_and_scale_that_do_not_fit(fitted):
 
 
 def test_same_features_are_not_copied(fitted_x):
-    assert read_metric(fitted_x, "ggml").points(read_features(fitted_x, "X", None)) is fitted_x.X
+    assert read_metric(fitted_x, "ggml").points(fitted_x, read_features(fitted_x, "X", None)) is fitted_x.X
 
 
 def test_features_in_another_order(fitted_x):
     learned = read_metric(fitted_x, "ggml")
     turned = fitted_x[:, ::-1].copy()
-    points = learned.points(read_features(turned, "X", None))
+    points = learned.points(turned, read_features(turned, "X", None))
     np.testing.assert_array_equal(points.toarray(), fitted_x.X.toarray())
 
 
@@ -67,16 +67,16 @@ def test_without_names_the_width_decides(fitted_x):
     learned = read_metric(fitted_x, "ggml")
     del learned.entry["features"]
     assert learned.features is None
-    assert learned.points(read_features(fitted_x, "X", None)) is fitted_x.X
+    assert learned.points(fitted_x, read_features(fitted_x, "X", None)) is fitted_x.X
     narrow = read_features(fitted_x[:, :4].copy(), "X", None)
     with pytest.raises(ValueError, match=r"'X' in uns\['ggml'\] was learned on 12 features, but X has 4\."):
-        learned.points(narrow)
+        learned.points(fitted_x, narrow)
 
 
 def test_many_missing_features_are_counted(fitted_x):
     fitted_x.var_names = [f"h{i}" for i in range(12)]
     with pytest.raises(ValueError, match=r"of which 12 are not in X: g0, g1, g2, g3, g4 and 7 more"):
-        read_metric(fitted_x, "ggml").points(read_features(fitted_x, "X", None))
+        read_metric(fitted_x, "ggml").points(fitted_x, read_features(fitted_x, "X", None))
 
 
 def test_samples_are_read_as_in_the_fit(cohort):

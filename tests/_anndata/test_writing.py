@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import scggml as sg
-from scggml._anndata._writing import check_writable, drop_results, plain, stored_params, stored_result, writable
-from scggml._keys import Keys
+from scggml._anndata._slots import drop_results
+from scggml._anndata._writing import check_writable, plain, stored_params, stored_result, writable
 
 
 def test_copies_and_views(cohort):
@@ -48,13 +48,13 @@ def test_numbers_of_files_become_those_of_python():
 
 def test_results_of_an_earlier_metric_are_dropped(fitted):
     sg.tl.rank_genes(fitted, n_boot=2, rng=0)
-    drop_results(fitted, Keys("ggml"))
+    drop_results(fitted, "ggml")
     assert set(fitted.uns) == {"ggml", "label_colors"} and "ggml" not in fitted.varm
 
 
 def test_results_replace_nothing_but_results(cohort, pdata):
     cohort.uns["pca"] = {"variance": np.ones(3)}
-    with pytest.raises(ValueError, match=r"key_added='pca' would replace uns\['pca'\], .*another key_added"):
+    with pytest.raises(ValueError, match=r"key_added='pca' would write obsm\['X_pca'\], .*another key_added"):
         sg.tl.fit_metric(cohort, "sample", "label", key_added="pca")
     with pytest.raises(ValueError, match=r"key_added='label' would replace obs\['label'\], .*another key_added"):
         sg.tl.cluster_samples(pdata, 2, key_added="label")

@@ -60,3 +60,28 @@ def test_errors(cohort, fitted):
     del fitted.varm["ggml"]
     with pytest.raises(KeyError, match=r"varm\['ggml'\] does not exist.*'X_pca'"):
         sg.get.gene_weights(fitted)
+
+
+@pytest.mark.parametrize("change", ["fewer", "order", "names"])
+def test_table_follows_the_genes(fitted, change):
+    """A ranking of other genes is not shown for those that are there."""
+    sg.tl.rank_genes(fitted)
+    ranking = fitted.uns["ggml_rank_genes"]
+    if change == "fewer":
+        some = fitted[:, :5]
+        found = sg.get.gene_weights(some)
+        assert sorted(found.index) == [f"g{i}" for i in range(5)] and list(found["rank"]) == [1, 2, 3, 4, 5]
+        np.testing.assert_allclose(found["weight"], ranking["weight"][found.index])
+        assert found["share"].sum() == pytest.approx(1)
+        assert len(sg.pl.gene_weights(some).patches) == 5
+    elif change == "order":
+        pd.testing.assert_frame_equal(sg.get.gene_weights(fitted[:, ::-1]), ranking)
+    else:
+        fitted.var_names = [f"ENSG{i}" for i in range(12)]
+        assert sorted(sg.get.gene_weights(fitted).index) == sorted(fitted.var_names)
+
+
+def test_tables_of_others_are_not_shown(fitted):
+    expected = sg.get.gene_weights(fitted)
+    fitted.uns["ggml_rank_genes"] = pd.DataFrame({"mine": np.zeros(12)}, index=fitted.var_names)
+    pd.testing.assert_frame_equal(sg.get.gene_weights(fitted), expected)

@@ -150,6 +150,22 @@ def test_bad_input_draws_nothing(fitted, ax, pyplot, case):
     assert not pyplot.get_fignums() and not ax.collections
 
 
+def test_barycenters_of_another_metric(cohort, fitted, pdata, ax):
+    old = sg.tl.class_barycenters(fitted, n_points=3, rng=0)
+    sg.tl.fit_metric(fitted, "sample", "label", learner=sg.GroundMetricLearner(ridge=0.5), rng=0)
+    assert old.obsm["X_ggml"].shape[1] == fitted.obsm["X_ggml"].shape[1]
+    with pytest.raises(ValueError, match=r"barycenters are those of another metric than that in uns\['ggml'\].*again"):
+        sg.pl.cells(fitted, barycenters=old, ax=ax)
+    sg.pl.cells(fitted, barycenters=sg.tl.class_barycenters(fitted, n_points=3, rng=0), ax=ax)
+
+
+def test_barycenters_of_the_reference_over_new_cells(cohort, fitted, pdata, ax):
+    points = sg.tl.class_barycenters(fitted, n_points=3, rng=0)
+    sg.tl.project(cohort, sg.tl.make_reference(fitted, pdata, cv=None))
+    sg.pl.cells(cohort, barycenters=points, ax=ax)
+    assert len(ax.collections) == 2
+
+
 def test_bad_barycenters(fitted, ax, pdata):
     points = sg.tl.class_barycenters(fitted, n_points=3)
     fitted.obsm["X_umap"] = fitted.obsm["X_ggml"][:, :2]

@@ -332,7 +332,7 @@ def test_copies_and_views_that_work(cells, elsewhere, place):
 
 def test_views_of_a_backed_anndata(cells, elsewhere, tmp_path):
     sg.tl.fit_metric(cells, "sample", "label", use_rep="X", rng=0)
-    sg.tl.fit_metric(cells, "sample", "label", key_added="pca", rng=0)
+    sg.tl.fit_metric(cells, "sample", "label", key_added="pcs", rng=0)
     moved = elsewhere(cells, "backed")
     keep = cells.obs["sample"].isin(["p1", "p2", "p3", "p4"]).to_numpy()
     view, expected = moved[keep], cells[keep].copy()
@@ -342,8 +342,8 @@ def test_views_of_a_backed_anndata(cells, elsewhere, tmp_path):
     with pytest.raises(TypeError, match=r"X is in a file, of which adata is a view.*to_memory\(\).*copy\(filename="):
         sg.tl.sample_distances(view)
     # what is in memory can be read, and the remedies work
-    found = sg.tl.sample_distances(view, key="pca")
-    assert_same(found.obsp["pca_distances"], sg.tl.sample_distances(expected, key="pca").obsp["pca_distances"])
+    found = sg.tl.sample_distances(view, key="pcs")
+    assert_same(found.obsp["pcs_distances"], sg.tl.sample_distances(expected, key="pcs").obsp["pcs_distances"])
     other = view.copy(filename=tmp_path / "other.h5ad")
     for remedy in (view.to_memory(), other):
         found = sg.tl.sample_distances(remedy)

@@ -8,6 +8,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+import scanpy as sc
 from anndata import AnnData
 from scipy.stats import false_discovery_control, linregress, norm, rankdata
 
@@ -108,8 +109,8 @@ def test_gsea(adata, weights):
 
 def test_amplification_of_principal_components(fitted):
     """Genes that the PCs are made of weigh more under any metric; what learning changed is the factor beyond that."""
-    fitted.varm["PCs"][0] = 0  # a gene that was left out of the PCs
-    fitted.varm["ggml"][0] = 0
+    sc.pp.pca(fitted, n_comps=5, mask_var=np.arange(12) > 0)
+    sg.tl.fit_metric(fitted, "sample", "label", rng=0)
     entry = fitted.uns["ggml"]
     metric = entry["components"] / entry["scale"]
     factor = []
@@ -124,6 +125,7 @@ def test_amplification_of_principal_components(fitted):
     assert fitted.uns["ggml_enrichment"].loc["a", "score"] == pytest.approx(fit.slope / fit.stderr)
     # an unlearned metric amplifies nothing, whatever the loadings: genes are equal up to rounding
     fitted.uns["ggml"] |= {"components": np.eye(5), "scale": np.ones(5)}
+    del fitted.obsm["X_ggml"]
     from scggml._anndata._genes import required_genes
     from scggml._anndata._stored_metric import read_metric
     from scggml.tl._enrich_genes import _amplification
@@ -139,8 +141,6 @@ def test_amplification_of_principal_components(fitted):
 def test_nothing_is_found_with_labels_at_random():
     """Markers of cell types make up the principal components, and are no finding for that."""
     adata = sg.datasets.simulated_cohort(n_samples=16, n_cells=60, n_genes=400, effect_size=0.0, rng=0)
-    import scanpy as sc
-
     sc.pp.normalize_total(adata)
     sc.pp.log1p(adata)
     sc.pp.pca(adata, n_comps=15)
@@ -282,8 +282,10 @@ def test_other_errors(adata, weights, fitted):
         sg.tl.enrich_genes(three, SETS, signed=True)
     renamed = adata.copy()
     renamed.var_names = [f"new {name}" for name in GENES]
-    with pytest.raises(ValueError, match=r"not those of the metric in uns\['ggml'\].*Fit again"):
+    with pytest.raises(ValueError, match=r"uns\['ggml'\] was learned on 200 features, of which 200 are not in X"):
         sg.tl.enrich_genes(renamed, {"a": list(renamed.var_names[:9])})
+    with pytest.raises(ValueError, match=r"not those of the metric in uns\['ggml'\].*Fit again"):
+        sg.tl.enrich_genes(adata[:, ::-1].copy(), SETS)
     adata.var_names = ["G0", "G0", *GENES[2:]]
     with pytest.raises(ValueError, match="not unique"):
         sg.tl.enrich_genes(adata, SETS)

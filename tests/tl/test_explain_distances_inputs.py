@@ -26,6 +26,11 @@ def other_metric(adata, pdata):
 
 def moved_cells(adata, pdata):
     adata.obsm["X_pca"][:30] += 0.1
+    del adata.obsm["X_ggml"]
+
+
+def moved_cells_beside_their_coordinates(adata, pdata):
+    adata.obsm["X_pca"][:30] += 0.1
 
 
 def other_distance(adata, pdata):
@@ -85,6 +90,7 @@ CASES = {
     "no metric": (no_metric, {}, KeyError, ["uns['ggml']", "fit_metric", "copy the entry"]),
     "other metric": (other_metric, {}, ValueError, ["do not belong to the cells", "between p1 and", "sg.tl.sample_distances"]),
     "moved cells": (moved_cells, {}, ValueError, ["do not belong to the cells"]),
+    "moved beside": (moved_cells_beside_their_coordinates, {}, ValueError, ["obsm['X_ggml']", "changed after the fit"]),
     "other distance": (other_distance, {}, ValueError, ["between p3 and p6", "do not belong to the cells"]),
     "no distances": (no_distances, {}, KeyError, ["obsp['ggml_distances']", "sg.tl.sample_distances"]),
     "no source": (no_source, {}, KeyError, ["pdata.uns['ggml']", "sg.tl.sample_distances"]),

@@ -50,7 +50,7 @@ def test_returns_none_and_writes_only_documented_keys(cohort, assert_same_anndat
 
 def test_entry_on_pca(fitted):
     entry = fitted.uns["ggml"]
-    assert set(entry) == ENTRY_KEYS  # PCs have no names
+    assert set(entry) == ENTRY_KEYS | {"space"}  # PCs have no names
     k, d = entry["components"].shape
     assert d == fitted.obsm["X_pca"].shape[1] and 1 <= k <= d
     assert entry["scale"].shape == (d,) and (entry["scale"] > 0).all()

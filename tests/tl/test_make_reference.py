@@ -165,6 +165,15 @@ def test_paper_settings_have_a_unit_of_their_own(cohort):
     assert found["unit"] == pytest.approx(np.median(upper))
 
 
+@pytest.mark.parametrize("name", ["p1", "p4", "p8"])
+def test_distances_of_every_sample_are_compared(fitted, pdata, name):
+    """Cells of one sample that were changed after the distances were computed."""
+    del fitted.obsm["X_ggml"]
+    fitted.obsm["X_pca"][fitted.obs["sample"] == name] += 0.1
+    with pytest.raises(ValueError, match=rf"does not hold the distances .* {name!r}.* of 4 differ"):
+        sg.tl.make_reference(fitted, pdata, cv=None)
+
+
 def bad(error, match, make, **arguments):
     return pytest.param(error, match, make, arguments, id=match[:30])
 

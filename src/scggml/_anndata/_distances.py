@@ -15,6 +15,7 @@ from scggml.evaluation._frames import check_distances
 
 from ._entries import DISTANCES, check_entry
 from ._features import with_mask
+from ._writing import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +44,7 @@ def read_distances(pdata: AnnData, key: str) -> pd.DataFrame:
     table = pd.DataFrame(matrix, index=pdata.obs_names.copy(), columns=pdata.obs_names.copy())
     entry = pdata.uns.get(Keys(key).metric)
     if isinstance(entry, Mapping) and "metric" in entry:
-        table.attrs["metric"] = str(entry["metric"])
+        table.attrs["metric"] = str(plain(entry)["metric"])
     return table
 
 
@@ -79,4 +80,5 @@ def distances_entry(pdata: AnnData, key: str) -> dict[str, Any]:
         )
         raise KeyError(msg)
     check_entry(entry, DISTANCES, f"uns[{key!r}]", "Compute distances again with sg.tl.sample_distances.")
-    return dict(entry)
+    found: dict[str, Any] = plain(entry)
+    return found

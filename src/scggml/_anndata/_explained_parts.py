@@ -65,14 +65,14 @@ def features_of_points(
     linear_map = None if learned is None else learned.metric.linear_map
     points, names = found.points, found.names
     if found.use_rep in LOADINGS:
-        genes = read_genes(adata, found)
+        genes = read_genes(adata, found, approximate=True)  # what they leave over is told with the result
         if genes is None:
             return None, None
         identity = np.eye(found.points.shape[1])
         linear_map = genes.linear_map(identity if linear_map is None else linear_map)
         points, names = genes.values, adata.var_names.to_numpy(dtype=object)
     elif learned is not None:
-        points = learned.points(found)
+        points = learned.points(adata, found)
         names = names if learned.features is None else learned.features
     if names is None:
         names = np.array([f"{found.use_rep}_{i}" for i in range(points.shape[1])], dtype=object)

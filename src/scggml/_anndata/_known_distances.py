@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from scggml import _check as check
-from scggml.core.transport._distances import pairwise_distances
+from scggml.core.transport._exact import solve_pairs
 
 from ._distances import distances_entry, read_distances
 from ._learners import is_exact, solver_of
@@ -70,7 +70,7 @@ def check_same_metric(
     key: str,
     order: NDArray[np.int64],
 ) -> None:
-    """Refuse distances that this metric does not give: one of them is computed again.
+    """Refuse distances that this metric does not give: one of each sample is computed again.
 
     Parameters
     ----------
@@ -85,15 +85,18 @@ def check_same_metric(
     """
     if not is_exact(known) or len(order) < 2:
         return
-    first, second = np.argsort(cohort.sizes[order], kind="stable")[:2]
-    measures = cohort.measures_of(points).take(order[[first, second]])
-    again = pairwise_distances(measures)[0][0, 1]
-    stored = read_distances(pdata, key).to_numpy()[first, second]
-    if not np.isclose(again, stored, rtol=_SAME, atol=1e-12):
-        names = pdata.obs_names[[first, second]]
+    by_size = np.argsort(cohort.sizes[order], kind="stable")
+    pairs = np.stack([by_size[:-1:2], by_size[1::2]], axis=1)
+    if len(order) % 2:
+        pairs = np.concatenate([pairs, by_size[None, -2:]])
+    again = solve_pairs(cohort.measures_of(points).take(order), pairs).distances
+    stored = read_distances(pdata, key).to_numpy()[pairs[:, 0], pairs[:, 1]]
+    wrong = np.flatnonzero(~np.isclose(again, stored, rtol=_SAME, atol=1e-12))
+    if len(wrong):
+        names, i = pdata.obs_names[pairs[wrong[0]]], wrong[0]
         msg = (
             f"pdata does not hold the distances of the metric in adata.uns[{key!r}]: between {names[0]!r} and "
-            f"{names[1]!r} it stores {stored:.6g}, but the metric gives {again:.6g}. Compute them again with "
-            f"sg.tl.sample_distances(adata, key={key!r})."
+            f"{names[1]!r} it stores {stored[i]:.6g}, but the metric gives {again[i]:.6g} ({len(wrong)} of "
+            f"{len(pairs)} differ). Compute them again with sg.tl.sample_distances(adata, key={key!r})."
         )
         raise ValueError(msg)

@@ -100,7 +100,7 @@ def _recorded(settings: Mapping[str, Any], label_kind: Any) -> GroundMetricLearn
 
 def learner_of(params: Mapping[str, Any], text: str = "params['learner']") -> GroundMetricLearner:
     """Return an unfitted learner with the settings of a stored metric; `text` says where they are, for messages."""
-    settings = plain(params["learner"])
+    settings = plain(params["learner"], "learner")
     found: dict[str, Any] = {name: settings.get(name) for name in GroundMetricLearner().get_params(deep=False)}
     try:
         if isinstance(found["solver"], dict):

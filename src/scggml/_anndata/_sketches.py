@@ -13,6 +13,7 @@ from scggml._keys import SketchKeys
 from scggml.core.transport._sketch import Sketch
 
 from ._entries import SKETCH, check_entry
+from ._writing import plain
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -69,7 +70,8 @@ def _params(sketch_key: Any, uns: Mapping[str, Any]) -> dict[str, Any]:
         msg = f"uns[{check.shown(sketch_key)}] is not a sketch. Pass the key_added of sg.pp.sketch."
         raise ValueError(msg)
     check_entry(uns[sketch_key], SKETCH, f"uns[{sketch_key!r}]", "Run sg.pp.sketch again.")
-    return dict(uns[sketch_key]["params"])
+    params: dict[str, Any] = plain(uns[sketch_key]["params"], "params")
+    return params
 
 
 def _column(sketch_key: str, column: str, obs: pd.DataFrame, kinds: str) -> NDArray[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -11,15 +12,15 @@ import numpy as np
 from scggml import _check as check
 from scggml._keys import Keys
 from scggml.core.metric._ground_metric import GroundMetric
+from scggml.reference._values import sample_of_rows, taken_rows
 
 from ._cohort import read_samples
 from ._entries import METRIC, check_entry
 from ._learners import learner_of, solver_of, stored_solver
-from ._writing import stored_result
+from ._space import check_same_cells, check_same_space
+from ._writing import plain, stored_result
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from anndata import AnnData
     from numpy.typing import NDArray
 
@@ -42,10 +43,13 @@ class StoredMetric:
         Its key in `.uns`.
     entry
         What stands there.
+    with_cells
+        Whether it was read from the AnnData that it is applied to, which may hold its coordinates of the cells.
     """
 
     key: str
     entry: dict[str, Any]
+    with_cells: bool = False
 
     @property
     def params(self) -> dict[str, Any]:
@@ -64,6 +68,12 @@ class StoredMetric:
         return None if names is None else np.asarray(names, dtype=object)
 
     @property
+    def n_genes(self) -> int | None:
+        """Number of genes that its features were computed from, where it is known."""
+        n_genes: int | None = self.entry.get("space", {}).get("n_genes")
+        return n_genes
+
+    @property
     def learner(self) -> GroundMetricLearner:
         """An unfitted learner with its settings."""
         if "learner" not in self.params:
@@ -79,14 +89,40 @@ class StoredMetric:
         """The solver that it was learned with."""
         return solver_of({"solver": "exact", **self.entry})
 
-    def points(self, features: Features) -> Any:
-        """Return the points with its features in its order, (n_obs, n_features)."""
-        what = f"the metric on {self.params.get('use_rep')!r} in uns[{self.key!r}]"
-        return features.in_order_of(self.features, len(self.entry["scale"]), what)
+    @property
+    def fingerprint(self) -> NDArray[np.float64]:
+        """Where it takes a fixed point, by which it is told from other metrics, (n_components,)."""
+        stored = self.entry.get("fingerprint")  # of a projection, that of the metric of its reference
+        if stored is not None:
+            return np.asarray(stored, dtype=np.float64)
+        return self.metric.linear_map @ np.cos(np.arange(1, len(self.entry["scale"]) + 1))
 
-    def project(self, features: Features) -> NDArray[np.float64]:
+    def points(self, adata: AnnData, features: Features) -> Any:
+        """Return the points of cells with its features in its order, (n_obs, n_features), of the same space."""
+        what = f"the metric on {self.params.get('use_rep')!r} in uns[{self.key!r}]"
+        points = features.in_order_of(self.features, len(self.entry["scale"]), what)
+        check_same_space(adata, features, self.entry.get("space"), self.key)
+        return points
+
+    def project(self, adata: AnnData, features: Features) -> NDArray[np.float64]:
         """Return the cells in the learned space, (n_obs, n_components)."""
-        return self.metric.project(self.points(features))
+        cells = self.metric.project(self.points(adata, features))
+        if self._has_cells(adata, features):
+            check_same_cells(adata, cells, None, self.key)
+        return cells
+
+    def check_space(self, adata: AnnData, features: Features) -> None:
+        """Refuse features of another space than it was learned in, where it is not applied to all cells."""
+        points = self.points(adata, features)
+        if self._has_cells(adata, features):
+            rows = sample_of_rows(points.shape[0])
+            check_same_cells(adata, self.metric.project(taken_rows(points, rows)), rows, self.key)
+
+    def _has_cells(self, adata: AnnData, features: Features) -> bool:
+        """Whether its coordinates of the cells are there, computed from these features."""
+        known = self.params.get("use_rep"), self.params.get("layer")
+        name = Keys(self.key).cells
+        return self.with_cells and name in adata.obsm and known == (features.use_rep, features.layer) != (name, None)
 
     def read_samples(self, adata: AnnData, *, labels: bool = False, **changed: Any) -> Cohort:
         """Return the samples of an AnnData, read as those that it was learned on, but for what is `changed`."""
@@ -107,12 +143,12 @@ def read_metric(adata: AnnData, key: str) -> StoredMetric:
             f"key_added={key!r}) first, or copy the entry from the AnnData that it was learned on."
         )
         raise KeyError(msg)
-    missing = [name for name in _NEEDED if name not in entry]
+    missing = [name for name in _NEEDED if not isinstance(entry, Mapping) or name not in entry]
     if missing:
         msg = f"uns[{key!r}] is not a learned metric: {check.listed(missing)} missing"
         raise ValueError(msg)
     check_entry(entry, METRIC, f"uns[{key!r}]", "Fit again, or copy the entry from where it was learned.")
-    return StoredMetric(key, dict(entry))
+    return StoredMetric(key, plain(entry), with_cells=True)
 
 
 def metric_entry(learner: GroundMetricLearner, params: Mapping[str, Any], **more: Any) -> dict[str, Any]:

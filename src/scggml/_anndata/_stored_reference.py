@@ -12,19 +12,20 @@ import numpy as np
 import scipy.sparse as sp
 
 from scggml import _check as check
-from scggml._keys import JOINT, LOADINGS, PCA, Keys
+from scggml._keys import JOINT, LOADINGS, Keys
 from scggml._warnings import warn
 from scggml.core.measures._measures import Measures, as_points
 from scggml.core.measures._moments import weighted_moments
 from scggml.core.metric._ground_metric import GroundMetric
 from scggml.reference._gene_space import GeneSpace
 from scggml.reference._novelty import CellClusters
-from scggml.reference._values import describe_values, difference_of_values, sample_of_rows, taken_rows
+from scggml.reference._values import describe_values, difference_of_values
 
 from ._entries import REFERENCE, check_entry
 from ._features import read_features
-from ._genes import unfit_loadings
+from ._genes import LINEAR, linear_map_of_genes, unfit_loadings
 from ._stored_metric import StoredMetric
+from ._writing import plain
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from ._features import Features
 
 logger = logging.getLogger(__name__)
-
-_LINEAR = 1e-3  # what features may differ from a linear map of genes: the rounding of float32
 
 
 class InGenes(NamedTuple):
@@ -99,7 +98,7 @@ class StoredReference:
                     "model."
                 )
                 raise ValueError(msg)
-            return self.metric.project(read_features(new, use_rep, None)), None
+            return self.metric.project(new, read_features(new, use_rep, None)), None
         table = self.entry["genes"]
         features = read_features(new, "X", self.entry["params"].get("layer"))
         present, columns = self._match_genes(new)
@@ -178,7 +177,7 @@ def read_reference(reference: Any, key: str) -> StoredReference:
             "order: samples were dropped, moved or renamed after it was made. Pass it as it was made."
         )
         raise ValueError(msg)
-    return StoredReference(key, dict(entry))
+    return StoredReference(key, plain(entry))
 
 
 def measures_of(entry: Mapping[str, Any]) -> Measures:
@@ -229,12 +228,9 @@ def genes_of_features(adata: AnnData, features: Features, layer: str | None) -> 
     used = (loadings != 0).any(axis=1)
     table = _gene_moments(adata, genes, used)
     values, sd = _columns(genes, used), table["sd"]
-    error = np.inf
-    units = (np.ones(int(used.sum())), np.where(sd > 0, sd, 1.0))
-    for unit in units if features.use_rep == PCA else units[:1]:
-        offset, error = _best_offset(values, features.points, loadings[used] / unit[:, None])
-        if error <= _LINEAR:
-            return {**table, "loadings": loadings[used], "unit": unit, "offset": offset}
+    found = linear_map_of_genes(values, features, loadings[used], lambda: sd)
+    if found.error <= LINEAR:
+        return {**table, "loadings": loadings[used], "unit": found.unit, "offset": found.offset}
     why = (
         "Genes that were clipped, regressed out or integrated (Harmony) before or after the PCA cannot be repeated for "
         "new cells. Pass the layer that the PCA was computed from as layer, if there is one."
@@ -243,21 +239,10 @@ def genes_of_features(adata: AnnData, features: Features, layer: str | None) -> 
         why = "Features of some modality do not lead back to its variables, or these have changed since."
     msg = (
         f"{features.text} is not a linear map of {genes.text}: {genes.text} @ varm[{name!r}] plus a constant leaves "
-        f"{error:.1%} of its spread. {why} {remedy}"
+        f"{found.error:.1%} of its spread. {why} {remedy}"
     )
     warn(msg)
     return None
-
-
-def _best_offset(genes: Any, features: Any, weights: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-    """Return the constant of the linear map, and the spread of the residuals as a fraction of that of the features."""
-    rows = sample_of_rows(genes.shape[0])
-    taken = taken_rows(features, rows)
-    wanted = np.asarray(taken.toarray() if sp.issparse(taken) else taken, dtype=np.float64)
-    rest = wanted - taken_rows(genes, rows) @ weights
-    offset = rest.mean(axis=0)
-    spread = np.linalg.norm(wanted - wanted.mean(axis=0))
-    return offset, float(np.linalg.norm(rest - offset) / max(float(spread), np.finfo(float).tiny))
 
 
 def _gene_moments(adata: AnnData, genes: Features, used: NDArray[np.bool_]) -> dict[str, Any]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from importlib.metadata import version
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from scggml import _check as check
 
@@ -17,7 +18,18 @@ from ._on_disk import uncopied
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from scggml._keys import Keys
+# fields of entries of uns that are arrays, also of length one
+_ARRAYS = frozenset((
+    *("scale", "loss_history", "classes", "features", "fingerprint"),  # of a metric
+    *("samples", "offsets", "weights", "genes", "names", "parts", "mean", "sd", "unit", "offset"),  # and its space
+    *("variance", "n_clusters", "modalities", "n_features"),
+))  # fmt: skip
+_ARRAYS_WITHIN = {
+    "params": frozenset(("classes", "names", "samples")),
+    "learner": frozenset(),
+    "best": frozenset(),
+    "calibration": frozenset(("classes",)),
+}
 
 
 def check_writable(adata: AnnData, *, copy: bool) -> None:
@@ -41,32 +53,6 @@ def check_writable(adata: AnnData, *, copy: bool) -> None:
             f"copy=True cannot copy {check.listed(in_files)}, which anndata reads from a file. Call adata.to_memory() "
             "first, or pass copy=False: results are written to adata in memory, and the file stays as it is."
         )
-        raise ValueError(msg)
-
-
-def check_free(adata: AnnData, name: str, what: str, *columns: str, wrote: Collection[str]) -> None:
-    """Refuse a `key_added` under which there is something other than an earlier result.
-
-    Parameters
-    ----------
-    adata
-        Where results are to be written.
-    name
-        The `key_added`, a key of `.uns`.
-    what
-        What the result is, for messages.
-    columns
-        Columns of `.obs` that are to be written.
-    wrote
-        What an entry in `.uns` holds if it is such a result.
-    """
-    entry = adata.uns.get(name)
-    if isinstance(entry, Mapping) and set(wrote) <= set(entry):
-        return
-    taken = [f"obs[{column!r}]" for column in columns if column in adata.obs]
-    taken += [f"uns[{name!r}]"] if name in adata.uns else []
-    if taken:
-        msg = f"key_added={name!r} would replace {check.listed(taken)}, which is no {what}. Pass another key_added."
         raise ValueError(msg)
 
 
@@ -100,15 +86,23 @@ def _storable(value: Any) -> Any:
     return value
 
 
-def plain(value: Any) -> Any:
-    """Return a stored value with Python's numbers and text, which files turn into NumPy's."""
+def plain(value: Any, name: str = "") -> Any:
+    """Return a stored value with Python's numbers and text.
+
+    Files turn them into NumPy's, and R turns them into arrays of length one. Those that are arrays by nature stay so.
+
+    Parameters
+    ----------
+    value
+        What is stored.
+    name
+        Its name in the mapping that it was taken from.
+    """
     if isinstance(value, Mapping):
-        return {str(name): plain(part) for name, part in value.items()}
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def drop_results(adata: AnnData, keys: Keys) -> None:
-    """Remove results about an earlier metric of this key."""
-    for stale in (keys.gene_ranking, keys.gene_ranking_by_class, keys.stability, keys.enrichment):
-        adata.uns.pop(stale, None)
-    adata.varm.pop(keys.gene_weights, None)
+        arrays = _ARRAYS_WITHIN.get(name, _ARRAYS)
+        return {
+            str(key): part if key in arrays and np.shape(part) == (1,) else plain(part, str(key))
+            for key, part in value.items()
+        }
+    is_array = isinstance(value, np.generic | np.ndarray | pd.api.extensions.ExtensionArray)
+    return np.asarray(value).item() if is_array and np.shape(value) in ((), (1,)) else value

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from scggml._anndata._distances import read_distances
+from scggml._anndata._writing import plain
 from scggml._arguments import checked, flag
 from scggml._docs import shared_doc
 from scggml._keys import IS_REFERENCE, SKETCH_ERROR, Keys
@@ -70,7 +71,7 @@ def _bounds(pdata: AnnData, key: str) -> pd.DataFrame:
             "Compute them again with sg.tl.sample_distances."
         )
         raise KeyError(msg)
-    entry = pdata.uns[name]
+    entry = plain(pdata.uns[name])
     if "epsilon" in entry:
         msg = (
             f"the distances of key={key!r} are entropic, for which no bounds are known. Compute distances with "

@@ -9,6 +9,7 @@ import pandas as pd
 
 from scggml import _check as check
 from scggml._anndata._entries import EXPLANATION, check_entry
+from scggml._anndata._writing import plain
 from scggml._arguments import checked, choice, integer, optional, text
 from scggml._docs import shared_doc
 from scggml._keys import Keys
@@ -120,7 +121,8 @@ def stored_explanation(pdata: AnnData, key: str) -> dict[str, Any]:
         )
         raise KeyError(msg)
     check_entry(pdata.uns[name], EXPLANATION, f"uns[{name!r}]", "Run sg.tl.explain_distances again.")
-    return dict(pdata.uns[name])
+    entry: dict[str, Any] = plain(pdata.uns[name])
+    return entry
 
 
 def compared(entry: dict[str, Any], classes: Sequence[str]) -> int:

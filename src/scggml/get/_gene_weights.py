@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from scggml._anndata._gene_table import gene_table
+from scggml._anndata._slots import ranking_slots
 from scggml._arguments import checked
 from scggml._docs import shared_doc
 from scggml._keys import Keys
 
 if TYPE_CHECKING:
+    import pandas as pd
     from anndata import AnnData
 
 
@@ -28,7 +30,8 @@ def gene_weights(adata: AnnData, *, key: str = "ggml") -> pd.DataFrame:
 
     Returns
     -------
-    A data frame with one row per gene. It is the table that :func:`scggml.tl.rank_genes` stores. Without that, it holds
+    A data frame with one row per gene. It is the table that :func:`scggml.tl.rank_genes` stores. Without that, or if
+    genes were added or left out since, it holds
 
     `weight`
         Distance by which a cell moves in the learned space when the gene rises by one standard deviation.
@@ -54,5 +57,8 @@ def gene_weights(adata: AnnData, *, key: str = "ggml") -> pd.DataFrame:
     >>> list(sg.get.gene_weights(adata).head(1).index)
     ['signal']
     """
-    stored = adata.uns.get(Keys(key).gene_ranking)
-    return stored.copy() if isinstance(stored, pd.DataFrame) else gene_table(adata, key)
+    name = Keys(key).gene_ranking
+    stored = adata.uns[name] if name in ranking_slots(key).own(adata) else None
+    if stored is None or not stored.index.sort_values().equals(adata.var_names.sort_values()):  # of other genes
+        return gene_table(adata, key)
+    return stored.copy()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from scggml import _check as check
 from scggml._anndata._entries import CROSS_VALIDATION, check_entry
+from scggml._anndata._writing import plain
 from scggml._arguments import checked, optional, text
 from scggml._keys import Keys
 from scggml.evaluation._cross_validation import summary
@@ -84,4 +85,5 @@ def stored_scores(adata: AnnData, key: str) -> dict[str, Any]:
         )
         raise KeyError(msg)
     check_entry(adata.uns[name], CROSS_VALIDATION, f"uns[{name!r}]", "Run sg.tl.cross_validate again.")
-    return dict(adata.uns[name])
+    entry: dict[str, Any] = plain(adata.uns[name])
+    return entry

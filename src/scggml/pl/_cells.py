@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from scggml import _check as check
+from scggml._anndata._stored_metric import read_metric
+from scggml._anndata._writing import plain
 from scggml._arguments import SHARED, anything, checked, optional, text
 from scggml._docs import shared_doc
 from scggml._keys import Keys, embedding
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 
 _NAMES = {"umap": "UMAP", "tsne": "t-SNE"}
 _POINTS = 120000  # area of all cells together, as in scanpy's plots
+_SAME = 1e-6  # relative difference between fingerprints of one metric
 
 
 @shared_doc
@@ -74,7 +78,8 @@ def cells(
     Raises
     ------
     KeyError, ValueError, TypeError
-        If there is no such metric, map, column or gene, the map has fewer axes, or it has NaN.
+        If there is no such metric, map, column or gene, the map has fewer axes, it has NaN, or barycenters are those
+        of another metric.
 
     Examples
     --------
@@ -130,6 +135,7 @@ def _coordinates(
                 f"sg.tl.class_barycenters(adata, key={key!r})."
             )
             raise ValueError(msg)
+        _check_same_metric(adata, barycenters, key)
         points = np.asarray(barycenters.obsm[name], dtype=np.float64)
     if basis == key:
         return cells_in_space, "component", points
@@ -138,6 +144,20 @@ def _coordinates(
     axes = np.linalg.eigh(centred.T @ centred)[1][:, ::-1]
     axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])
     return centred @ axes, "principal axis", None if points is None else (points - centre) @ axes
+
+
+def _check_same_metric(adata: AnnData, barycenters: AnnData, key: str) -> None:
+    """Refuse barycenters of another metric than that of the cells, where both are known."""
+    entry = barycenters.uns.get(Keys(key).barycenters)
+    if key not in adata.uns or not isinstance(entry, Mapping) or "fingerprint" not in entry:
+        return
+    found, wanted = np.asarray(plain(entry)["fingerprint"], dtype=np.float64), read_metric(adata, key).fingerprint
+    if found.shape != wanted.shape or not np.allclose(found, wanted, rtol=0, atol=_SAME * np.abs(wanted).max()):
+        msg = (
+            f"barycenters are those of another metric than that in uns[{key!r}], which was learned again or copied "
+            f"since. Compute them again with sg.tl.class_barycenters(adata, key={key!r})."
+        )
+        raise ValueError(msg)
 
 
 def _point_shades(colors: Numbers | Classes | None, barycenters: AnnData) -> list[str]:

@@ -10,7 +10,8 @@ import pandas as pd
 
 from scggml._anndata._cohort import read_samples
 from scggml._anndata._columns import read_cell_types
-from scggml._anndata._writing import check_free, check_writable, stored_params, stored_result, writable
+from scggml._anndata._slots import check_free, sketch_slots
+from scggml._anndata._writing import check_writable, stored_params, stored_result, writable
 from scggml._arguments import checked, integer, optional
 from scggml._docs import shared_doc
 from scggml._keys import N_CELLS, N_POINTS, SketchKeys
@@ -114,7 +115,7 @@ def sketch(
     n_points = _number_of_points(n_points, cell_type_key)
     generator = np.random.default_rng(rng)
     keys = SketchKeys(key_added)
-    check_free(adata, keys.entry, "sketch", keys.groups, keys.support, wrote=("params", "samples"))
+    check_free(adata, sketch_slots(key_added), "key_added", key_added)
     types = None if cell_type_key is None else read_cell_types(adata, cell_type_key)
     cohort = read_samples(adata, sample_key, use_rep=use_rep, layer=layer)
     points, n_samples = cohort.features.points, len(cohort)

@@ -86,7 +86,8 @@ def class_barycenters(
         of a type is replaced by "_" in that of its column, because files cannot hold it.
     `.uns[key + "_barycenters"]` : `dict`
         `params`; `classes`, and for each of them `n_samples`, `objective`, the mean squared Wasserstein-2 distance to
-        its samples, and `converged`; `history`, a data frame of the objective in each iteration; and `version`.
+        its samples, and `converged`; `history`, a data frame of the objective in each iteration; `fingerprint`
+        (n_comps,), by which the metric is known; and `version`.
 
     Raises
     ------
@@ -116,7 +117,7 @@ def class_barycenters(
         raise ValueError(msg)
     genes = None if adata.X is None else read_features(adata, "X", None).points
 
-    measures = cohort.measures_of(learned.project(cohort.features))
+    measures = cohort.measures_of(learned.project(adata, cohort.features))
     found, shares = [], []
     for name, child in zip(names, generator.spawn(len(names)), strict=True):
         samples = np.flatnonzero(labels == name)
@@ -142,7 +143,7 @@ def class_barycenters(
         rng=rng,
     )  # fmt: skip
     result = stored_result(
-        params=params, classes=np.array(names, dtype=object),
+        params=params, fingerprint=learned.fingerprint, classes=np.array(names, dtype=object),
         n_samples=np.array([int((labels == name).sum()) for name in names]),
         objective=np.array([barycenter.history[-1] for barycenter in found]),
         converged=np.array([barycenter.converged for barycenter in found]), history=_history(names, found),

@@ -9,7 +9,8 @@ import pandas as pd
 
 from scggml import _check as check
 from scggml._anndata._distances import checked_distances
-from scggml._anndata._writing import check_free, check_writable, stored_params, stored_result, writable
+from scggml._anndata._slots import check_free, cluster_slots
+from scggml._anndata._writing import check_writable, stored_params, stored_result, writable
 from scggml._arguments import SHARED, checked, integer, optional
 from scggml._docs import shared_doc
 from scggml._keys import Keys
@@ -75,7 +76,7 @@ def cluster_samples(
     if n_clusters is not None:
         check.check_integer("n_clusters", n_clusters, minimum=2, maximum=n - 1, unit=f" for {n} samples")
     name = Keys(key).clusters if key_added is None else key_added
-    check_free(pdata, name, "result of clustering", name, wrote=("silhouette",))
+    check_free(pdata, cluster_slots(name), "key_added", name)
 
     counts = range(2, min(_MAX_CLUSTERS, n - 1) + 1) if n_clusters is None else [n_clusters]
     silhouette, codes = max((_clustered(matrix, count) for count in counts), key=lambda found: found[0])

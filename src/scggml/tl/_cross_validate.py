@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scggml._anndata._cohort import read_samples
+from scggml._anndata._slots import check_free, cross_validation_slots
 from scggml._anndata._writing import check_writable, stored_params, stored_result, writable
 from scggml._arguments import anything, checked
 from scggml._docs import shared_doc
@@ -130,6 +131,7 @@ def cross_validate(
     1.0
     """
     check_writable(adata, copy=False)
+    check_free(adata, cross_validation_slots(key_added), "key_added", key_added)
     fold_rng, method_rng = np.random.default_rng(rng).spawn(2)
     cohort = read_samples(
         adata, sample_key, label_key, label_kind=label_kind, batch_key=batch_key, donor_key=donor_key,

@@ -10,7 +10,8 @@ import numpy as np
 from scggml import _check as check
 from scggml._anndata._distances import checked_distances
 from scggml._anndata._sample_graph import diffusion_map, sample_graph
-from scggml._anndata._writing import check_writable, writable
+from scggml._anndata._slots import check_free, embedding_slots
+from scggml._anndata._writing import check_writable, stored_params, stored_result, writable
 from scggml._arguments import checked, choice, integer, optional
 from scggml._docs import shared_doc
 from scggml._keys import embedding
@@ -55,15 +56,18 @@ def embed_samples(
 
     Returns
     -------
-    None, or a copy of `pdata` with `copy=True`. Sets the following field:
+    None, or a copy of `pdata` with `copy=True`. Sets the following fields:
 
     `.obsm["X_" + method]` : `numpy.ndarray` (n_samples, n_components), float64
         Coordinates of the samples. The constant diffusion component is left out.
+    `.uns["X_" + method]` : `dict`
+        `params`, the arguments, and `version`, that of scggml.
 
     Raises
     ------
     KeyError, ValueError, TypeError
-        If there are no such distances or an argument is out of range.
+        If there are no such distances, an argument is out of range, or the field holds something other than a map that
+        this function computed. Nothing has been written then.
 
     Examples
     --------
@@ -77,12 +81,14 @@ def embed_samples(
     """
     matrix = checked_distances(pdata, key, minimum=4, what="a map")
     check_writable(pdata, copy=copy)
+    check_free(pdata, embedding_slots(method), "method", method)
     n = len(matrix)
     check.check_integer("n_components", n_components, minimum=1, maximum=n - 2, unit=f" for {n} samples")
     if method == "mds" and n_neighbors is not None:
         msg = f"n_neighbors={n_neighbors!r} has no effect with method='mds'. Leave it out, or choose another method."
         raise ValueError(msg)
     n_neighbors = 15 if n_neighbors is None else n_neighbors
+    params = stored_params(method=method, key=key, n_components=n_components, n_neighbors=n_neighbors, rng=rng)
     seed = int(np.random.default_rng(rng).integers(2**31 - 1))
     n_neighbors = min(n_neighbors, n - 1)
     if method == "mds":
@@ -95,6 +101,7 @@ def embed_samples(
         coordinates = diffusion_map(sample_graph(matrix, n_neighbors), n_components)
     pdata = writable(pdata, copy=copy)
     pdata.obsm[embedding(method)] = np.asarray(coordinates, dtype=np.float64)
+    pdata.uns[embedding(method)] = stored_result(params=params)
     return pdata if copy else None
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 from scggml import _check as check
 from scggml._anndata._gene_table import gene_table
 from scggml._anndata._genes import required_genes
+from scggml._anndata._slots import check_free, enrichment_slots
 from scggml._anndata._stored_metric import read_metric
 from scggml._anndata._writing import check_writable, writable
 from scggml._arguments import anything, checked, choice, flag
@@ -121,6 +122,7 @@ def enrich_genes(
     """
     seed = int(np.random.default_rng(rng).integers(1, 2**31))  # decoupler takes 0 for no permutation
     check_writable(adata, copy=copy)
+    check_free(adata, enrichment_slots(key), "key", key)
     check.check_unique_genes("adata", adata.var_names)
     import_decoupler()
     learned = read_metric(adata, key)
@@ -129,7 +131,8 @@ def enrich_genes(
     members = match_genes(read_gene_sets(gene_sets), names, _MIN_GENES)
     check_members(members, method, signed=signed)
     cohort = learned.read_samples(adata, labels=signed)
-    genes = required_genes(adata, cohort.features)
+    learned.check_space(adata, cohort.features)
+    genes = required_genes(adata, cohort.features, learned.n_genes)
 
     effect, classes = _amplification(learned, cohort, genes)[seen], None
     if signed:

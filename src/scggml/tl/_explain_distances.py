@@ -16,6 +16,7 @@ from scggml._anndata._explained import (
 )
 from scggml._anndata._explained_parts import features_of_points, types_of_points
 from scggml._anndata._learners import is_exact
+from scggml._anndata._slots import check_free, explanation_slots
 from scggml._anndata._stored_metric import read_metric
 from scggml._anndata._writing import check_writable, stored_params, stored_result, writable
 from scggml._arguments import SHARED, checked, names, optional
@@ -159,6 +160,7 @@ def explain_distances(
     True
     """
     check_writable(pdata, copy=copy)
+    check_free(pdata, explanation_slots(key), "key", key)
     if samples is not None and not (classes is None and label_key is None):
         other = "classes" if classes is not None else "label_key"
         msg = f"samples={samples!r} and {other} exclude each other: compare two samples, or classes of samples"
@@ -180,7 +182,7 @@ def explain_distances(
     types, codes = types_of_points(adata, cell_type_key, cohort)
     names, features = features_of_points(adata, cohort, learned)
 
-    measures = cohort.measures if learned is None else cohort.measures_of(learned.project(cohort.features))
+    measures = cohort.measures if learned is None else cohort.measures_of(learned.project(adata, cohort.features))
     kept, rows = np.flatnonzero(chosen), np.flatnonzero(np.repeat(chosen, measures.sizes))
     measures, codes = measures.take(kept), codes[rows]
     used, codes = np.unique(codes, return_inverse=True)

@@ -15,8 +15,10 @@ from scggml._anndata._cohort import read_samples
 from scggml._anndata._genes import read_genes
 from scggml._anndata._learners import choose_learner, learner_params
 from scggml._anndata._modalities import modality_shares
+from scggml._anndata._slots import check_free, check_other_representation, drop_results, metric_slots
+from scggml._anndata._space import space_of
 from scggml._anndata._stored_metric import metric_entry
-from scggml._anndata._writing import check_free, check_writable, drop_results, stored_params, writable
+from scggml._anndata._writing import check_writable, stored_params, writable
 from scggml._arguments import anything, checked, flag, integer, optional
 from scggml._docs import shared_doc
 from scggml._keys import JOINT, Keys
@@ -104,8 +106,10 @@ def fit_metric(
         `d(x, y) = ||components @ ((x - y) / scale)||`. `features`, their names, where they have any. `classes`, the
         classes, or the ordinal labels in order. `loss_history` (n_iter,), `n_iter` and `converged`. `gap`, the largest
         relative duality gap of the last transport problems (of entropic ones, the largest marginal error), and
-        `solver`, with `epsilon` if it is entropic. `params`, the arguments, and `version`, that of scggml. On several
-        modalities also `modality_weights`, the share of each modality in the variance of cells in the learned space.
+        `solver`, with `epsilon` if it is entropic. `params`, the arguments, and `version`, that of scggml. On `"X_pca"`
+        or `"X_joint"` also `space`, by which their space is known again: up to 200 `genes` with the largest loadings,
+        their `loadings`, and `n_genes`, the number of all genes with loadings. On several modalities also
+        `modality_weights`, the share of each modality in the variance of cells in the learned space.
         With `validate` also `validation`: `score`, the name of the score of held-out samples ("balanced_accuracy", or
         "spearman" for ordinal and continuous labels), its `value` with the 95 % interval `ci_low` to `ci_high`, and
         `euclidean`, that of Euclidean optimal transport; the discordant pairs `only_learned` and `only_euclidean`
@@ -116,13 +120,14 @@ def fit_metric(
     `.varm[key_added]` : `numpy.ndarray` (n_vars, n_components), float64
         Gene weights: by how much a cell moves in the learned space when a gene rises by one standard deviation. With
         `use_rep="X_pca"` or `"X_joint"` they are computed through the loadings in `.varm["PCs"]` or
-        `.varm["joint_loadings"]`. Other representations do not lead back to genes and have none.
+        `.varm["joint_loadings"]`, if `X` times these is the representation, up to a constant. Other representations do
+        not lead back to genes and have none.
 
     Raises
     ------
     KeyError, ValueError, TypeError
-        If a key, the data or an argument does not allow a fit, or `.uns[key_added]` holds something other than a
-        metric. Nothing has been written then.
+        If a key, the data or an argument does not allow a fit, or one of these fields holds something other than what
+        an earlier fit wrote. Nothing has been written then.
 
     Warns
     -----
@@ -144,7 +149,8 @@ def fit_metric(
     >>> sg.tl.fit_metric(adata, "sample", "label", learner=learner, key_added="entropic")
     """
     check_writable(adata, copy=copy)
-    check_free(adata, key_added, "learned metric", wrote=("components", "scale"))
+    check_other_representation("key_added", key_added, use_rep)
+    check_free(adata, metric_slots(key_added), "key_added", key_added)
     cohort = read_samples(
         adata, sample_key, label_key, label_kind=label_kind, batch_key=batch_key, donor_key=donor_key,
         use_rep=use_rep, layer=layer, sketch_key=sketch_key,
@@ -172,12 +178,13 @@ def fit_metric(
         {**params, "learner": learner_params(model)},
         classes=labels.classes,
         features=features.names,
+        space=space_of(adata, features),
         validation=validation,
         modality_weights=modality_shares(adata, model.components_) if features.use_rep == JOINT else None,
     )
     keys = Keys(key_added)
     adata = writable(adata, copy=copy)
-    drop_results(adata, keys)
+    drop_results(adata, key_added)
     adata.uns[keys.metric] = entry
     adata.obsm[keys.cells] = cells
     if weights is not None:

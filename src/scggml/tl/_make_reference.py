@@ -11,6 +11,7 @@ import numpy as np
 from scggml._anndata._features import read_features
 from scggml._anndata._known_distances import check_same_metric, check_same_solver, learned_distances, order_of_samples
 from scggml._anndata._learners import is_exact
+from scggml._anndata._slots import check_free, reference_slots
 from scggml._anndata._stored_metric import read_metric
 from scggml._anndata._stored_reference import gene_space, genes_of_features, measures_of
 from scggml._anndata._writing import stored_params, stored_result
@@ -137,12 +138,14 @@ def make_reference(
     learned = read_metric(adata, key)
     fold_rng, point_rng, fit_rng = np.random.default_rng(rng).spawn(3)
     known = learned_distances(pdata, key)
+    errors_of_points = n_points is not None and "sketch_key" not in known["params"]
+    check_free(pdata, reference_slots(key, errors=errors_of_points), "key", key)
     if cv is not None:
         check_same_solver(known, learned)
     cohort = learned.read_samples(adata, labels=True, sketch_key=known["params"].get("sketch_key"))
     order = order_of_samples(pdata, cohort)
     splits = [] if cv is None else _splits(cohort, cv, fold_rng)
-    points = learned.project(cohort.features)
+    points = learned.project(adata, cohort.features)
     check_same_metric(points, cohort, pdata, known, key, order)
     genes = genes_of_features(adata, cohort.features, layer)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -148,6 +149,7 @@ def map_samples(
         obsm={**_extended_map(reference, across), **_novelty(known, in_genes, cohort, keys, obs.index)},
         uns={
             **_kept_palettes(reference, obs),
+            **_entry_of_map(reference),
             keys.metric: {**source, "gap": max(float(source.get("gap", 0.0)), gap, own_gap)},
             keys.reference: {name: known.entry[name] for name in ("params", "calibration") if name in known.entry},
         },
@@ -197,6 +199,12 @@ def _extended_map(reference: AnnData, across: NDArray[np.float64]) -> dict[str, 
         return {}
     known = np.asarray(reference.obsm[name], dtype=np.float64)
     return {name: np.concatenate([known, place_on_map(known, across)])}
+
+
+def _entry_of_map(reference: AnnData) -> dict[str, Any]:
+    """Return what `.uns` says of the map that new samples are added to."""
+    name = embedding("mds")
+    return {name: deepcopy(reference.uns[name])} if name in reference.uns and name in reference.obsm else {}
 
 
 def _joint_obs(reference: AnnData, of_new: pd.DataFrame, params: Mapping[str, Any]) -> pd.DataFrame:

@@ -11,7 +11,8 @@ from scipy.sparse.csgraph import connected_components
 from scggml import _check as check
 from scggml._anndata._distances import checked_distances
 from scggml._anndata._sample_graph import sample_graph
-from scggml._anndata._writing import check_writable, stored_params, stored_result, writable
+from scggml._anndata._slots import check_free, trajectory_slots
+from scggml._anndata._writing import check_writable, plain, stored_params, stored_result, writable
 from scggml._arguments import SHARED, checked, optional, text
 from scggml._docs import shared_doc
 from scggml._keys import Keys
@@ -77,6 +78,7 @@ def order_samples(
     """
     matrix = checked_distances(pdata, key, minimum=4, what="a trajectory")
     check_writable(pdata, copy=copy)
+    check_free(pdata, trajectory_slots(key), "key", key)
     start = _root(pdata, root, label_key, key, matrix)
     n_neighbors = _fewest_neighbors(matrix)
     graph = sample_graph(matrix, n_neighbors)
@@ -107,7 +109,7 @@ def _root(pdata: AnnData, root: str, label_key: str | None, key: str, matrix: ND
     if len(named):
         return int(named[0])
     if label_key is None:
-        entry = pdata.uns.get(Keys(key).metric, {})
+        entry = plain(pdata.uns.get(Keys(key).metric))
         label_key = entry.get("params", {}).get("label_key") if isinstance(entry, dict) else None
         if label_key is None:
             msg = (

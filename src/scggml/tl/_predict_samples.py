@@ -11,7 +11,8 @@ import pandas as pd
 from scggml import _check as check
 from scggml._anndata._distances import read_distances
 from scggml._anndata._entries import CALIBRATION, check_entry
-from scggml._anndata._writing import check_writable, stored_result, writable
+from scggml._anndata._slots import check_free, prediction_slots
+from scggml._anndata._writing import check_writable, plain, stored_result, writable
 from scggml._arguments import SHARED, checked, number
 from scggml._docs import shared_doc
 from scggml._keys import IS_REFERENCE, N_CELLS, OUTLIER, OUTLIER_P, PREDICTED, Keys
@@ -113,6 +114,7 @@ def predict_samples(mapped: AnnData, *, key: str = "ggml", alpha: float = 0.05, 
     {'class0_06': 'class_0', 'class1_06': 'class_1', 'class2_06': 'class_2'}
     """
     check_writable(mapped, copy=copy)
+    check_free(mapped, prediction_slots(key), "key", key)
     keys = Keys(key)
     calibration, is_new = _calibration(mapped, keys)
     matrix = read_distances(mapped, key).to_numpy()[np.ix_(is_new, ~is_new)]
@@ -180,7 +182,7 @@ def _calibration(mapped: AnnData, keys: Keys) -> tuple[dict[str, Any], NDArray[n
     if not is_new.any():
         msg = f"no sample is new: obs[{IS_REFERENCE!r}] is true for all"
         raise ValueError(msg)
-    return dict(entry["calibration"]), is_new
+    return plain(entry["calibration"], "calibration"), is_new
 
 
 def _warn_about_small(mapped: AnnData, is_new: NDArray[np.bool_]) -> None:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scggml._anndata._distances import distances_entry
+from scggml._anndata._slots import check_free, check_other_representation, drop_results, metric_slots
 from scggml._anndata._stored_reference import read_reference
-from scggml._anndata._writing import check_writable, drop_results, stored_params, stored_result, writable
+from scggml._anndata._writing import check_writable, stored_params, stored_result, writable
 from scggml._arguments import checked
 from scggml._docs import shared_doc
 from scggml._keys import Keys
@@ -81,6 +82,8 @@ def project(
     """
     known = read_reference(reference, key)
     check_writable(new, copy=copy)
+    check_other_representation("key", key, use_rep)
+    check_free(new, metric_slots(key), "key", key)
     cells, _ = known.project(new, use_rep)
 
     distances = distances_entry(reference, key)
@@ -88,10 +91,10 @@ def project(
     keys = Keys(key)
     n_comps = cells.shape[1]
     new = writable(new, copy=copy)
-    drop_results(new, keys)
+    drop_results(new, key)
     new.obsm[keys.cells] = cells
     new.uns[keys.metric] = stored_result(
         params=stored_params(**params, use_rep=keys.cells), components=np.eye(n_comps), scale=np.ones(n_comps),
-        solver=distances["solver"], epsilon=distances.get("epsilon"),
+        solver=distances["solver"], epsilon=distances.get("epsilon"), fingerprint=known.metric.fingerprint,
     )  # fmt: skip
     return new if copy else None

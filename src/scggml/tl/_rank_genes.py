@@ -10,6 +10,7 @@ import pandas as pd
 from scggml import _check as check
 from scggml._anndata._gene_table import gene_table
 from scggml._anndata._genes import required_genes
+from scggml._anndata._slots import check_free, ranking_slots
 from scggml._anndata._stored_metric import read_metric
 from scggml._anndata._writing import check_writable, stored_result, writable
 from scggml._arguments import checked, integer
@@ -99,6 +100,7 @@ def rank_genes(
     """
     generator = np.random.default_rng(rng)
     check_writable(adata, copy=copy)
+    check_free(adata, ranking_slots(key), "key", key)
     learned = read_metric(adata, key)
     table = gene_table(adata, key)
     check.check_unique_genes("adata", adata.var_names)
@@ -106,7 +108,8 @@ def rank_genes(
         _check_closed_form(learned)
     sketch_key = learned.params.get("sketch_key") if n_boot else None
     cohort = learned.read_samples(adata, labels=True, sketch_key=sketch_key)
-    genes = required_genes(adata, cohort.features)
+    learned.check_space(adata, cohort.features)
+    genes = required_genes(adata, cohort.features, learned.n_genes)
     labels, spread = cohort.labels, genes.standard_deviation()
 
     means = GeneMeans.of(genes.values, cohort.codes, spread, labels.targets, labels.classes)
@@ -131,7 +134,7 @@ def rank_genes(
     if labels.kind != "continuous":
         weight: NDArray[np.float64] = table["weight"].reindex(adata.var_names).to_numpy()
         by_class = means.by_class(weight, adata.var_names, learned.params["label_key"])
-        adata.uns[keys.gene_ranking_by_class] = by_class
+        adata.uns[keys.gene_ranking_by_class] = stored_result(**by_class)
     return adata if copy else None
 
 

@@ -74,7 +74,7 @@ def sample_distances(
         with a fixed metric.
     %(key)s
         A metric that was learned on another AnnData with the same features serves as well:
-        `other.uns["ggml"] = adata.uns["ggml"]`.
+        `other.uns["ggml"] = adata.uns["ggml"]`. Principal components of `other` must be those of `adata`.
     metric
         "learned", or a fixed ground metric for comparison, on the features as they are.
     use_rep, layer
@@ -111,7 +111,8 @@ def sample_distances(
     Raises
     ------
     KeyError, ValueError, TypeError
-        If there is no such metric, column or representation, the features do not match those of the metric, or
+        If there is no such metric, column or representation, the features do not match those of the metric (in
+        number, names, or loadings in `.varm`, or because they were changed after the fit), or
         `checkpoint` cannot be written, is in use, or holds distances of something else.
 
     Warns
@@ -140,8 +141,8 @@ def sample_distances(
         raise ValueError(msg)
     cohort = _read(adata, sample_key, learned, metric, use_rep, layer, sketch_key)
 
-    identity = None if checkpoint is None else _identity(cohort, learned)
-    points = cohort.features.points if learned is None else learned.project(cohort.features)
+    identity = None if checkpoint is None else _identity(adata, cohort, learned)
+    points = cohort.features.points if learned is None else learned.project(adata, cohort.features)
     measures = cohort.measures_of(points)
     if metric == "cosine":
         _check_directions(measures.points, cohort.features.text)
@@ -213,10 +214,10 @@ def _check_solver(solver: Any, metric: str, checkpoint: Any) -> None:
         raise ValueError(msg)
 
 
-def _identity(cohort: Cohort, learned: StoredMetric | None) -> str:
+def _identity(adata: AnnData, cohort: Cohort, learned: StoredMetric | None) -> str:
     """Return the digest of what distances are computed from: features as they are, metric, samples and sketch."""
     features, sketch = cohort.features, cohort.sketch
-    found = [cohort.codes, features.points if learned is None else learned.points(features)]
+    found = [cohort.codes, features.points if learned is None else learned.points(adata, features)]
     if learned is not None:
         found += [learned.metric.components, learned.metric.scale]
     if sketch is not None:

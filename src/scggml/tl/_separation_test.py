@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from scggml._anndata._cohort import read_samples
+from scggml._anndata._slots import check_free, separation_slots
 from scggml._anndata._writing import check_writable, stored_params, stored_result, writable
 from scggml._arguments import checked, either, integer
 from scggml._docs import shared_doc
@@ -117,6 +118,7 @@ def separation_test(
     0.01
     """
     check_writable(adata, copy=False)
+    check_free(adata, separation_slots(key_added), "key_added", key_added)
     permutation_rng, cell_rng = np.random.default_rng(rng).spawn(2)
     cohort = read_samples(
         adata, sample_key, label_key, label_kind=label_kind, batch_key=batch_key, donor_key=donor_key,

@@ -8,6 +8,7 @@ import numpy as np
 
 from scggml._anndata._cohort import read_samples
 from scggml._anndata._learners import learner_params
+from scggml._anndata._slots import check_free, tuning_slots
 from scggml._anndata._writing import check_writable, stored_params, stored_result, writable
 from scggml._arguments import anything, checked
 from scggml._docs import shared_doc
@@ -105,6 +106,7 @@ def tune(
     (3, 1.0)
     """
     check_writable(adata, copy=False)
+    check_free(adata, tuning_slots(key_added), "key_added", key_added)
     fold_rng, search_rng = np.random.default_rng(rng).spawn(2)
     settings = candidate_settings(_GRID if grid is None else grid)
     cohort = read_samples(
