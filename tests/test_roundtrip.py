@@ -110,7 +110,7 @@ def test_plots_of_what_was_read(fitted, pdata, again, pyplot):
     assert len(sg.pl.gene_weights(found).patches) == 12
     assert len(sg.pl.training_history(found).lines) == 1
     pdata = again(pdata)
-    assert len(sg.pl.sample_map(pdata, color="label").collections) == 2
+    assert len(sg.pl.sample_map(pdata, color="label").get_legend().get_texts()) == 2
     assert sg.pl.distance_heatmap(pdata, color="label").images
 
 

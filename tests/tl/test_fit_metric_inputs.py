@@ -199,6 +199,7 @@ def no_work(*args, **kwargs):
     raise AssertionError("training started before the input was checked")
 
 
+@pytest.mark.filterwarnings("ignore:no gene weights")
 @pytest.mark.parametrize("case", CASES)
 def test_bad_input(cohort, assert_same_anndata, monkeypatch, case):
     change, arguments, error, texts = CASES[case]

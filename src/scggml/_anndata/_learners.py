@@ -102,6 +102,7 @@ def learner_of(params: Mapping[str, Any], text: str = "params['learner']") -> Gr
     """Return an unfitted learner with the settings of a stored metric; `text` says where they are, for messages."""
     settings = plain(params["learner"], "learner")
     found: dict[str, Any] = {name: settings.get(name) for name in GroundMetricLearner().get_params(deep=False)}
+    found |= {"label_kind": params.get("label_kind", "class"), "rng": None, "n_jobs": None}
     try:
         if isinstance(found["solver"], dict):
             found["solver"] = Sinkhorn(**found["solver"])
@@ -113,7 +114,7 @@ def learner_of(params: Mapping[str, Any], text: str = "params['learner']") -> Gr
     except (TypeError, ValueError) as error:
         msg = f"{text} must hold settings of a learner, as sg.tl.fit_metric and sg.tl.tune store them: {error}"
         raise ValueError(msg) from error
-    return GroundMetricLearner(**found | {"label_kind": params.get("label_kind", "class"), "rng": None, "n_jobs": None})
+    return GroundMetricLearner(**found)
 
 
 def stored_solver(solver: Solver) -> dict[str, Any]:
