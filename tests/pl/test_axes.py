@@ -161,3 +161,16 @@ def test_two_axes_are_counted_from_one():
             two_axes(wrong, 3, "the map")
     with pytest.raises(ValueError, match="components must be at most 3, the number of axes of the map, found 4"):
         two_axes((1, 4), 3, "the map")
+
+
+def test_columns_of_numbers_and_text(pdata, pyplot):
+    pdata.obs["stage"] = pd.Series([1, "II", "III", 1, "II", None, 1, 1], index=pdata.obs_names, dtype=object)
+    assert list(class_colors(pdata, "stage")) == ["1", "II", "III"]
+    sg.pl.sample_map(pdata, color="stage")
+    sg.pl.distance_heatmap(pdata, color="stage")
+
+
+def test_a_column_twice(pdata, pyplot):
+    pdata.obs = pd.concat([pdata.obs, pdata.obs[["age"]]], axis=1)
+    with pytest.raises(ValueError, match="color='age' names 2 columns of obs. Rename them apart"):
+        sg.pl.sample_map(pdata, color="age")

@@ -50,7 +50,11 @@ def obs_column(adata: AnnData, name: str, key: str) -> pd.Series:
     if key not in adata.obs.columns:
         msg = f"{name}={check.shown(key)} is not a column of obs. Found: {check.listed(adata.obs.columns, limit=20)}"
         raise KeyError(msg)
-    return adata.obs[key]
+    column = adata.obs[key]
+    if isinstance(column, pd.DataFrame):
+        msg = f"{name}={check.shown(key)} names {column.shape[1]} columns of obs. Rename them apart."
+        raise ValueError(msg)
+    return column
 
 
 def is_continuous(column: pd.Series) -> bool:
@@ -68,7 +72,7 @@ def class_colors(adata: AnnData, key: str) -> dict[str, Any]:
 
     column = adata.obs[key]
     categories = list(
-        column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else sorted(column.dropna().unique())
+        column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else _sorted(column.dropna())
     )
     stored = adata.uns.get(colors_key(key))
     if stored is not None and len(stored) >= len(categories):
@@ -76,6 +80,12 @@ def class_colors(adata: AnnData, key: str) -> dict[str, Any]:
     else:
         chosen = sns.color_palette("colorblind" if len(categories) <= _MAX_SAFE else "husl", len(categories))
     return {str(name): color for name, color in zip(categories, chosen, strict=False)}
+
+
+def _sorted(column: pd.Series) -> list[Any]:
+    """Return the different values of a column in their order, that of the alphabet if they are of several types."""
+    values = list(column.unique())
+    return sorted(values, key=str if len({type(value) for value in values}) > 1 else None)
 
 
 def two_axes(components: Any, n_axes: int, where: str) -> tuple[int, int]:
