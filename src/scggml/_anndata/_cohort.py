@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from ._labels import Labels
 
 _LEVEL = 0.05
-# With a quarter of the usual number of cells, distances were longer by 5 to 65 % in samples of one distribution, and by
-# 6 to 26 % in patients that differ (Gaussians in 2 to 50 dimensions, 60 to 1,000 cells)
+# With a quarter of the usual number of cells, distances of samples of one distribution were longer by 7 to 37 %, with half
+# of it by 3 to 17 % (benchmarks/small_samples.py). From some 100 cells on, differences between patients outweigh that.
 _FRACTION = 0.25
 _FEW = 100
 
