@@ -18,7 +18,7 @@ from scggml.core.measures._measures import Measures
 from scggml.core.transport import _exact as module
 from scggml.core.transport._distances import pairwise_distances
 from scggml.core.transport._exact import cross_pairs, solve_pairs, square_pairs
-from scggml.core.transport._network_simplex import PRODUCTS_FROM
+from scggml.core.transport._dense_costs import PRODUCTS_FROM
 from scggml.core.transport._solvers import Exact
 
 SIZES = (1, 4, 9, 6, 3, 7)

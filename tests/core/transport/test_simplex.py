@@ -17,6 +17,7 @@ from scggml.core.measures._measures import Measures
 from scggml.core.transport import _network_simplex as compiled
 from scggml.core.transport import _simplex as simplex
 from scggml.core.transport._distances import pairwise_distances
+from scggml.core.transport._exact import solve_pairs, square_pairs
 
 some = settings(max_examples=150, deadline=None, derandomize=True, database=None)
 few = settings(max_examples=30, deadline=None, derandomize=True, database=None)
@@ -329,7 +330,8 @@ def clouds_back_to_back(rng, sizes, width, weights="dirichlet"):
 
 def test_clouds_of_measures():
     expected, weights = clouds_back_to_back(np.random.default_rng(0), (4, 9, 1, 6), 3)
-    found = simplex.Clouds.of(Measures.from_arrays(np.split(expected.points, expected.offsets[1:-1]), weights))
+    measures = Measures.from_arrays(np.split(expected.points, expected.offsets[1:-1]), weights)
+    found = simplex.Clouds.of(measures, square_pairs(4))
     np.testing.assert_array_equal(found.points, expected.points)
     np.testing.assert_array_equal(found.offsets, expected.offsets)
     np.testing.assert_allclose(found.masses, expected.masses, rtol=1e-12)
