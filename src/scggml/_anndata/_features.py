@@ -11,6 +11,7 @@ import scipy.sparse as sp
 
 from scggml import _check as check
 from scggml._keys import JOINT, PCA
+from scggml.core.measures._magnitudes import check_squares
 from scggml.core.measures._measures import as_points
 from scggml.core.measures._moments import weighted_moments
 
@@ -158,6 +159,7 @@ def _checked(features: Features) -> Features:
         points = sp.csr_array(points)
     names = features.names
     check.check_finite(points, names.tolist() if names is not None else None, name=text)
+    check_squares(points, names.tolist() if names is not None else None, name=text)
     return Features(points, features.use_rep, features.layer, names)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scggml import _check as check
+from scggml.core.measures._magnitudes import check_squares
 from scggml.core.measures._measures import Measures, as_points
 from scggml.core.metric._discriminant import WIDE
 from scggml.core.metric._objective import REGULARIZERS
@@ -62,7 +63,9 @@ def _stack(x: Any, min_points: int, name: str) -> Measures:
             raise TypeError(msg)
         clouds.append(as_points(points))
         check.check_finite(clouds[-1], None, name=f"{name}[{i}]")
-    return Measures.from_arrays(clouds)
+    measures = Measures.from_arrays(clouds)
+    check_squares(measures.points, None, name=name)
+    return measures
 
 
 def as_labels(y: Any, n_samples: int, name: str = "y") -> NDArray[Any]:

@@ -24,7 +24,7 @@ _OPTIMAL = 1e-13  # reduced costs above minus this fraction of the largest cost 
 _ROUNDING = 2.0**-52  # or above minus this fraction times the number of points, if that is more
 _TINY = 5e-324
 NARROW = 64  # times as many rows as columns, from which the first tree is made with more care
-_MAX_SWEEPS, _HALVINGS = 3, 30  # of this: more hardly saves pivots
+_HALVINGS = 30  # of an interval in which a potential is searched for
 _PIVOTS = 50  # per point, after which what is taken for rounding is ten times as much: many times what is ever needed
 
 # Compiled functions that Python calls fill arrays and return numbers: where they return arrays, numba runs Python code
@@ -309,7 +309,7 @@ def _greedy_tree(costs, supply, demand, potential):  # type: ignore[no-untyped-d
     potential, still = potential.copy(), demand.copy()
     order = np.arange(n)
     if n >= NARROW * m:
-        _balance(costs, supply, demand, potential, min(_MAX_SWEEPS, n // (2 * NARROW * m)))
+        _balance(costs, supply, demand, potential, int(np.log2(n / (NARROW * m))))
         order = np.argsort(_gain(costs, potential), kind="mergesort")
     k = 0
     for i in order:
