@@ -13,6 +13,7 @@ from scggml import _check as check
 from scggml import _data as data
 from scggml._keys import JOINT, PCA
 from scggml._warnings import warn
+from scggml.core.measures._magnitudes import check_squares
 from scggml.core.measures._measures import as_points
 from scggml.core.measures._moments import weighted_moments
 from scggml.reference._values import largest_count
@@ -190,6 +191,7 @@ def _checked(features: Features) -> Features:
         points = sp.csr_array(points)
     names = features.names
     data.check_finite(points, names.tolist() if names is not None else None, name=text)
+    check_squares(points, names.tolist() if names is not None else None, name=text)
     return Features(points, features.use_rep, features.layer, names)
 
 

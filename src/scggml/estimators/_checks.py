@@ -11,6 +11,7 @@ import pandas as pd
 from scggml import _check as check
 from scggml import _data as data
 from scggml._arguments import SHARED, check_all, choice, either, flag, integer, number, optional
+from scggml.core.measures._magnitudes import check_squares
 from scggml.core.measures._measures import Measures, as_points
 from scggml.core.metric._discriminant import WIDE
 from scggml.core.metric._objective import REGULARIZERS
@@ -119,7 +120,9 @@ def _stack(x: Any, min_points: int, name: str) -> Measures:
             raise ValueError(msg)
         clouds.append(as_points(points))
         data.check_finite(clouds[-1], None, name=text)
-    return Measures.from_arrays(clouds)
+    measures = Measures.from_arrays(clouds)
+    check_squares(measures.points, None, name=name)
+    return measures
 
 
 def as_labels(y: Any, n_samples: int, name: str = "y") -> NDArray[Any]:

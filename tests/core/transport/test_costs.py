@@ -6,7 +6,7 @@ import scipy.sparse as sp
 from scipy.spatial.distance import cdist
 
 from scggml.core.transport._costs import COSTS, cost_matrix
-from scggml.core.transport._network_simplex import PRODUCTS_FROM
+from scggml.core.transport._dense_costs import PRODUCTS_FROM
 
 KINDS = {"dense": np.asarray, "float32": lambda x: x.astype(np.float32), "csr": sp.csr_array}
 

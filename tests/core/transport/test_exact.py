@@ -16,9 +16,9 @@ from scipy.stats import wasserstein_distance
 
 from scggml.core.measures._measures import Measures
 from scggml.core.transport import _exact as module
+from scggml.core.transport._dense_costs import PRODUCTS_FROM
 from scggml.core.transport._distances import pairwise_distances
 from scggml.core.transport._exact import cross_pairs, solve_pairs, square_pairs
-from scggml.core.transport._network_simplex import PRODUCTS_FROM
 from scggml.core.transport._solvers import Exact
 
 SIZES = (1, 4, 9, 6, 3, 7)
@@ -193,6 +193,12 @@ def test_threads_follow_the_active_joblib_configuration():
     with joblib.parallel_config(n_jobs=2):
         assert module.n_threads(None) == 2
         assert module.n_threads(3) == 3
+    for one in ({"n_jobs": 1}, {"backend": "threading", "n_jobs": 1}, {"backend": "sequential"}):
+        with joblib.parallel_config(**one):
+            assert module.n_threads(None) == 1
+    for all_cores in ({"backend": "threading"}, {"n_jobs": -1}):
+        with joblib.parallel_config(**all_cores):
+            assert module.n_threads(None) == joblib.cpu_count()
 
 
 def test_plans_are_kept_on_request_only():
@@ -376,6 +382,18 @@ def test_backends_do_not_change_a_bit(monkeypatch, backend, d):
             np.testing.assert_array_equal(solved.distances, expected.distances)
             for name in ("offsets", "rows", "cols", "mass"):
                 np.testing.assert_array_equal(getattr(solved.plans, name), getattr(expected.plans, name))
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_a_backend_that_keeps_results_back_is_an_error_unless_nothing_is_sent_to_it(n_jobs):
+    measures = Measures.from_arrays(ragged(np.random.default_rng(14), 3))
+    expected = pairwise_distances(measures)[0]
+    with joblib.parallel_config(backend="multiprocessing", n_jobs=n_jobs):
+        if n_jobs == 1:
+            np.testing.assert_array_equal(pairwise_distances(measures)[0], expected)
+        else:
+            with pytest.raises(ValueError, match=r"MultiprocessingBackend cannot .* backend='loky'"):
+                pairwise_distances(measures)
 
 
 def test_blocks_are_of_like_work(monkeypatch):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +19,7 @@ from scggml.core.measures._measures import Measures
 from scggml.core.transport import _network_simplex as compiled
 from scggml.core.transport import _simplex as simplex
 from scggml.core.transport._distances import pairwise_distances
+from scggml.core.transport._exact import solve_pairs, square_pairs
 
 some = settings(max_examples=150, deadline=None, derandomize=True, database=None)
 few = settings(max_examples=30, deadline=None, derandomize=True, database=None)
@@ -241,6 +244,32 @@ def test_larger_problems(shape, weights):
         np.testing.assert_allclose(solved_well(c, a, b), by_pot(c, a, b), rtol=1e-11)
 
 
+@pytest.mark.parametrize("weights", [("uniform", "uniform"), ("dirichlet", "uneven"), ("vanishing", "multiples")])
+@pytest.mark.parametrize("costs", COSTS)
+def test_many_points_against_few(costs, weights):
+    for n, m in ((64, 1), (400, 3), (3, 400), (900, 7)):
+        rng = np.random.default_rng(n)
+        c, a, b = make_costs(costs, n, m, rng), make_weights(weights[0], n, rng), make_weights(weights[1], m, rng)
+        np.testing.assert_allclose(solved_well(c, a, b), by_pot(c, a, b), rtol=1e-12, atol=3e-13 * c.max())
+
+
+def test_first_tree_of_many_points_against_few_is_nearly_optimal():
+    rng = np.random.default_rng(8)
+    costs, (supply, demand) = cdist(rng.normal(size=(800, 4)), rng.normal(size=(4, 4))), perturbed(800, 4, rng)
+    best = by_pot(costs, supply / supply.sum(), demand / demand.sum())
+    rows, cols, flow = greedy_tree(costs, supply, demand, compiled._starting_potentials(costs, supply, demand))
+    assert flow.min() > 0
+    assert flow @ costs[rows, cols] / supply.sum() < 1.01 * best
+
+
+def test_masses_of_many_points_are_as_exact_as_others():
+    rng = np.random.default_rng(9)
+    x, y = rng.normal(size=(10**5, 1)), rng.normal(size=(2, 1))
+    a, b = make_weights("dirichlet", 10**5, rng), np.array([0.3, 0.7])
+    solved = solve_pairs(Measures.from_arrays([x, y], [a, b]), square_pairs(2))
+    np.testing.assert_allclose(solved.distances, wasserstein_distance(x[:, 0], y[:, 0], a, b), rtol=1e-12)
+
+
 @few
 @given(
     n=st.integers(1, 30),
@@ -304,6 +333,14 @@ def test_integer_total_leaves_room_for_the_perturbation():
         assert simplex.integer_total(n) * (2 * n + 1) > 2**60
 
 
+def test_points_of_few_are_perturbed_where_there_are_many_others():
+    assert simplex.n_units(30, 20) == 30
+    assert simplex.n_units(20, 30) == 20
+    for n, m in ((10**6, 3), (3, 10**6)):
+        assert simplex.n_units(n, m) == 3
+    assert (simplex.n_units(np.array([1, 5, 320, 319]), np.array([63, 320, 5, 5])) == [1, 5, 5, 319]).all()
+
+
 def test_uniform_means_all_alike():
     assert simplex.is_uniform(np.full(7, 1 / 7))
     assert simplex.is_uniform(np.ones(1))
@@ -329,7 +366,8 @@ def clouds_back_to_back(rng, sizes, width, weights="dirichlet"):
 
 def test_clouds_of_measures():
     expected, weights = clouds_back_to_back(np.random.default_rng(0), (4, 9, 1, 6), 3)
-    found = simplex.Clouds.of(Measures.from_arrays(np.split(expected.points, expected.offsets[1:-1]), weights))
+    measures = Measures.from_arrays(np.split(expected.points, expected.offsets[1:-1]), weights)
+    found = simplex.Clouds.of(measures, square_pairs(4))
     np.testing.assert_array_equal(found.points, expected.points)
     np.testing.assert_array_equal(found.offsets, expected.offsets)
     np.testing.assert_allclose(found.masses, expected.masses, rtol=1e-12)
@@ -693,6 +731,46 @@ def test_nearly_one_dimensional_clouds_come_to_an_end(noise):
         assert bound <= distance * (1 + 1e-12)
         np.testing.assert_allclose(bound, distance, rtol=1e-9)
         np.testing.assert_allclose(distance, wasserstein_distance(x[:, 0], y[:, 0]), rtol=1e-6)
+
+
+@pytest.fixture
+def patience():
+    """What stops the solver after a minute, so that a solution without an end is a failure."""
+    stop = np.zeros(1, dtype=bool)
+    timer = threading.Timer(60, stop.__setitem__, (0, True))
+    timer.start()
+    yield stop
+    timer.cancel()
+
+
+@pytest.mark.parametrize("seed", [17, 358, 507, 1093, 1727])
+def test_candidates_by_rounding_alone_do_not_keep_the_solver_from_its_end(seed, patience):
+    x, y = np.random.default_rng(seed).uniform(0, 60, size=(2, 300, 2))
+    linear = np.array([[1177.7152, 0.0030272], [0.0002975, -0.00005729]])
+    weights, costs = np.full(300, 1 / 300), cdist(x @ linear.T, y @ linear.T)
+    distance, bound, *_ = simplex.solve(simplex.euclidean(x @ linear.T, y @ linear.T), weights, weights, patience)
+    assert not patience[0], "the solver did not come to an end"
+    np.testing.assert_allclose(distance, by_pot(costs, weights, weights), rtol=1e-11)
+    assert distance * (1 - 1e-11) < bound <= distance * (1 + 1e-14)
+
+
+def test_costs_near_the_smallest_number_come_to_an_end(patience):
+    rng = np.random.default_rng(0)
+    costs = 5e-324 * rng.integers(0, 50, size=(30, 40)).astype(float)
+    a, b = make_weights("dirichlet", 30, rng), make_weights("uniform", 40, rng)
+    distance = simplex.solve(costs, a, b, patience)[0]
+    assert not patience[0], "the solver did not come to an end"
+    np.testing.assert_allclose(distance, 5e-324 * by_pot(costs / 5e-324, a, b), rtol=0, atol=5e-324 * 35)
+
+
+def test_a_stopped_solver_ends_at_once(monkeypatch):
+    rng = np.random.default_rng(0)
+    clouds, _ = clouds_back_to_back(rng, (2000, 2000), 2)
+    stop = np.ones(1, dtype=bool)
+    start = time.process_time()
+    simplex.solve(rng.random((30, 30)), np.full(30, 1 / 30), np.full(30, 1 / 30), stop)
+    simplex.solve_block(clouds, np.array([[0, 1]] * 500), keep_plans=False, stop=stop)  # for minutes
+    assert time.process_time() - start < 5
 
 
 def test_raw_cohorts_with_one_loud_feature_come_to_an_end():

@@ -7,6 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import joblib
+from joblib.parallel import BACKENDS, get_active_backend
 from threadpoolctl import ThreadpoolController
 
 if TYPE_CHECKING:
@@ -17,8 +18,10 @@ def n_threads(n_jobs: int | None) -> int:
     """Return the number of threads: what was asked for, else that of an active joblib configuration, else all cores."""
     if n_jobs is not None:
         return n_jobs
-    configured: int = joblib.effective_n_jobs(None)
-    return configured if configured > 1 else joblib.cpu_count()
+    backend, configured = get_active_backend()
+    if configured is None:  # which joblib takes for one
+        return 1 if isinstance(backend, BACKENDS["sequential"]) else joblib.cpu_count()
+    return int(joblib.effective_n_jobs(configured))
 
 
 class SingleThreadedBlas:

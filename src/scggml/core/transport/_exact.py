@@ -5,11 +5,13 @@ from __future__ import annotations
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import joblib
 import numpy as np
 import scipy.sparse as sp
+from joblib.parallel import get_active_backend
 from tqdm.auto import tqdm
 
 from scggml.core.measures._threads import n_threads, single_threaded_blas
@@ -17,6 +19,7 @@ from scggml.core.measures._threads import n_threads, single_threaded_blas
 from . import _simplex as simplex
 from ._cluster import dask_backend, on_cluster
 from ._costs import cost_matrix
+from ._interrupts import interruptible
 from ._plans import Plans
 from ._transport import Transport
 
@@ -163,17 +166,19 @@ def solve_pairs(
     done, rest = _Results.of_distances(*found), np.delete(np.arange(len(pairs)), known)
     numbered = np.column_stack([pairs[rest], rest])
     blocks = [(block[:, :2], _trees_of(start, block)) for block in _blocks(measures.sizes, numbered)]
-    task = _Task(simplex.Clouds.of(measures), cost, method, keep_plans, keep_trees)
+    stop = np.zeros(1, dtype=bool)
+    task = _Task(simplex.Clouds.of(measures, pairs), cost, method, keep_plans, keep_trees, stop)
     bar = tqdm(total=len(pairs), desc=progress, unit="pair", delay=2, leave=False, disable=progress is None or None)
     bar.update(len(done.distances))
     cluster = dask_backend()
     if cluster is None:
+        _check_backend(n_threads(n_jobs))
         parallel = joblib.Parallel(n_jobs=n_threads(n_jobs), prefer="threads", return_as="generator")
         parts = parallel(joblib.delayed(_solve_block)(task, *block) for block in blocks)
     else:
         parts = on_cluster(cluster, _solve_block, task, blocks, n_jobs=n_jobs)
     results = [done]
-    with bar, single_threaded_blas, _cancelled_on_error(parts):
+    with bar, single_threaded_blas, _cancelled_on_error(parts, stop):
         for (block, _), part in zip(blocks, parts, strict=True):
             results.append(part)
             bar.update(len(part.distances))
@@ -224,18 +229,23 @@ class _Task:
     method: Method
     keep_plans: bool
     keep_trees: bool
+    stop: NDArray[np.bool_]  # set by the main thread, of the same process, when nobody waits for results any more
 
 
 def _solve_block(task: _Task, pairs: NDArray[np.int64], start: Trees | None) -> _Results:
+    return interruptible(_solved_block, task, pairs, start, stop=task.stop)
+
+
+def _solved_block(task: _Task, pairs: NDArray[np.int64], start: Trees | None) -> _Results:
     clouds = task.clouds
     points, offsets, weights = clouds.points, clouds.offsets, clouds.weights
     if task.method == "simplex" and task.cost == "euclidean" and not sp.issparse(points):
         with single_threaded_blas:
             distances, bounds, *plans = simplex.solve_block(
-                clouds, pairs, keep_plans=task.keep_plans, keep_trees=task.keep_trees, start=start
+                clouds, pairs, keep_plans=task.keep_plans, keep_trees=task.keep_trees, start=start, stop=task.stop
             )
         return _Results(distances, _relative_gaps(distances, bounds), *plans).narrow(len(weights))
-    solve = _by_pot if task.method == "pot" else simplex.solve
+    solve = _by_pot if task.method == "pot" else partial(simplex.solve, stop=task.stop)
     distances, bounds, n_entries = np.empty(len(pairs)), np.empty(len(pairs)), np.empty(len(pairs), dtype=np.int64)
     entries: list[tuple[NDArray, NDArray, NDArray]] = []
     with single_threaded_blas:
@@ -299,12 +309,23 @@ def _trees_of(plans: Plans | None, numbered: NDArray[np.int64]) -> Trees | None:
     return offsets - offsets[0], plans.rows[edges], plans.cols[edges]
 
 
+def _check_backend(n_jobs: int) -> None:
+    backend = get_active_backend(prefer="threads")[0]
+    if not backend.supports_return_generator and backend.effective_n_jobs(n_jobs) > 1:
+        msg = (
+            f"joblib's {type(backend).__name__} cannot return results one by one. Use "
+            "joblib.parallel_config(backend='loky') or backend='threading'."
+        )
+        raise ValueError(msg)
+
+
 @contextmanager
-def _cancelled_on_error(tasks: Generator[_Results]) -> Iterator[None]:
-    """Start no task after an error or an interrupt, and hide joblib's warning about unfinished tasks."""
+def _cancelled_on_error(tasks: Generator[_Results], stop: NDArray[np.bool_]) -> Iterator[None]:
+    """End tasks and start none after an error or an interrupt, and hide joblib's warning about unfinished tasks."""
     try:
         yield
     except BaseException:
+        stop[0] = True
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tasks.close()

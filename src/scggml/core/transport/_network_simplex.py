@@ -15,15 +15,17 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from ._dense_costs import FAST, euclidean
+
 _N_CANDIDATES = 10
 _SINKHORN_STEPS = 10
 _SINKHORN_TEMPERATURE = 0.25  # in standard deviations of the doubly centred costs
 _OPTIMAL = 1e-13  # reduced costs above minus this fraction of the largest cost are rounding,
 _ROUNDING = 2.0**-52  # or above minus this fraction times the number of points, if that is more
+_TINY = 5e-324
+NARROW = 64  # times as many rows as columns, from which the first tree is made with more care
+_HALVINGS = 30  # of an interval in which a potential is searched for
 _PIVOTS = 50  # per point, after which what is taken for rounding is ten times as much: many times what is ever needed
-PRODUCTS_FROM = 32  # features from which one matrix product beats direct differences
-_NEAR = 1e-4  # of the squared norms: below, a product loses too many digits to cancellation
-_FAST = {"nnan", "nsz", "reassoc", "contract", "arcp"}  # infinities are used
 
 # Compiled functions that Python calls fill arrays and return numbers: where they return arrays, numba runs Python code
 # on the way out, and an interrupt that is due by then comes as a SystemError instead of a KeyboardInterrupt.
@@ -32,10 +34,12 @@ _FAST = {"nnan", "nsz", "reassoc", "contract", "arcp"}  # infinities are used
 @njit(nogil=True, cache=True)
 def solve_block(  # type: ignore[no-untyped-def]
     points, offsets, masses, uniform, pairs, start_offsets, start_rows, start_cols, keep_plans, keep_trees,
-    distances, bounds, n_entries, rows, cols, mass,
+    distances, bounds, n_entries, rows, cols, mass, stop,
 ):  # fmt: skip
     k = 0
     for p in range(len(pairs)):
+        if stop[0]:
+            break
         i, j = pairs[p]
         x, y = slice(offsets[i], offsets[i + 1]), slice(offsets[j], offsets[j + 1])
         n, m = offsets[i + 1] - offsets[i], offsets[j + 1] - offsets[j]
@@ -49,7 +53,7 @@ def solve_block(  # type: ignore[no-untyped-def]
         edges = slice(start_offsets[p], start_offsets[p + 1])
         first_rows, first_cols = start_rows[edges] - offsets[i], start_cols[edges] - offsets[j]
         distances[p], bounds[p], n_entries[p] = solve(
-            costs, supply, demand, first_rows, first_cols, keep_trees, rows[k:], cols[k:], mass[k:]
+            costs, supply, demand, first_rows, first_cols, keep_trees, rows[k:], cols[k:], mass[k:], stop
         )
         if keep_plans:
             rows[k : k + n_entries[p]] += offsets[i]
@@ -59,102 +63,48 @@ def solve_block(  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def euclidean(x, y, costs):  # type: ignore[no-untyped-def]
-    if x.shape[1] < PRODUCTS_FROM:
-        _by_differences(x, y, costs)
-    else:
-        _by_products(x, y, costs)
+def solve(  # type: ignore[no-untyped-def]
+    costs, supply, demand, first_rows, first_cols, keep_tree, rows, cols, mass, stop,
+):  # fmt: skip
+    """Write the plan to the beginning of rows, cols and mass; return distance, lower bound and number of entries.
 
-
-@njit(nogil=True, cache=True, fastmath=_FAST)
-def _by_differences(x, y, costs):  # type: ignore[no-untyped-def]
-    n, m, width = x.shape[0], y.shape[0], x.shape[1]
-    across = np.empty((width, m))
-    for j in range(m):
-        for d in range(width):
-            across[d, j] = y[j, d]
-    costs[:] = 0
-    point = np.empty(width)
-    for i in range(n):
-        line = costs[i]
-        for d in range(width):
-            point[d] = x[i, d]
-        for d in range(0, width - 3, 4):  # four features at a time: fewer trips to the line
-            p0, p1, p2, p3 = point[d], point[d + 1], point[d + 2], point[d + 3]
-            q0, q1, q2, q3 = across[d], across[d + 1], across[d + 2], across[d + 3]
-            for j in range(m):
-                e0, e1, e2, e3 = p0 - q0[j], p1 - q1[j], p2 - q2[j], p3 - q3[j]
-                line[j] += (e0 * e0 + e1 * e1) + (e2 * e2 + e3 * e3)
-        for d in range(width - width % 4, width):
-            here, there = point[d], across[d]
-            for j in range(m):
-                line[j] += (here - there[j]) ** 2
-        for j in range(m):
-            line[j] = np.sqrt(line[j])
-
-
-@njit(nogil=True, cache=True, fastmath=_FAST)
-def _by_products(x, y, costs):  # type: ignore[no-untyped-def]
-    """As above by one matrix product, which many features repay; pairs near each other are measured directly."""
-    centre = np.zeros(x.shape[1])
-    for i in range(len(x)):
-        for d in range(len(centre)):
-            centre[d] += x[i, d]
-    centre /= len(x)
-    x, x_squared = _shifted(x, centre)
-    y, y_squared = _shifted(y, centre)
-    np.dot(x, y.T, costs)
-    for i in range(len(x)):
-        line, here = costs[i], x_squared[i]
-        for j in range(len(y)):
-            line[j] = here + y_squared[j] - 2 * line[j]
-        n_near = 0
-        for j in range(len(y)):
-            n_near += line[j] < _NEAR * (here + y_squared[j])
-        if n_near > 0:
-            for j in range(len(y)):
-                if line[j] < _NEAR * (here + y_squared[j]):
-                    line[j] = 0.0
-                    for d in range(len(centre)):
-                        line[j] += (x[i, d] - y[j, d]) ** 2
-        for j in range(len(y)):
-            line[j] = np.sqrt(line[j])
-
-
-@njit(nogil=True, cache=True, fastmath=_FAST)
-def _shifted(x, centre):  # type: ignore[no-untyped-def]
-    """Return points from a new origin, and their squared norms."""
-    shifted, squared = np.empty(x.shape), np.zeros(len(x))
-    for i in range(len(x)):
-        norm = 0.0
-        for d in range(len(centre)):
-            shifted[i, d] = x[i, d] - centre[d]
-            norm += shifted[i, d] ** 2
-        squared[i] = norm
-    return shifted, squared
+    What is returned after `stop[0]`, which may be set meanwhile, is of no use.
+    """
+    if costs.shape[1] >= NARROW * costs.shape[0]:  # many rows of few columns are quicker
+        turned = np.ascontiguousarray(costs.T)
+        return _solve(turned, demand, supply, first_cols, first_rows, keep_tree, cols, rows, mass, stop)
+    return _solve(costs, supply, demand, first_rows, first_cols, keep_tree, rows, cols, mass, stop)
 
 
 @njit(nogil=True, cache=True)
-def solve(costs, supply, demand, first_rows, first_cols, keep_tree, rows, cols, mass):  # type: ignore[no-untyped-def]
-    """Write the plan to the beginning of rows, cols and mass; return distance, lower bound and number of entries."""
+def _solve(  # type: ignore[no-untyped-def]
+    costs, supply, demand, first_rows, first_cols, keep_tree, rows, cols, mass, stop,
+):  # fmt: skip
     missing = supply.sum() - demand.sum()  # by rounding: no more than one unit per point
     supply, demand = _topped_up(supply, -missing), _topped_up(demand, missing)
-    n, total = len(supply), supply.sum()
-    spread = 2 * n + 1  # room for the perturbation of one unit per row
-    perturbed = demand * spread
-    perturbed[-1] += n
-    edge_rows, edge_cols, flow, u, v = _simplex(costs, supply * spread + 1, perturbed, first_rows, first_cols)
+    n, m, total = len(supply), len(demand), supply.sum()
+    # room for the perturbation of one unit per row, or per column where there are few
+    n_units = m if n >= NARROW * m else n
+    spread = 2 * n_units + 1
+    more_supply, more_demand = supply * spread, demand * spread
+    if n >= NARROW * m:
+        more_supply[-1] += m
+        more_demand += 1
+    else:
+        more_supply += 1
+        more_demand[-1] += n
+    edge_rows, edge_cols, flow, u, v = _simplex(costs, more_supply, more_demand, first_rows, first_cols, stop)
     distance = bound = 0.0
     k = 0
     for e in range(len(flow)):
-        share = (flow[e] + n) // spread  # without the perturbation, which is at most n
+        share = (flow[e] + n_units) // spread  # without the perturbation, which is at most n_units
         if share > 0 or keep_tree:
             rows[k], cols[k], mass[k] = edge_rows[e], edge_cols[e], share / total
             distance += mass[k] * costs[rows[k], cols[k]]
             k += 1
     for i in range(n):
         bound += supply[i] / total * u[i]
-    for j in range(len(demand)):
+    for j in range(m):
         bound += demand[j] / total * v[j]
     return distance, bound, k
 
@@ -175,7 +125,7 @@ def _topped_up(masses, missing):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _simplex(costs, supply, demand, first_rows, first_cols):  # type: ignore[no-untyped-def]
+def _simplex(costs, supply, demand, first_rows, first_cols, stop):  # type: ignore[no-untyped-def]
     """Return rows, columns and flow of the optimal tree's edges, and feasible potentials u, v."""
     n, m = costs.shape
     n_nodes = n + m
@@ -193,13 +143,18 @@ def _simplex(costs, supply, demand, first_rows, first_cols):  # type: ignore[no-
         first_rows, first_cols = _greedy_tree(costs, supply, demand, _starting_potentials(costs, supply, demand))
         _hang_up(costs, supply, demand, first_rows, first_cols, parent, size, after, before, last, flow, potential)
 
-    tolerance = max(_OPTIMAL, _ROUNDING * n_nodes) * _largest(costs)
+    # This ends. A round pivots, widens the tolerance, computes potentials anew or stops. Without a pivot after a round
+    # that found something the tolerance is widened; potentials are computed anew after pivots only. A tolerance lasts
+    # for a bounded number of pivots, and it cannot be widened for ever: no reduced cost is below minus the largest cost
+    # times the number of nodes. What a wider tolerance costs shows in the lower bound.
+    largest = _largest(costs)
+    tolerance = max(max(_OPTIMAL, _ROUNDING * n_nodes) * largest, _TINY)
     column_potential = potential[n:]
     lowest = np.empty(n)
     rows = np.empty(_N_CANDIDATES, np.int64)
     cols = np.empty(_N_CANDIDATES, np.int64)
-    row = n_pivots = n_since = 0  # pivots in all, and since potentials were last computed from the tree
-    while True:
+    row = n_pivots = n_since = 0  # pivots with this tolerance, and since potentials were last computed from the tree
+    while not stop[0]:
         if n_since >= n_nodes:
             _refresh(costs, parent, after, potential)
             n_since = 0
@@ -218,7 +173,9 @@ def _simplex(costs, supply, demand, first_rows, first_cols):  # type: ignore[no-
             if n_since == 0:
                 break  # a whole round without a gain: `lowest` belongs to the final potentials
             n_since = n_nodes  # what moving them has left of rounding is not to decide
-        while n_found > 0:
+            continue
+        before_round = n_pivots
+        for _ in range(_N_CANDIDATES + 1):  # each is gone once it was taken, unless rounding brings it back
             best, chosen, k = -tolerance, -1, 0
             while k < n_found:
                 reduced = costs[rows[k], cols[k]] - potential[rows[k]] + potential[n + cols[k]]
@@ -229,10 +186,13 @@ def _simplex(costs, supply, demand, first_rows, first_cols):  # type: ignore[no-
                     if reduced < best:
                         best, chosen = reduced, k
                     k += 1
-            if chosen >= 0:
-                _pivot(n, rows[chosen], n + cols[chosen], best, parent, size, after, before, last, flow, potential)
-                n_pivots += 1
-                n_since += 1
+            if chosen < 0:
+                break
+            _pivot(n, rows[chosen], n + cols[chosen], best, parent, size, after, before, last, flow, potential)
+            n_pivots += 1
+            n_since += 1
+        if n_pivots == before_round:  # rounding made candidates of them
+            tolerance *= 2
 
     edge_rows = np.empty(n_nodes - 1, np.int64)
     edge_cols = np.empty(n_nodes - 1, np.int64)
@@ -246,7 +206,7 @@ def _simplex(costs, supply, demand, first_rows, first_cols):  # type: ignore[no-
     return edge_rows, edge_cols, edge_flow, lowest, -column_potential
 
 
-@njit(nogil=True, cache=True, fastmath=_FAST)
+@njit(nogil=True, cache=True, fastmath=FAST)
 def _lowest(costs, potential):  # type: ignore[no-untyped-def]
     """Return the least `costs + potential`; four independent chains keep the vector units busy."""
     quarter = len(costs) // 4
@@ -340,14 +300,19 @@ def _starting_potentials(costs, supply, demand):  # type: ignore[no-untyped-def]
 def _greedy_tree(costs, supply, demand, potential):  # type: ignore[no-untyped-def]
     """Return rows and columns of n + m - 1 edges: each row in turn fills its cheapest open columns.
 
-    Each edge uses up either its row or its column, never both before the last one: that is what the perturbation is
+    Of many rows, those go first that would lose most in another column. The last ones then connect the columns, at
+    potentials near the given ones. Each edge uses up either its row or its column, never both before the last one: that is what the perturbation is
     for.
     """
     n, m = costs.shape
     rows, cols = np.empty(n + m - 1, np.int64), np.empty(n + m - 1, np.int64)
     potential, still = potential.copy(), demand.copy()
+    order = np.arange(n)
+    if n >= NARROW * m:
+        _balance(costs, supply, demand, potential, int(np.log2(n / (NARROW * m))))
+        order = np.argsort(_gain(costs, potential), kind="mergesort")
     k = 0
-    for i in range(n):
+    for i in order:
         left = supply[i]
         while left > 0:
             j = _where(costs[i], potential, _lowest(costs[i], potential))
@@ -361,6 +326,38 @@ def _greedy_tree(costs, supply, demand, potential):  # type: ignore[no-untyped-d
                 potential[j] = np.inf
             k += 1
     return rows, cols
+
+
+@njit(nogil=True, cache=True, fastmath=FAST)
+def _balance(costs, supply, demand, potential, n_sweeps):  # type: ignore[no-untyped-def]
+    """Move the potential of each column in turn to where as much mass prefers it as it demands."""
+    n, m = costs.shape
+    pull = np.empty(n)
+    for k in range(n_sweeps * m):
+        j = k % m
+        potential[j] = np.inf
+        for i in range(n):
+            pull[i] = _lowest(costs[i], potential) - costs[i, j]
+        low, high = pull.min(), pull.max()
+        for _ in range(_HALVINGS if m > 1 else 0):
+            middle, mass = low + (high - low) / 2, 0
+            for i in range(n):
+                mass += supply[i] if pull[i] > middle else 0
+            low, high = (middle, high) if mass > demand[j] else (low, middle)
+        potential[j] = low
+
+
+@njit(nogil=True, cache=True, fastmath=FAST)
+def _gain(costs, potential):  # type: ignore[no-untyped-def]
+    """Return the least `costs + potential` of each row minus the second least."""
+    gain = np.empty(len(costs))
+    for i in range(len(costs)):
+        first = second = np.inf
+        for j in range(len(potential)):
+            here = costs[i, j] + potential[j]
+            first, second = min(first, here), min(max(first, here), second)
+        gain[i] = first - second
+    return gain
 
 
 @njit(nogil=True, cache=True)

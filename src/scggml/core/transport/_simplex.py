@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from . import _dense_costs
 from . import _network_simplex as compiled
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     Trees: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]  # offsets, rows, cols
 
 _MAX_MASS = 2**61  # of all points together, in integers
+_NEVER = np.zeros(1, dtype=bool)
 _NO_TREE = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
 
 
@@ -42,16 +44,17 @@ class Clouds:
     uniform: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, measures: Measures) -> Clouds:
-        """Take measures without points that have no mass."""
-        total = integer_total(int(measures.sizes.max()))
+    def of(cls, measures: Measures, pairs: NDArray[np.int64]) -> Clouds:
+        """Take measures without points that have no mass, of which these pairs are to be solved."""
+        n, m = measures.sizes[pairs].T
+        total = integer_total(int(np.maximum(n_units(n, m), n_units(m, n)).max(initial=1)))
         uniform = np.array([is_uniform(weights) for weights in np.split(measures.weights, measures.offsets[1:-1])])
         masses = integer_masses(measures.weights, total)
         return cls(measures.points, measures.offsets, measures.weights, masses, uniform)
 
 
 def solve(
-    costs: NDArray[np.float64], a: NDArray[np.float64], b: NDArray[np.float64]
+    costs: NDArray[np.float64], a: NDArray[np.float64], b: NDArray[np.float64], stop: NDArray[np.bool_] = _NEVER
 ) -> tuple[float, float, NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """Solve optimal transport between two discrete measures.
 
@@ -61,6 +64,8 @@ def solve(
         Finite ground costs that are not negative, (n, m), C-contiguous.
     a, b
         Positive masses, (n,) and (m,), each with sum one.
+    stop
+        Set to True by another thread, (1,), it ends this one soon; what is returned then is of no use.
 
     Returns
     -------
@@ -71,9 +76,10 @@ def solve(
         common = math.lcm(n, m)
         supply, demand = np.full(n, common // n, dtype=np.int64), np.full(m, common // m, dtype=np.int64)
     else:
-        supply, demand = integer_masses(a, integer_total(n)), integer_masses(b, integer_total(n))
+        total = integer_total(int(n_units(n, m)))
+        supply, demand = integer_masses(a, total), integer_masses(b, total)
     rows, cols, mass = _room_for_entries(n + m - 1)
-    distance, bound, k = compiled.solve(costs, supply, demand, *_NO_TREE, False, rows, cols, mass)
+    distance, bound, k = compiled.solve(costs, supply, demand, *_NO_TREE, False, rows, cols, mass, stop)
     return distance, bound, rows[:k], cols[:k], mass[:k]
 
 
@@ -84,6 +90,7 @@ def solve_block(
     keep_plans: bool,
     keep_trees: bool = False,
     start: Trees | None = None,
+    stop: NDArray[np.bool_] = _NEVER,
 ) -> tuple[NDArray, NDArray, NDArray, NDArray, NDArray, NDArray]:
     """Solve many pairs of clouds with Euclidean ground cost, without coming back to Python in between.
 
@@ -100,6 +107,8 @@ def solve_block(
     start
         Trees to start from, as returned before with `keep_trees` for the same pairs with points elsewhere: offsets,
         (n_pairs + 1,), rows and columns. A start that is not a tree of its pair is ignored.
+    stop
+        As above.
 
     Returns
     -------
@@ -119,7 +128,7 @@ def solve_block(
     )  # fmt: skip
     k = compiled.solve_block(
         points, offsets, masses, uniform, pairs, start_offsets, start_rows, start_cols, keep_plans,
-        keep_trees, distances, bounds, n_entries, rows, cols, mass,
+        keep_trees, distances, bounds, n_entries, rows, cols, mass, stop,
     )  # fmt: skip
     return distances, bounds, n_entries, rows[:k].copy(), cols[:k].copy(), mass[:k].copy()
 
@@ -127,13 +136,19 @@ def solve_block(
 def euclidean(x: NDArray[np.floating], y: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return the Euclidean distances between the rows of two arrays, (n, m), from their differences."""
     costs = np.empty((len(x), len(y)))
-    compiled.euclidean(x, y, costs)
+    _dense_costs.euclidean(x, y, costs)
     return costs
 
 
-def integer_total(largest_cloud: int) -> int:
-    """Return the sum of integer masses that leaves room for perturbing clouds of this size."""
-    return _MAX_MASS // (2 * largest_cloud + 1)
+def n_units(n: int | NDArray[np.int64], m: int | NDArray[np.int64]) -> Any:
+    """Return by how many units the masses of an (n, m) problem are perturbed: one per row, or per point of few."""
+    few, many = np.minimum(n, m), np.maximum(n, m)
+    return np.where(many >= compiled.NARROW * few, few, n)
+
+
+def integer_total(n_units: int) -> int:
+    """Return the sum of integer masses that leaves room for this perturbation."""
+    return _MAX_MASS // (2 * n_units + 1)
 
 
 def integer_masses(masses: NDArray[np.float64], total: int) -> NDArray[np.int64]:
