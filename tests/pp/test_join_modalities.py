@@ -358,10 +358,14 @@ def test_modalities_that_are_not_in_memory(mdata, tmp_path):
 
 
 def test_new_cells_in_a_joint_space(mdata):
-    """A metric acts on a second data set in its own units."""
+    """Units of a second data set are its own, so that its joint space is another one; a reference keeps its units."""
     adata, new = sg.pp.join_modalities(mdata), sg.pp.join_modalities(cite(seed=1))
     sg.tl.fit_metric(adata, "sample", "label", use_rep="X_joint", rng=0)
     new.uns["ggml"] = adata.uns["ggml"]
+    with pytest.raises(ValueError, match=r"in another space than obsm\['X_joint'\].*varm\['joint_loadings'\] differ"):
+        sg.tl.sample_distances(new)
+    reference = sg.tl.make_reference(adata, sg.tl.sample_distances(adata), cv=None)
+    sg.tl.project(new, reference)
     assert sg.tl.sample_distances(new).n_obs == 10
 
 

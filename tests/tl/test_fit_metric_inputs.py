@@ -123,9 +123,10 @@ def text_in_data_frame(adata):
 
 def identical_samples(adata):
     first = rows_of(adata, FIRST)[:2]
+    adata.obsm["X_same"] = adata.obsm["X_pca"].copy()
     for sample in adata.obs["sample"].cat.categories:
         rows = rows_of(adata, sample)
-        adata.obsm["X_pca"][rows] = adata.obsm["X_pca"][first[np.arange(len(rows)) % 2]]
+        adata.obsm["X_same"][rows] = adata.obsm["X_pca"][first[np.arange(len(rows)) % 2]]
     keep = np.sort(np.concatenate([rows_of(adata, s)[:8] for s in adata.obs["sample"].cat.categories]))
     adata._inplace_subset_obs(keep)
 
@@ -172,7 +173,7 @@ CASES = {
     "text in obsm": (text_representation, {}, TypeError, ["obsm['X_pca']", "numeric", "<U1"]),
     "text column": (text_in_data_frame, {"use_rep": "X_df"}, TypeError, ["obsm['X_df']", "numeric", "object"]),
     "all constant": (all_constant, {}, ValueError, ["no feature varies"]),
-    "identical samples": (identical_samples, {}, ValueError, ["all samples hold the same cells", "no difference"]),
+    "identical samples": (identical_samples, {"use_rep": "X_same"}, ValueError, ["all samples hold the same cells", "no difference"]),
     "n_comps 0": (None, {"n_comps": 0}, ValueError, ["n_comps", "at least 1", "found 0"]),
     "n_comps fractional": (None, {"n_comps": 2.5}, TypeError, ["n_comps", "integer", "2.5"]),
     "n_comps True": (None, {"n_comps": True}, TypeError, ["n_comps", "integer", "True"]),

@@ -167,9 +167,8 @@ def linear_map_of_genes(
         rest = wanted - _dense(values @ weights)
         offset = rest.mean(axis=0)
         kept = slice(None) if columns is None else columns
-        spread = float(np.linalg.norm(centred[:, kept]))
-        error = float(np.linalg.norm((rest - offset)[:, kept])) / spread if spread > 0 else 0.0
-        return LinearMap(weights, unit, offset, error)
+        spread, left = (float(np.linalg.norm(x[:, kept])) for x in (centred, rest - offset))
+        return LinearMap(weights, unit, offset, left / spread if spread > 0 else 0.0)  # constant features say nothing
 
     found = checked(np.ones(genes.shape[1]))
     if found.error > LINEAR and features.use_rep == PCA:

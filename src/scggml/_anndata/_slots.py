@@ -11,6 +11,8 @@ import pandas as pd
 from scggml import _check as check
 from scggml._keys import LOADINGS, OUTLIER, OUTLIER_P, PREDICTED, SKETCH_ERROR, Keys, SketchKeys, embedding
 
+from ._on_disk import reading
+
 if TYPE_CHECKING:
     from anndata import AnnData
 
@@ -46,8 +48,10 @@ class Slots:
         found = [f"uns[{key!r}]" for key in self.uns if key in adata.uns and key not in own]
         if next(iter(self.uns)) in own:
             return found
-        others = (("obs", self.obs), ("obsm", self.obsm), ("varm", self.varm))
-        return found + [f"{name}[{key!r}]" for name, keys in others for key in keys if key in getattr(adata, name)]
+        for name, keys in (("obs", self.obs), ("obsm", self.obsm), ("varm", self.varm)):
+            with reading(name):  # anndata looks into every matrix
+                found += [f"{name}[{key!r}]" for key in keys if key in getattr(adata, name)]
+        return found
 
 
 def check_free(adata: AnnData, slots: Slots, argument: str, value: str) -> None:

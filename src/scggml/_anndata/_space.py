@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from scggml._keys import LOADINGS, Keys
+from scggml._keys import LOADINGS, PCA, Keys
 from scggml.reference._values import sample_of_rows
 
 from ._genes import unfit_loadings
@@ -78,13 +78,17 @@ def check_same_space(adata: AnnData, features: Features, space: Mapping[str, Any
         return
     name = LOADINGS[features.use_rep]
     fitted_here = Keys(key).cells in adata.obsm
-    remedy = (
-        f"Restore obsm[{features.use_rep!r}] and varm[{name!r}], or run sg.tl.fit_metric again."
-        if fitted_here
-        else "Map new samples with sg.tl.make_reference and sg.tl.map_samples, which take the loadings of the training "
-        f"data; or fit one metric to all cells. If obsm[{features.use_rep!r}] was computed with these loadings, as "
-        f"scanpy.tl.ingest does, copy them: varm[{name!r}] holds others."
-    )
+    remedy = f"Restore obsm[{features.use_rep!r}] and varm[{name!r}], or run sg.tl.fit_metric again."
+    if not fitted_here:
+        remedy = (
+            "Map new samples with sg.tl.make_reference and sg.tl.map_samples, which take the loadings of the training "
+            "data, or fit one metric to all cells."
+        )
+        if features.use_rep == PCA:
+            remedy += (
+                f" If obsm[{PCA!r}] was computed with the loadings of the training data, as scanpy.tl.ingest does, "
+                f"copy these to varm[{name!r}]."
+            )
     msg = (
         f"the metric in uns[{key!r}] was learned in another space than {features.text}: {int(differ.sum())} of "
         f"{len(differ)} columns of varm[{name!r}] differ in the {int(shared.sum())} genes that are compared, because "
