@@ -165,6 +165,7 @@ def test_formats_of_x_agree(cohort, fitted_x, kind):
     np.testing.assert_allclose(cohort.varm["ggml"], fitted_x.varm["ggml"], rtol=0, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:X looks like raw counts")
 @pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.int64, np.float64, bool])
 @pytest.mark.parametrize("sparse", [True, False])
 def test_dtypes_of_x(cohort, dtype, sparse, request):
