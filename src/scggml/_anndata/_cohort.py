@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from ._labels import Labels
 
 _LEVEL = 0.05
-# With a quarter of the usual number of cells, distances of samples of one distribution were longer by 7 to 37 %, with half
-# of it by 3 to 17 % (benchmarks/small_samples.py). From some 100 cells on, differences between patients outweigh that.
+# With a quarter of the usual number of cells, distances of samples of one distribution were longer by 7 to 37 %, with
+# half of it by 3 to 17 % (benchmarks/small_samples.py). With 100 cells or more, patients differ
+# by more than that.
 _FRACTION = 0.25
 _FEW = 100
 
