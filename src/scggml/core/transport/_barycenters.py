@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from scggml.core.measures._measures import Measures
+from scggml.core.measures._progress import progress_bar
 
 from ._exact import cross_pairs, solve_pairs
 
@@ -74,19 +75,21 @@ def free_support_barycenter(
     points = _start(measures, n_points, rng)
     pairs = cross_pairs(1, n_measures)
     history: list[float] = []
-    while True:
-        own = Measures(points, np.array([0, n_points]), np.full(n_points, 1 / n_points))
-        solved = solve_pairs(own.concat(measures), pairs, cost="sqeuclidean", keep_plans=True, n_jobs=n_jobs)
-        plans = solved.known_plans
-        history.append(float(solved.distances.mean()))
-        shares = sp.csr_array(
-            (plans.mass * (n_points / n_measures), (plans.rows, plans.cols - n_points)),
-            shape=(n_points, len(measures.weights)),
-        )
-        converged = len(history) >= _MIN_STEPS and history[-2] - history[-1] <= tol * history[-2]
-        if converged or len(history) >= max_iter:
-            return Barycenter(points, shares, np.array(history), converged)
-        points = shares @ measures.points
+    with progress_bar(max_iter, "barycenter", "iteration") as bar:
+        while True:
+            own = Measures(points, np.array([0, n_points]), np.full(n_points, 1 / n_points))
+            solved = solve_pairs(own.concat(measures), pairs, cost="sqeuclidean", keep_plans=True, n_jobs=n_jobs)
+            bar.update()
+            plans = solved.known_plans
+            history.append(float(solved.distances.mean()))
+            shares = sp.csr_array(
+                (plans.mass * (n_points / n_measures), (plans.rows, plans.cols - n_points)),
+                shape=(n_points, len(measures.weights)),
+            )
+            converged = len(history) >= _MIN_STEPS and history[-2] - history[-1] <= tol * history[-2]
+            if converged or len(history) >= max_iter:
+                return Barycenter(points, shares, np.array(history), converged)
+            points = shares @ measures.points
 
 
 def _start(measures: Measures, n_points: int, rng: np.random.Generator) -> NDArray[np.float64]:
