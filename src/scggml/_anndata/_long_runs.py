@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from scggml.core.transport._solvers import SolverSpec
     from scggml.core.transport._work import Work
 
+    from ._cohort import Cohort
+
 logger = logging.getLogger(__name__)
 
 _LONG = 60.0  # seconds from which something is said
@@ -38,8 +40,7 @@ def announce(
     n_jobs: int | None = None,
     cheaper: Sequence[str] = (),
     adata: AnnData | None = None,
-    sample_key: str = "",
-    sketch_key: str | None = None,
+    cohort: Cohort | None = None,
 ) -> None:
     """Log an estimate if work takes more than a minute, and refuse what does not fit into memory.
 
@@ -58,9 +59,8 @@ def announce(
         As in `pairwise_distances`.
     cheaper
         What would take less time.
-    adata, sample_key, sketch_key
-        The cells, the column of samples and the sketch that is used, where a sketch would do. None for `adata` where
-        it would not.
+    adata, cohort
+        The cells and their samples, where a sketch of them would do.
     """
     extent = Extent.of(measures)
     whole = work(extent)
@@ -79,12 +79,12 @@ def announce(
         memory += f" and {gigabytes(whole.kept_bytes)} for their plans"
     threads = f"{n_threads} threads" if n_threads > 1 else "1 thread"
     faster = [*cheaper]
-    if adata is not None:
-        faster = [*_sketches(adata, sample_key, sketch_key, extent, lambda e: pace * work(e).seconds), *faster]
+    if adata is not None and cohort is not None and cohort.sketch is None:
+        faster = [*_sketches(adata, cohort.sample_key, extent, lambda e: pace * work(e).seconds), *faster]
     logger.warning(
         "sg.tl.%s: about %s for %s transport problems, the largest of %s x %s cells, on %s, with %s.%s",
         function, duration(seconds), f"{whole.n_pairs:,}", f"{n:,}", f"{m:,}", threads, memory,
-        f" Faster: {'; '.join(faster)}." if faster else "",
+        f" Faster: {'; '.join(faster)}." if faster else "", extra={"seconds": seconds},
     )  # fmt: skip
 
 
@@ -93,12 +93,8 @@ def _at(solver: SolverSpec, measures: Measures) -> Any:
     return solver.at(measures) if hasattr(solver, "at") else solver
 
 
-def _sketches(
-    adata: AnnData, sample_key: str, used: str | None, extent: Extent, seconds: Callable[[Extent], float]
-) -> list[str]:
+def _sketches(adata: AnnData, sample_key: str, extent: Extent, seconds: Callable[[Extent], float]) -> list[str]:
     """Return texts about sketches that are there and are not used, or else about one that could be made."""
-    if used is not None:
-        return []
     there = sketches_of(adata, sample_key)
     if there:
         largest = {key: min(n_points, int(extent.sizes.max())) for key, n_points in there.items()}

@@ -12,13 +12,16 @@ from scggml import _check as check
 from scggml._anndata._cohort import read_samples
 from scggml._anndata._columns import colors_of_samples
 from scggml._anndata._learners import stored_solver
+from scggml._anndata._long_runs import announce
 from scggml._anndata._sketches import has_sketch
 from scggml._anndata._stored_metric import read_metric
 from scggml._anndata._writing import stored_params, stored_result
 from scggml._docs import shared_doc
 from scggml._keys import N_POINTS, SKETCH_ERROR, Keys, SketchKeys
 from scggml.core.transport._distances import pairwise_distances
+from scggml.core.transport._exact import square_pairs
 from scggml.core.transport._solvers import Exact, Sinkhorn
+from scggml.core.transport._work import transport_work
 from scggml.estimators._checks import SOLVERS, checked_solver
 
 if TYPE_CHECKING:
@@ -132,6 +135,11 @@ def sample_distances(
         _check_directions(measures.points, cohort.features.text)
     cost: Any = "euclidean" if metric == "learned" else metric
     chosen = _fixed_solver(solver, learned, measures)
+    announce(
+        "sample_distances", lambda extent: transport_work(extent, square_pairs(len(extent)), chosen, cost=cost),
+        measures, solver=chosen, cost=cost, n_jobs=n_jobs, adata=adata, cohort=cohort,
+        cheaper=[] if checkpoint is None else ["pairs in the checkpoint are not computed again"],
+    )  # fmt: skip
     distances, gap = pairwise_distances(
         measures, cost=cost, solver=chosen, n_jobs=n_jobs, progress="sample distances", checkpoint=checkpoint
     )

@@ -10,12 +10,14 @@ import pandas as pd
 
 from scggml import _check as check
 from scggml._anndata._cohort import read_samples
+from scggml._anndata._long_runs import announce
 from scggml._anndata._writing import check_writable, stored_params, stored_result, writable
 from scggml._docs import shared_doc
 from scggml._keys import Keys
 from scggml.core.measures._moments import feature_scale
 from scggml.evaluation._permutations import Exchange
 from scggml.evaluation._separation import check_left_out, separation_tests
+from scggml.evaluation._work import separation_work
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -139,10 +141,14 @@ def separation_test(
             "them."
         )
         warnings.warn(msg, UserWarning, stacklevel=3)
-    tests = separation_tests(
-        _scaled(cohort, n_cells, cell_rng), labels.targets, exchange, n_permutations=n_permutations,
-        rng=permutation_rng, n_jobs=n_jobs,
+    measures = _scaled(cohort, n_cells, cell_rng)
+    announce(
+        "separation_test", lambda extent: separation_work(extent, exchange, n_permutations), measures, n_jobs=n_jobs,
+        adata=adata, cohort=cohort, cheaper=["fewer cells (n_cells)", "fewer permutations (n_permutations)"],
     )  # fmt: skip
+    tests = separation_tests(
+        measures, labels.targets, exchange, n_permutations=n_permutations, rng=permutation_rng, n_jobs=n_jobs
+    )
     table = pd.DataFrame(
         [[t.statistic, t.null.mean(), t.null.std(), t.p_value, len(t.null), t.exact] for t in tests.values()],
         index=pd.Index(tests, name="test"),

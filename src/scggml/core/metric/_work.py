@@ -70,6 +70,14 @@ def closed_form_work(extent: Extent, targets: Targets, options: TrainingOptions)
     return transport_work(seen, pairs, options.solver, keep_plans=True) + moments_work(seen, edges)
 
 
+def bootstrap_work(extent: Extent, targets: Targets, options: TrainingOptions, n_boot: int) -> Work:
+    """Return the work of `bootstrap_metrics`, which solves plans once."""
+    pairs = _pairs(targets, "auto")[0]
+    seen = extent.thinned(cells_per_sample(extent, pairs, options.max_cells))
+    again = moments_work(seen, float(seen.sizes[pairs].sum()))
+    return closed_form_work(extent, targets, options) + again.times(n_boot)
+
+
 def moments_work(extent: Extent, n_edges: float) -> Work:
     """Return the work of the closed form for known plans with so many entries."""
     d, values = extent.n_features, float(extent.sizes.sum()) * extent.n_values

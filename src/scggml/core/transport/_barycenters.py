@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,10 +12,16 @@ from scggml.core.measures._measures import Measures
 from scggml.core.measures._progress import progress_bar
 
 from ._exact import cross_pairs, solve_pairs
+from ._work import Work, transport_work
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
+    from ._work import Extent
+
+_USUAL_STEPS = 15
 _MIN_STEPS = 2  # the first step leaves an arbitrary start
 
 
@@ -90,6 +96,27 @@ def free_support_barycenter(
             if converged or len(history) >= max_iter:
                 return Barycenter(points, shares, np.array(history), converged)
             points = shares @ measures.points
+
+
+def barycenter_work(extent: Extent, members: Sequence[NDArray[np.bool_]], n_points: int) -> Work:
+    """Return the work of barycenters of so many points that take an ordinary number of iterations.
+
+    Parameters
+    ----------
+    extent
+        All measures.
+    members
+        The measures of each barycenter, (n_measures,).
+    n_points
+        Number of points of each.
+    """
+    n = len(extent)
+    both = replace(extent, sizes=np.append(extent.sizes, n_points))
+    total = Work()
+    for mask in members:
+        own = np.flatnonzero(mask)
+        total += transport_work(both, np.stack([np.full(len(own), n), own], axis=1), cost="sqeuclidean")
+    return total.times(_USUAL_STEPS)
 
 
 def _start(measures: Measures, n_points: int, rng: np.random.Generator) -> NDArray[np.float64]:
