@@ -67,10 +67,10 @@ def announce(
     n_threads = threads_of(whole.n_pairs, n_jobs)
     if dask_backend() is None:  # else it is the memory of other machines
         n_threads = problems_within_memory(n_threads, whole.largest, whole.pair_bytes, whole.kept_bytes)
-    if whole.seconds / n_threads < _WORTH_A_TRIAL:
+    if whole.duration(n_threads) < _WORTH_A_TRIAL:
         return
-    pace = measured_pace(measures, _at(solver, measures), cost=cost, n_jobs=n_jobs) / n_threads
-    seconds = pace * whole.seconds
+    pace = measured_pace(measures, _at(solver, measures), cost=cost, n_jobs=n_jobs)
+    seconds = pace * whole.duration(n_threads)
     if seconds < _LONG:
         return
     n, m = sorted(whole.largest, reverse=True)
@@ -80,7 +80,7 @@ def announce(
     threads = f"{n_threads} threads" if n_threads > 1 else "1 thread"
     faster = [*cheaper]
     if adata is not None and cohort is not None and cohort.sketch is None:
-        faster = [*_sketches(adata, cohort.sample_key, extent, lambda e: pace * work(e).seconds), *faster]
+        faster = [*_sketches(adata, cohort.sample_key, extent, lambda e: pace * work(e).duration(n_threads)), *faster]
     logger.warning(
         "sg.tl.%s: about %s for %s transport problems, the largest of %s x %s cells, on %s, with %s.%s",
         function, duration(seconds), f"{whole.n_pairs:,}", f"{n:,}", f"{m:,}", threads, memory,

@@ -50,7 +50,7 @@ def evaluation_work(extent: Extent, samples: Samples, methods: Iterable[Method],
                 both = space.take(np.concatenate([split.test, split.train]))
                 total += transport_work(both, cross_pairs(len(split.test), len(split.train)))
                 total += transport_work(both, square_pairs(len(split.test)))
-            total += Work(seconds=_NCA * len(splits) * (method.kind == "nca"))
+            total += Work(serial_seconds=_NCA * len(splits) * (method.kind == "nca"))
         elif isinstance(method, Learned) and isinstance(method.estimator, GroundMetricLearner):
             total += _learner_work(extent, _targets(samples), method.estimator.get_params(deep=False), splits)
     return total
@@ -102,7 +102,7 @@ def separation_work(extent: Extent, exchange: Exchange, n_permutations: int) -> 
     # a closed form without each sample, and sums of the moments of all pairs
     relabeling = 1e-3 + 1e-9 * (n * (2 * d**3 + 100 * d**2) + 5.5 * n**2 * d**2)
     total = transport_work(extent, pairs, keep_plans=True)
-    total += Work(seconds=moments + relabeling * min(n_permutations, exchange.n_possible))
+    total += Work(seconds=relabeling * min(n_permutations, exchange.n_possible), serial_seconds=moments)
     return total if d == extent.n_features else total + moments_work(extent, n_edges)
 
 

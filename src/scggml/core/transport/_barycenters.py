@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ._work import Extent
 
-_USUAL_STEPS = 15
+_USUAL_STEPS = 30
 _MIN_STEPS = 2  # the first step leaves an arbitrary start
 
 

@@ -114,13 +114,15 @@ def _budget(wanted: int) -> float:
 def _check_fits(n: int, m: int, needed: int, kept: int, budget: float) -> None:
     if kept + needed <= budget:
         return
-    what, remedy = "optimal transport between samples", ""
+    sizes = f"{max(n, m):,} and {min(n, m):,} cells"
+    what, more = f"optimal transport between samples of {sizes} needs", ""
     if needed <= budget:
-        what, remedy = "the transport plans between all samples, the largest", ", or learn from fewer (max_cells)"
+        what = f"the transport plans between all samples, the largest of {sizes}, need"
+        more = " In a fit, GroundMetricLearner(max_cells=...) takes a part of the cells."
     msg = (
-        f"{what} of {max(n, m):,} and {min(n, m):,} cells, need {gigabytes(kept + needed)} of memory, of which "
-        f"{gigabytes(budget)} may be taken ({_SHARE:.0%} of what is available). Compare fewer cells of each sample: "
-        f"sg.pp.sketch(adata, sample_key, n_points=...) and then sketch_key=..., a random subset{remedy}."
+        f"{what} {gigabytes(kept + needed)} of memory, of which {gigabytes(budget)} may be taken "
+        f"({_SHARE:.0%} of what is available). Compare fewer cells: make a sketch with sg.pp.sketch(adata, "
+        f"sample_key, n_points=...) and pass its sketch_key, or take a random subset of each sample.{more}"
     )
     raise MemoryError(msg)
 

@@ -83,7 +83,9 @@ class Work:
     n_pairs
         Number of transport problems.
     seconds
-        Time on one thread, by a model of an ordinary machine.
+        Time that threads share, on one of them, by a model of an ordinary machine.
+    serial_seconds
+        Time on one thread while the others wait.
     largest
         Numbers of points of the two clouds of the largest problem.
     pair_bytes
@@ -94,6 +96,7 @@ class Work:
 
     n_pairs: int = 0
     seconds: float = 0.0
+    serial_seconds: float = 0.0
     largest: tuple[int, int] = (0, 0)
     pair_bytes: int = 0
     kept_bytes: int = 0
@@ -101,13 +104,19 @@ class Work:
     def __add__(self, other: Work) -> Work:
         largest = max(self, other, key=lambda work: work.pair_bytes)
         return Work(
-            self.n_pairs + other.n_pairs, self.seconds + other.seconds, largest.largest, largest.pair_bytes,
-            max(self.kept_bytes, other.kept_bytes),
+            self.n_pairs + other.n_pairs, self.seconds + other.seconds, self.serial_seconds + other.serial_seconds,
+            largest.largest, largest.pair_bytes, max(self.kept_bytes, other.kept_bytes),
         )  # fmt: skip
 
     def times(self, n: float) -> Work:
         """Return the same work n times, one after the other."""
-        return replace(self, n_pairs=round(n * self.n_pairs), seconds=n * self.seconds)
+        return replace(
+            self, n_pairs=round(n * self.n_pairs), seconds=n * self.seconds, serial_seconds=n * self.serial_seconds
+        )
+
+    def duration(self, n_threads: int) -> float:
+        """Return the seconds from start to end on so many threads."""
+        return self.seconds / n_threads + self.serial_seconds
 
 
 def transport_work(
@@ -144,7 +153,7 @@ def transport_work(
     n, m = (int(size) for size in sizes[at])
     seconds = float(pair_seconds(extent, pairs, solver, cost=cost, warm=warm).sum())
     kept = plan_bytes(sizes) if keep_plans and engine != "entropic" else 0
-    return Work(len(pairs), seconds, (n, m), int(needed[at]), kept)
+    return Work(len(pairs), seconds, 0.0, (n, m), int(needed[at]), kept)
 
 
 def pair_seconds(
