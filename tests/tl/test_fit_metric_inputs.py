@@ -173,7 +173,12 @@ CASES = {
     "text in obsm": (text_representation, {}, TypeError, ["obsm['X_pca']", "numeric", "<U1"]),
     "text column": (text_in_data_frame, {"use_rep": "X_df"}, TypeError, ["obsm['X_df']", "numeric", "object"]),
     "all constant": (all_constant, {}, ValueError, ["no feature varies"]),
-    "identical samples": (identical_samples, {"use_rep": "X_same"}, ValueError, ["all samples hold the same cells", "no difference"]),
+    "identical samples": (
+        identical_samples,
+        {"use_rep": "X_same"},
+        ValueError,
+        ["all samples hold the same cells", "no difference"],
+    ),
     "n_comps 0": (None, {"n_comps": 0}, ValueError, ["n_comps", "at least 1", "found 0"]),
     "n_comps fractional": (None, {"n_comps": 2.5}, TypeError, ["n_comps", "integer", "2.5"]),
     "n_comps True": (None, {"n_comps": True}, TypeError, ["n_comps", "integer", "True"]),

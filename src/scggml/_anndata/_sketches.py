@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scggml import _check as check
-from scggml._keys import SketchKeys
+from scggml._keys import N_POINTS, SketchKeys
 from scggml.core.transport._sketch import Sketch
 
 from ._entries import SKETCH, check_entry
@@ -46,6 +46,16 @@ def _is_sketch(entry: Any) -> bool:
     """Whether a `.uns` entry was written by `pp.sketch`."""
     params = entry.get("params") if isinstance(entry, Mapping) else None
     return isinstance(params, Mapping) and {"sample_key", "method"} <= set(params)
+
+
+def sketches_of(adata: AnnData, sample_key: str) -> dict[str, int]:
+    """Return the keys of the sketches of these samples, and how many points their largest sample has."""
+    found = {key: entry for key, entry in adata.uns.items() if _is_sketch(entry)}
+    return {
+        key: int(entry["samples"][N_POINTS].max())
+        for key, entry in found.items()
+        if entry["params"]["sample_key"] == sample_key and N_POINTS in entry.get("samples", ())
+    }
 
 
 def has_sketch(adata: AnnData, sketch_key: str) -> bool:

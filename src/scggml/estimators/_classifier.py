@@ -14,6 +14,7 @@ from scggml import _check as check
 from scggml._arguments import SHARED, check_all, choice, integer
 from scggml.core._neighbors import RULES, class_scores, neighbor_shares
 from scggml.core._probabilities import class_probabilities, fit_inverse_temperature, relative_class_scores
+from scggml.core.measures._progress import progress_bar
 from scggml.core.transport._distances import pairwise_distances
 from scggml.core.transport._solvers import Exact
 
@@ -224,13 +225,15 @@ class OTNeighborsClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(msg)
         scores = np.empty((len(self._codes), len(counts)))
         folds = StratifiedKFold(min(_N_FOLDS, int(counts.min())))
-        for train, test in folds.split(self._codes, self._codes):
-            learner = None
-            if self.learner_ is not None:
-                learner = clone(self.learner_).fit(self._measures.take(train), self.classes_[self._codes[train]])
-            known, new = (_projected(self._measures.take(rows), learner) for rows in (train, test))
-            distances = _transport(new, known, learner, self.n_jobs)
-            scores[test] = relative_class_scores(distances, self._codes[train], n_neighbors=self.n_neighbors)
+        with progress_bar(folds.get_n_splits(), "held-out training samples", "fold") as bar:
+            for train, test in folds.split(self._codes, self._codes):
+                learner = None
+                if self.learner_ is not None:
+                    learner = clone(self.learner_).fit(self._measures.take(train), self.classes_[self._codes[train]])
+                known, new = (_projected(self._measures.take(rows), learner) for rows in (train, test))
+                distances = _transport(new, known, learner, self.n_jobs)
+                scores[test] = relative_class_scores(distances, self._codes[train], n_neighbors=self.n_neighbors)
+                bar.update()
         return scores
 
 

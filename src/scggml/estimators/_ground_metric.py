@@ -277,7 +277,9 @@ class GroundMetricLearner(TransformerMixin, BaseEstimator):
         return as_measures(X, n_features=self.n_features_in_, name=name)
 
     def _distances(self, measures: Measures, other: Measures | None) -> NDArray[np.float64]:
-        return pairwise_distances(measures, other, solver=self.solver_, n_jobs=self.n_jobs)[0]
+        return pairwise_distances(
+            measures, other, solver=self.solver_, n_jobs=self.n_jobs, progress="sample distances"
+        )[0]
 
     def _project(self, measures: Measures) -> Measures:
         return self.metric_.project_measures(measures)

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from scggml.core._neighbors import class_scores, neighbor_means
 from scggml.core._probabilities import N_NEIGHBORS, relative_class_scores
+from scggml.core.measures._progress import progress_bar
 
 from ._intervals import auc_interval, label_intervals, mean_interval, rank_interval, sign_test
 from ._methods import Called, Learned
@@ -43,7 +43,6 @@ def cross_validate(
     *,
     rng: np.random.Generator,
     n_jobs: int | None = None,
-    progress: bool = True,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Evaluate each method on each split.
 
@@ -59,15 +58,13 @@ def cross_validate(
         Source of the seed of each split.
     n_jobs
         Threads; the result does not depend on it.
-    progress
-        Whether long work shows a progress bar.
 
     Returns
     -------
     Predictions: one row per method, classifier, split and held-out sample. Scores: one row per method, classifier,
     split and score that is defined there.
     """
-    return evaluate(samples, methods, splits, split_seeds(rng, len(splits)), n_jobs=n_jobs, progress=progress)
+    return evaluate(samples, methods, splits, split_seeds(rng, len(splits)), n_jobs=n_jobs)
 
 
 def split_seeds(rng: np.random.Generator, n_splits: int) -> list[int]:
@@ -82,7 +79,6 @@ def evaluate(
     seeds: Sequence[int],
     *,
     n_jobs: int | None,
-    progress: bool,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return predictions and scores as `cross_validate`, from the seed of each split."""
     for method in methods.values():
@@ -91,13 +87,7 @@ def evaluate(
     # what is learned or called comes first, so that errors of the user's functions show before the long work
     order = sorted(methods, key=lambda name: not isinstance(methods[name], Called | Learned))
     predictions, scores = [], []
-    with tqdm(
-        total=len(splits) * len(methods),
-        desc="cross-validation",
-        unit="fit",
-        delay=2,
-        disable=None if progress else True,
-    ) as bar:
+    with progress_bar(len(splits) * len(methods), "cross-validation", "fit") as bar:
         for split, seed in zip(splits, seeds, strict=True):
             for name in order:
                 held = methods[name].held_out(samples, split, seed, n_jobs)

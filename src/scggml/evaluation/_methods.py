@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ._splits import Split
 
 _MAX_NCA_CELLS = 1000  # its cost grows with their square
-_N_COMPS = 10  # of PCA and NCA
+N_COMPS = 10  # of PCA and NCA
 _RIDGES = np.logspace(-1, 4, 12)
 
 
@@ -176,7 +176,7 @@ class CellMetric:
         )
 
     def _fit(self, x: NDArray[np.float64], codes: NDArray[np.int64], seed: int) -> Any:
-        n_comps = min(_N_COMPS, *x.shape)
+        n_comps = min(N_COMPS, *x.shape)
         if self.kind == "pca":
             return PCA(n_comps, random_state=seed).fit(x)
         if self.kind == "lda":

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import joblib
 import numpy as np
-from tqdm.auto import tqdm
 
 from scggml import _check as check
 from scggml.core._neighbors import class_neighbors, mean_of_nearest, neighbor_means
 from scggml.core._probabilities import N_NEIGHBORS
+from scggml.core.measures._progress import progress_bar
 from scggml.core.measures._threads import n_threads, single_threaded_blas
 from scggml.core.metric._discriminant import default_ridge
 from scggml.core.metric._pair_moments import PairMoments, without
@@ -185,7 +185,7 @@ def permutation_tests(
 
     parts = [relabelings[start : start + _PER_TASK] for start in range(0, len(relabelings), _PER_TASK)]
     found = []
-    with single_threaded_blas, tqdm(total=len(relabelings), desc="permutations", delay=2, disable=None) as bar:
+    with single_threaded_blas, progress_bar(len(relabelings), "permutations", "permutation") as bar:
         observed = of_part(exchange.codes[None])[0]
         threads = joblib.Parallel(n_jobs=n_threads(n_jobs), backend="threading", return_as="generator")
         for values in threads(joblib.delayed(of_part)(part) for part in parts):

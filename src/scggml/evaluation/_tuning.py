@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from sklearn.model_selection import ParameterGrid
-from tqdm.auto import tqdm
 
 from scggml import _check as check
+from scggml.core.measures._progress import progress_bar
 from scggml.estimators import GroundMetricLearner, check_parameters
 
 from ._cross_validation import cross_validate, evaluate, main_of, main_score, split_seeds
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ._samples import Samples
 
 METHOD = "ggml"  # name of the metric in the tables of predictions
-_INNER_FOLDS = 3
+N_INNER_FOLDS = 3
 _FIXED = {"label_kind", "rng", "n_jobs"}
 # parameters of the parts that a learner is made of: parameter of the learner, class of the part
 _PARTS = {
@@ -177,13 +177,13 @@ def tune(
     inner: list[list[Any]] = []
     best: list[tuple[int, float]] = []
     total = sum(len(found) for found in inner_splits) * len(settings)
-    with tqdm(total=total, desc="tuning", unit="fit", delay=2, disable=None) as bar:
+    with progress_bar(total, "tuning", "fit") as bar:
         for split, child, within in zip(all_splits, rngs[1::2], inner_splits, strict=True):
             train, seed = samples.take(split.train), int(child.integers(2**31))
             scores = []
             for learner in learners:
                 table, _ = cross_validate(
-                    train, {METHOD: learner}, within, rng=np.random.default_rng(seed), n_jobs=n_jobs, progress=False
+                    train, {METHOD: learner}, within, rng=np.random.default_rng(seed), n_jobs=n_jobs
                 )
                 scores.append(main_score(table, train))
                 bar.update(len(within))
@@ -191,7 +191,7 @@ def tune(
             i = int(np.argmax(scores))
             best.append((i, scores[i]))
     chosen = {(split.repeat, split.fold): learners[i] for split, (i, _) in zip(splits, best, strict=False)}
-    predictions, _ = evaluate(samples, {METHOD: Chosen(chosen)}, splits, seeds, n_jobs=n_jobs, progress=False)
+    predictions, _ = evaluate(samples, {METHOD: Chosen(chosen)}, splits, seeds, n_jobs=n_jobs)
     outer = []
     for split, (i, inner_score) in zip(splits, best, strict=False):
         held = predictions[(predictions["repeat"] == split.repeat) & (predictions["fold"] == split.fold)]
@@ -211,7 +211,7 @@ def _inner_splits(samples: Samples, split: Split, rng: np.random.Generator) -> l
     """Return splits of the training samples."""
     train = samples.take(split.train)
     labels = train.stratify_by()
-    n_folds = min(_INNER_FOLDS, *units_of_classes(labels, train.units).values())
+    n_folds = min(N_INNER_FOLDS, *units_of_classes(labels, train.units).values())
     try:
         return make_splits(labels, train.donors, cv=n_folds, rng=rng)
     except ValueError as error:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
-from tqdm.auto import tqdm
 
 from scggml.core.measures._measures import as_points
+from scggml.core.measures._progress import progress_bar
 from scggml.core.transport._exact import solve_pairs
 from scggml.core.transport._plans import Plans
 
@@ -148,9 +148,7 @@ def explain_pairs(
     flows = np.zeros((3, n_comparisons, n_types, n_types))
     sums = np.zeros((n_comparisons, n_measures, 5, n_types))
     parts = []
-    with tqdm(
-        total=len(pairs), desc=progress, unit="pair", delay=2, leave=False, disable=progress is None or None
-    ) as bar:
+    with progress_bar(len(pairs), progress, "pair") as bar:
         for q in range(n_comparisons):
             contributions = _contributions(measures, types, n_types, features, own_features)
             members = np.flatnonzero(comparisons == q)

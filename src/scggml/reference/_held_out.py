@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from sklearn.base import clone
-from tqdm.auto import tqdm
 
 from scggml.core._probabilities import (
     class_probabilities,
@@ -19,6 +18,7 @@ from scggml.core._probabilities import (
 )
 from scggml.core.measures._measures import Measures
 from scggml.core.measures._moments import weighted_moments
+from scggml.core.measures._progress import progress_bar
 from scggml.core.transport._distances import pairwise_distances
 
 from ._calibration import nearest_distances
@@ -158,22 +158,22 @@ def hold_out_each(
     scores, distances = np.empty((n_samples, n_classes)), np.empty(n_samples)
     columns: dict[str, NDArray[np.float64]] = {}
     seeds = [int(child.integers(2**31)) for child in rng.spawn(len(splits))]
-    for split, seed in zip(
-        tqdm(splits, desc="held-out samples", unit="fit", delay=2, disable=None), seeds, strict=True
-    ):
-        measures, differences = cells.without(split)
-        train, test = measures.take(split.train), measures.take(split.test)
-        model = clone(learner).set_params(n_jobs=n_jobs)
-        if model.rng is None:
-            model.set_params(rng=seed)
-        strata = None if cells.strata is None else cells.strata[split.train]
-        model.fit(train, cells.labels[split.train], strata)
-        found = model.pairwise_distances(test, train)
-        scores[split.test] = relative_class_scores(found, cells.classes[split.train])
-        projected = model.metric_.project_measures(train)
-        distances[split.test] = nearest_distances(found, n_samples) / distance_unit(model, projected, n_jobs)
-        for name, values in differences.items():
-            columns.setdefault(name, np.empty(n_samples))[split.test] = values
+    with progress_bar(len(splits), "held-out samples", "fit") as bar:
+        for split, seed in zip(splits, seeds, strict=True):
+            measures, differences = cells.without(split)
+            train, test = measures.take(split.train), measures.take(split.test)
+            model = clone(learner).set_params(n_jobs=n_jobs)
+            if model.rng is None:
+                model.set_params(rng=seed)
+            strata = None if cells.strata is None else cells.strata[split.train]
+            model.fit(train, cells.labels[split.train], strata)
+            found = model.pairwise_distances(test, train)
+            scores[split.test] = relative_class_scores(found, cells.classes[split.train])
+            projected = model.metric_.project_measures(train)
+            distances[split.test] = nearest_distances(found, n_samples) / distance_unit(model, projected, n_jobs)
+            for name, values in differences.items():
+                columns.setdefault(name, np.empty(n_samples))[split.test] = values
+            bar.update()
     return HeldOutSamples(scores, distances, columns)
 
 

@@ -14,13 +14,14 @@ from anndata import AnnData
 from scggml import _check as check
 from scggml._anndata._columns import kept_palettes, names_in_order, read_cell_types, sample_values
 from scggml._anndata._features import read_features
+from scggml._anndata._long_runs import announce
 from scggml._anndata._stored_metric import read_metric
 from scggml._anndata._writing import stored_params, stored_result
 from scggml._arguments import SHARED, checked, integer, optional
 from scggml._docs import shared_doc
 from scggml._keys import CELL_TYPES, POINT_WEIGHT, Keys
 from scggml.core.measures._means import share_means
-from scggml.core.transport._barycenters import free_support_barycenter
+from scggml.core.transport._barycenters import barycenter_work, free_support_barycenter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -118,6 +119,10 @@ def class_barycenters(
     genes = None if adata.X is None else read_features(adata, "X", None).points
 
     measures = cohort.measures_of(learned.project(adata, cohort.features))
+    announce(
+        "class_barycenters", lambda extent: barycenter_work(extent, [labels == name for name in names], n_points),
+        measures, cost="sqeuclidean", cheaper=["fewer points (n_points)", "some of the classes only (classes)"],
+    )  # fmt: skip
     found, shares = [], []
     for name, child in zip(names, generator.spawn(len(names)), strict=True):
         samples = np.flatnonzero(labels == name)

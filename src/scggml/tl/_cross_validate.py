@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scggml._anndata._cohort import read_samples
+from scggml._anndata._long_runs import announce
 from scggml._anndata._slots import check_free, cross_validation_slots
 from scggml._anndata._writing import check_writable, stored_params, stored_result, writable
 from scggml._arguments import anything, checked
@@ -15,6 +16,7 @@ from scggml._keys import Keys
 from scggml.evaluation._cross_validation import cross_validate as evaluate
 from scggml.evaluation._methods import named_methods
 from scggml.evaluation._splits import make_splits
+from scggml.evaluation._work import evaluation_work
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -141,6 +143,10 @@ def cross_validate(
     samples = cohort.samples
     splits = make_splits(samples.stratify_by(), samples.donors, cv=cv, rng=fold_rng)
     known = named_methods(methods, samples=samples)
+    announce(
+        "cross_validate", lambda extent: evaluation_work(extent, samples, known.values(), splits), samples.measures,
+        n_jobs=n_jobs, adata=adata, cohort=cohort, cheaper=["fewer methods", "fewer folds, such as cv=5"],
+    )  # fmt: skip
     predictions, scores = evaluate(samples, known, splits, rng=method_rng, n_jobs=n_jobs)
 
     units = cohort.names if samples.donors is None else samples.donors

@@ -16,6 +16,7 @@ from scggml._anndata._explained import (
 )
 from scggml._anndata._explained_parts import features_of_points, types_of_points
 from scggml._anndata._learners import is_exact
+from scggml._anndata._long_runs import announce
 from scggml._anndata._slots import check_free, explanation_slots
 from scggml._anndata._stored_metric import read_metric
 from scggml._anndata._writing import check_writable, stored_params, stored_result, writable
@@ -24,6 +25,7 @@ from scggml._docs import shared_doc
 from scggml._keys import JOINT, Keys
 from scggml._warnings import warn
 from scggml.core.transport._exact import solve_pairs
+from scggml.core.transport._work import transport_work
 from scggml.explanation._comparisons import compare_classes, compare_samples
 from scggml.explanation._pairs import explain_pairs
 from scggml.explanation._tables import explanation_tables, gene_contributions
@@ -192,6 +194,11 @@ def explain_distances(
     stored = _stored(pdata, key, cohort, kept)
     probe = comparisons.pairs[np.unique(np.linspace(0, len(comparisons.pairs) - 1, 5).astype(np.int64))]
     check_same_distances(solve_pairs(measures, probe).distances, stored, probe, cohort.names[kept])
+    announce(
+        "explain_distances", lambda extent: transport_work(extent, comparisons.pairs), measures,
+        cheaper=["two classes or two samples only (classes, samples)", "distances of a sketch by cell type, "
+                 f"sg.pp.sketch(adata, {cohort.sample_key!r}, cell_type_key=...)"],
+    )  # fmt: skip
     explanation = explain_pairs(
         measures, comparisons.pairs, comparisons.comparisons, codes, undirected=comparisons.undirected,
         n_types=len(types), features=None if features is None else features.take(rows),

@@ -14,6 +14,7 @@ from scggml import _check as check
 from scggml._anndata._cohort import read_samples
 from scggml._anndata._genes import read_genes
 from scggml._anndata._learners import choose_learner, learner_params
+from scggml._anndata._long_runs import announce
 from scggml._anndata._modalities import modality_shares
 from scggml._anndata._slots import check_free, check_other_representation, drop_results, metric_slots
 from scggml._anndata._space import space_of
@@ -23,8 +24,12 @@ from scggml._arguments import anything, checked, flag, integer, optional
 from scggml._docs import shared_doc
 from scggml._keys import JOINT, Keys
 from scggml._warnings import warn
+from scggml.core.metric._work import training_work
+from scggml.estimators._checks import training_options
+from scggml.evaluation._methods import named_methods
 from scggml.evaluation._splits import make_splits
 from scggml.evaluation._validation import validate as validate_learner
+from scggml.evaluation._work import evaluation_work
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,6 +38,7 @@ if TYPE_CHECKING:
 
     from scggml._anndata._cohort import Cohort
     from scggml.core.metric._targets import LabelKind
+    from scggml.core.transport._work import Extent, Work
     from scggml.estimators._ground_metric import GroundMetricLearner
     from scggml.estimators._presets import Preset
 
@@ -161,6 +167,7 @@ def fit_metric(
     )
     genes = read_genes(adata, features)
 
+    _announce(adata, cohort, model, validate=validate)
     validation = _validation(cohort, model, own_rng=rng is None) if validate else None
     model.fit(cohort.measures, labels.y, labels.strata)
     _warn_about_constant(model, cohort)
@@ -190,6 +197,22 @@ def fit_metric(
     if weights is not None:
         adata.varm[keys.gene_weights] = weights
     return adata if copy else None
+
+
+def _announce(adata: AnnData, cohort: Cohort, learner: GroundMetricLearner, *, validate: bool) -> None:
+    samples = cohort.samples
+    options = training_options(learner.get_params(deep=False), cohort.measures.n_features)
+    splits = make_splits(samples.stratify_by(), samples.donors, rng=np.random.default_rng(0)) if validate else []
+    methods = named_methods({"learner": learner, "euclidean": "euclidean"}, samples=samples) if validate else {}
+
+    def work(extent: Extent) -> Work:
+        fit = training_work(extent, cohort.labels.targets, options)
+        return fit + evaluation_work(extent, samples, methods.values(), splits)
+
+    announce(
+        "fit_metric", work, samples.measures, solver=options.solver, n_jobs=learner.n_jobs, adata=adata, cohort=cohort,
+        cheaper=["validate=False"] if validate else ["learner=sg.GroundMetricLearner(max_cells=100)"],
+    )  # fmt: skip
 
 
 def _validation(cohort: Cohort, learner: GroundMetricLearner, *, own_rng: bool) -> dict[str, Any]:

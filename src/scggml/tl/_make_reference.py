@@ -11,6 +11,7 @@ import numpy as np
 from scggml._anndata._features import read_features
 from scggml._anndata._known_distances import check_same_metric, check_same_solver, learned_distances, order_of_samples
 from scggml._anndata._learners import is_exact
+from scggml._anndata._long_runs import announce
 from scggml._anndata._slots import check_free, reference_slots
 from scggml._anndata._stored_metric import read_metric
 from scggml._anndata._stored_reference import gene_space, genes_of_features, measures_of
@@ -21,7 +22,9 @@ from scggml._keys import N_CELLS, PCA, SKETCH_ERROR, Keys
 from scggml._warnings import warn
 from scggml.core.measures._measures import as_points
 from scggml.core.measures._on_disk import StoredPoints
+from scggml.core.metric._work import held_out_work
 from scggml.core.transport._sketch import coresets
+from scggml.estimators._checks import training_options
 from scggml.evaluation._splits import make_splits
 from scggml.reference._held_out import ReferenceCells, calibration, distance_unit, hold_out_each
 from scggml.reference._novelty import CellClusters
@@ -31,7 +34,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from scggml._anndata._cohort import Cohort
+    from scggml._anndata._stored_metric import StoredMetric
     from scggml.core.transport._sketch import Sketch
+    from scggml.core.transport._work import Extent, Work
 
 _LEFT_OUT = ("loss_history", "validation")  # of the metric: not needed, and large
 
@@ -149,9 +154,13 @@ def make_reference(
     check_same_metric(points, cohort, pdata, known, key, order)
     genes = genes_of_features(adata, cohort.features, layer)
 
+    if splits:
+        _announce(cohort, points, learned, splits, n_points, n_jobs)
     sketch = cohort.sketch
     if n_points is not None:
-        sketch = coresets(points, cohort.codes, len(cohort), n_points, rng=point_rng, n_jobs=n_jobs)
+        sketch = coresets(
+            points, cohort.codes, len(cohort), n_points, rng=point_rng, n_jobs=n_jobs, progress="reference points"
+        )
     params = stored_params(
         sample_key=cohort.sample_key, label_key=learned.params["label_key"], label_kind=cohort.labels.kind,
         layer=cohort.features.layer if layer is None else layer,
@@ -184,6 +193,28 @@ def make_reference(
             errors = np.maximum(errors, cohort.sketch.errors(points)[order])
         reference.obs[SKETCH_ERROR] = errors
     return reference
+
+
+def _announce(
+    cohort: Cohort,
+    points: NDArray[np.float64],
+    learned: StoredMetric,
+    splits: list[Any],
+    n_points: int | None,
+    n_jobs: int | None,
+) -> None:
+    width = cohort.features.points.shape[1]
+    options = training_options(learned.learner.get_params(deep=False), width)
+    each = [(split.train, split.test) for split in splits]
+
+    def work(extent: Extent) -> Work:
+        features = extent.thinned(n_points).projected(width)
+        return held_out_work(features, cohort.labels.targets, options, each, within=False)
+
+    announce(
+        "make_reference", work, cohort.measures_of(points), solver=options.solver, n_jobs=n_jobs,
+        cheaper=["fewer points of each sample, such as n_points=100", "fewer folds (cv)"],
+    )  # fmt: skip
 
 
 def _splits(cohort: Cohort, cv: Any, rng: np.random.Generator) -> list[Any]:

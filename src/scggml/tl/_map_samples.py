@@ -15,11 +15,14 @@ from scggml._anndata._cohort import read_samples
 from scggml._anndata._columns import is_numeric, kept_palettes
 from scggml._anndata._distances import distances_entry, read_distances
 from scggml._anndata._learners import is_exact, solver_of
+from scggml._anndata._long_runs import announce
 from scggml._anndata._stored_reference import read_reference
 from scggml._arguments import SHARED, checked, optional
 from scggml._docs import shared_doc
 from scggml._keys import IS_REFERENCE, N_CELLS, SKETCH_ERROR, Keys, embedding
 from scggml.core.transport._distances import pairwise_distances
+from scggml.core.transport._exact import cross_pairs, square_pairs
+from scggml.core.transport._work import transport_work
 from scggml.reference._novelty import novelty
 from scggml.reference._placement import place_on_map
 
@@ -136,6 +139,13 @@ def map_samples(
 
     measures = cohort.measures_of(cells)
     options: Any = {"solver": solver_of(source), "n_jobs": n_jobs}  # as the distances that there are
+    n, m = len(measures), len(known.measures)
+    pairs = np.concatenate([cross_pairs(n, m), square_pairs(n)])
+    announce(
+        "map_samples", lambda extent: transport_work(extent, pairs, options["solver"]),
+        measures.concat(known.measures), **options,
+        cheaper=["a reference of fewer points, sg.tl.make_reference(..., n_points=100)", "fewer cells of new samples"],
+    )  # fmt: skip
     across, gap = pairwise_distances(measures, known.measures, progress="to the reference", **options)
     within, own_gap = pairwise_distances(measures, progress="between new samples", **options)
 

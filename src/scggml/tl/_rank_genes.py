@@ -10,6 +10,7 @@ import pandas as pd
 from scggml import _check as check
 from scggml._anndata._gene_table import gene_table
 from scggml._anndata._genes import required_genes
+from scggml._anndata._long_runs import announce
 from scggml._anndata._slots import check_free, ranking_slots
 from scggml._anndata._stored_metric import read_metric
 from scggml._anndata._writing import check_writable, stored_result, writable
@@ -17,6 +18,7 @@ from scggml._arguments import checked, integer
 from scggml._docs import shared_doc
 from scggml._keys import Keys
 from scggml.core.metric._bootstrap import Stability, bootstrap_metrics
+from scggml.core.metric._work import bootstrap_work
 from scggml.estimators._checks import training_options
 from scggml.explanation._gene_ranking import GeneMeans, stability_columns
 
@@ -140,6 +142,10 @@ def rank_genes(
 
 def _bootstraps(learned: StoredMetric, cohort: Cohort, n_boot: int, rng: np.random.Generator) -> Any:
     options = training_options(learned.learner.get_params(deep=False), cohort.measures.n_features)
+    announce(
+        "rank_genes", lambda extent: bootstrap_work(extent, cohort.labels.targets, options, n_boot), cohort.measures,
+        cheaper=["fewer bootstraps (n_boot)"],
+    )  # fmt: skip
     return bootstrap_metrics(cohort.measures, cohort.labels.targets, options, n_boot=n_boot, rng=rng)
 
 

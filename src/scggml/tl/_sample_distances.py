@@ -10,6 +10,7 @@ from anndata import AnnData
 from scggml._anndata._cohort import read_samples
 from scggml._anndata._columns import colors_of_samples
 from scggml._anndata._learners import stored_solver
+from scggml._anndata._long_runs import announce
 from scggml._anndata._sketches import has_sketch
 from scggml._anndata._stored_metric import read_metric
 from scggml._anndata._writing import stored_params, stored_result
@@ -19,7 +20,9 @@ from scggml._keys import N_POINTS, SKETCH_ERROR, Keys, SketchKeys
 from scggml.core.measures._digest import digest
 from scggml.core.transport._checkpoint import check_place
 from scggml.core.transport._distances import pairwise_distances
+from scggml.core.transport._exact import square_pairs
 from scggml.core.transport._solvers import Exact, Sinkhorn
+from scggml.core.transport._work import transport_work
 from scggml.estimators._checks import SOLVERS, check_solver
 
 if TYPE_CHECKING:
@@ -148,6 +151,11 @@ def sample_distances(
         _check_directions(measures.points, cohort.features.text)
     cost: Any = "euclidean" if metric == "learned" else metric
     chosen = _fixed_solver(solver, learned, measures)
+    announce(
+        "sample_distances", lambda extent: transport_work(extent, square_pairs(len(extent)), chosen, cost=cost),
+        measures, solver=chosen, cost=cost, n_jobs=n_jobs, adata=adata, cohort=cohort,
+        cheaper=[] if checkpoint is None else ["pairs in the checkpoint are not computed again"],
+    )  # fmt: skip
     obs = _sample_obs(adata, cohort, points, cost if isinstance(chosen, Exact) else None)
     cohort.warn_about_sizes()
     distances, gap = pairwise_distances(

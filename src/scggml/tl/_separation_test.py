@@ -134,10 +134,14 @@ def separation_test(
             "them."
         )
         warn(msg)
-    tests = separation_tests(
-        _scaled(cohort, n_cells, cell_rng), labels.targets, exchange, n_permutations=n_permutations,
-        rng=permutation_rng, n_jobs=n_jobs,
+    measures = _scaled(cohort, n_cells, cell_rng)
+    announce(
+        "separation_test", lambda extent: separation_work(extent, exchange, n_permutations), measures, n_jobs=n_jobs,
+        adata=adata, cohort=cohort, cheaper=["fewer cells (n_cells)", "fewer permutations (n_permutations)"],
     )  # fmt: skip
+    tests = separation_tests(
+        measures, labels.targets, exchange, n_permutations=n_permutations, rng=permutation_rng, n_jobs=n_jobs
+    )
     table = pd.DataFrame(
         [[t.statistic, t.null.mean(), t.null.std(), t.p_value, len(t.null), t.exact] for t in tests.values()],
         index=pd.Index(tests, name="test"),

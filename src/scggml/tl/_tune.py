@@ -8,6 +8,7 @@ import numpy as np
 
 from scggml._anndata._cohort import read_samples
 from scggml._anndata._learners import learner_params
+from scggml._anndata._long_runs import announce
 from scggml._anndata._slots import check_free, tuning_slots
 from scggml._anndata._writing import check_writable, stored_params, stored_result, writable
 from scggml._arguments import anything, checked
@@ -17,6 +18,7 @@ from scggml.estimators._ground_metric import GroundMetricLearner
 from scggml.evaluation._splits import make_splits
 from scggml.evaluation._tuning import candidate_settings
 from scggml.evaluation._tuning import tune as search
+from scggml.evaluation._work import tuning_work
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -115,6 +117,10 @@ def tune(
     )  # fmt: skip
     samples = cohort.samples
     splits = make_splits(samples.stratify_by(), samples.donors, cv=cv, rng=fold_rng)
+    announce(
+        "tune", lambda extent: tuning_work(extent, samples, settings, splits), samples.measures, n_jobs=n_jobs,
+        adata=adata, cohort=cohort, cheaper=["fewer settings in grid", "fewer folds (cv)"],
+    )  # fmt: skip
     found = search(samples, settings, splits, rng=search_rng, n_jobs=n_jobs)
 
     names = list(settings[0])

@@ -14,6 +14,7 @@ from scggml.core.metric._discriminant import default_ridge, transport_discrimina
 from scggml.core.metric._targets import Targets
 from scggml.core.metric._triplets import all_triplets, n_all_triplets
 from scggml.core.transport._exact import solve_pairs, square_pairs
+from scggml.core.transport._work import Extent
 from scggml.estimators._presets import preset
 
 PAPER = asdict(preset("paper").refine)
@@ -156,17 +157,18 @@ def test_only_as_many_cells_as_asked_for_take_part_in_the_closed_form(labelled, 
     by_limit = fit((measures, codes), {"max_cells": 4, "max_iter": 1}, scale=None, max_cells=4)
     np.testing.assert_array_equal(by_limit.metric.components, few.metric.components)
     pairs = all_triplets(Targets.of_classes(codes)).pairs
-    limit = module.cells_per_sample
-    assert limit(measures, pairs, "auto") == limit(measures, pairs, None) == measures.sizes.max()
+    extent, limit = Extent.of(measures), module.cells_per_sample
+    assert limit(extent, pairs, "auto") == limit(extent, pairs, None) == measures.sizes.max()
     monkeypatch.setattr(module, "_MIN_CELLS", 2)
     monkeypatch.setattr(module, "_MAX_COSTS", 16 * len(pairs))
     with caplog.at_level("INFO", logger="scggml"):
-        assert limit(measures, pairs, "auto") == 4
+        assert limit(extent, pairs, "auto") == 4
+        fit((measures, codes))
     assert "at most 4 cells" in caplog.text
     monkeypatch.setattr(module, "_MAX_COSTS", 10**10)
     monkeypatch.setattr(module, "WIDE", 2)
     monkeypatch.setattr(module, "_MAX_WIDE_VALUES", 5 * 3 * len(measures))
-    assert limit(measures, pairs, "auto") == 5
+    assert limit(extent, pairs, "auto") == 5
 
 
 def test_closed_form_takes_a_random_subset_of_pairs_in_large_cohorts_only(labelled, monkeypatch, fit):

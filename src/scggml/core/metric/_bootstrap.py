@@ -11,6 +11,7 @@ from tqdm.auto import tqdm
 
 from scggml.core.measures._moments import feature_scale
 from scggml.core.measures._threads import single_threaded_blas
+from scggml.core.transport._work import Extent
 
 from ._ground_metric import GroundMetric, alignment
 from ._training import cells_per_sample, choose_triplets, closed_form_pairs, components_of
@@ -61,10 +62,10 @@ def bootstrap_metrics(
     scale, constant = feature_scale(measures, options.scale)
     triplet_rng, draw_rng = rng.spawn(2)
     pairs = closed_form_pairs(targets, choose_triplets(targets, "auto", triplet_rng))
-    measures = measures.thinned(cells_per_sample(measures, pairs, options.max_cells))
+    measures = measures.thinned(cells_per_sample(Extent.of(measures), pairs, options.max_cells))
     space = measures.scaled(~constant / scale)
     solved = options.solver.at(space).solve(space, pairs, keep_plans=True, n_jobs=n_jobs, progress="transport")
-    for _ in tqdm(range(n_boot), desc="bootstrap", delay=2, leave=False, disable=None):
+    for _ in tqdm(range(n_boot), desc="bootstrap", unit="draw", delay=2, leave=False, disable=None):
         times = _draw(targets, pairs, draw_rng)
         with single_threaded_blas:
             components = components_of(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse.linalg
 
+from scggml.core.measures._progress import progress_bar
 from scggml.core.measures._threads import single_threaded_blas
 from scggml.core.transport._exact import square_pairs
 
@@ -61,10 +62,12 @@ class PairMoments:
         points = _leading_directions(measures, plans)
         n, d = len(measures), points.shape[1]
         packed = np.zeros((n, n, d * (d + 1) // 2))
-        for p, (i, j) in enumerate(pairs):
-            entries = slice(plans.offsets[p], plans.offsets[p + 1])
-            difference = points[plans.rows[entries]] - points[plans.cols[entries]]
-            packed[i, j] = packed[j, i] = pack((difference * plans.mass[entries, None]).T @ difference)
+        with progress_bar(len(pairs), "moments", "pair") as bar:
+            for p, (i, j) in enumerate(pairs):
+                entries = slice(plans.offsets[p], plans.offsets[p + 1])
+                difference = points[plans.rows[entries]] - points[plans.cols[entries]]
+                packed[i, j] = packed[j, i] = pack((difference * plans.mass[entries, None]).T @ difference)
+                bar.update()
         return cls(packed, d)
 
     def held_out_distances(
@@ -149,9 +152,7 @@ def _weights_without_each(targets: Targets) -> tuple[NDArray[np.float64], NDArra
 
 def without(targets: Targets, i: int) -> Targets:
     """Return the targets of all samples but one."""
-    values = {field.name: getattr(targets, field.name) for field in fields(targets)}
-    changed: dict[str, Any] = {name: np.delete(v, i) for name, v in values.items() if isinstance(v, np.ndarray)}
-    return replace(targets, **changed)
+    return targets.take(np.delete(np.arange(len(targets)), i))
 
 
 def pack(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -173,9 +174,14 @@ def unpack(packed: NDArray[np.float64], d: int) -> NDArray[np.float64]:
     return matrices
 
 
+def n_directions(n: int, n_features: int) -> int:
+    """Return in how many directions the moments between n samples are taken."""
+    return min(int((np.sqrt(1 + 8 * _MAX_BYTES / (8 * n * n)) - 1) / 2), _MAX_DIRECTIONS, n_features)
+
+
 def _leading_directions(measures: Measures, plans: Plans) -> NDArray[np.float64]:
-    n, points = len(measures), measures.points
-    room = min(int((np.sqrt(1 + 8 * _MAX_BYTES / (8 * n * n)) - 1) / 2), _MAX_DIRECTIONS)
+    points = measures.points
+    room = n_directions(len(measures), points.shape[1])
     if points.shape[1] <= room:
         dense = points if isinstance(points, np.ndarray) else points.toarray()
         return dense.astype(np.float64, copy=False)

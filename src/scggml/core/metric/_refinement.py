@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
+from scggml.core.measures._progress import progress_bar
 from scggml.core.transport._plans import Plans
 
 from ._ground_metric import alignment
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ._problem import Problem
     from ._triplets import Triplets
 
-_STEPS_PER_SOLVE = 10  # gradient steps on fixed plans between solves
+STEPS_PER_SOLVE = 10  # gradient steps on fixed plans between solves
 _MAX_BACKTRACKS = 3
 
 
@@ -68,7 +68,7 @@ def refine(problem: Problem, components: NDArray[np.float64], triplets: Triplets
     best, best_loss, best_solved = components, np.inf, solved
     history: list[float] = []
     backtracks, converged = 0, False
-    with tqdm(total=options.max_iter, desc="refine", unit="iter", delay=2, leave=False, disable=None) as bar:
+    with progress_bar(options.max_iter, "refine", "iteration") as bar:
         while True:
             loss = objective(components, solved.distances)[0]
             history.append(loss)
@@ -112,7 +112,7 @@ def refine_by_minibatches(
     trees = _LastTrees(triplets)
     history: list[float] = []
     error, converged = 0.0, False
-    with tqdm(total=options.max_iter, desc="train", unit="epoch", delay=2, leave=False, disable=None) as bar:
+    with progress_bar(options.max_iter, "train", "epoch") as bar:
         for _ in range(options.max_iter):
             before = steps.components.copy()
             steps.reset(lr)
@@ -185,7 +185,7 @@ def _descend(
 ) -> tuple[NDArray[np.float64], Transport]:
     steps = _Adam(problem, components)
     steps.reset(lr)
-    for _ in range(_STEPS_PER_SOLVE):
+    for _ in range(STEPS_PER_SOLVE):
         solved = steps.take(objective, solved)[1]
     return steps.components, solved
 

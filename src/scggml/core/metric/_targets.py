@@ -47,6 +47,10 @@ class Targets:
     def __len__(self) -> int:
         return len(self.values)
 
+    def take(self, index: NDArray[np.integer]) -> Targets:
+        """Return the targets of the samples at these positions."""
+        return Targets(self.values[index], self.kind, None if self.strata is None else self.strata[index])
+
     @property
     def codes(self) -> NDArray[np.int64]:
         """Classes or ranks as integers, (n_samples,); of continuous labels, the rank among the distinct values."""

@@ -13,6 +13,7 @@ import numpy as np
 from scggml.core.measures._moments import feature_scale
 from scggml.core.measures._threads import single_threaded_blas
 from scggml.core.transport._exact import square_pairs
+from scggml.core.transport._work import Extent
 
 from ._discriminant import WIDE, default_ridge, transport_discriminant
 from ._ground_metric import GroundMetric
@@ -120,7 +121,7 @@ def _train(
     settings = options.refine or Refinement()
     if settings.start == "random":
         triplets = choose_triplets(targets, settings.triplets, triplet_rng)
-        n_comps = _n_comps(options, active)
+        n_comps = n_components(options, int(active.sum()))
         components = start_rng.uniform(-1, 1, size=(n_comps, measures.n_features)) * active
     else:
         triplets = choose_triplets(targets, "auto", triplet_rng)
@@ -148,9 +149,15 @@ def _train(
 
 def choose_triplets(targets: Targets, kind: Literal["auto", "all"] | int, rng: np.random.Generator) -> Triplets:
     """Return all triplets, or a random subset, `kind` positives and negatives per anchor; "auto" counts them."""
-    if kind == "auto":
-        kind = "all" if n_all_triplets(targets) <= _MAX_TRIPLETS else _AUTO_NEIGHBORS
+    kind = kind_of_triplets(targets, kind)
     return all_triplets(targets) if kind == "all" else sample_triplets(targets, kind, rng)
+
+
+def kind_of_triplets(targets: Targets, kind: Literal["auto", "all"] | int) -> Literal["all"] | int:
+    """Return what "auto" stands for."""
+    if kind == "auto":
+        return "all" if n_all_triplets(targets) <= _MAX_TRIPLETS else _AUTO_NEIGHBORS
+    return kind
 
 
 def closed_form_pairs(targets: Targets, triplets: Triplets) -> NDArray[np.int64]:
@@ -159,38 +166,36 @@ def closed_form_pairs(targets: Targets, triplets: Triplets) -> NDArray[np.int64]
     A sample whose label cannot be compared with any other is not the anchor of a triplet, but its distances to
     samples with the same label still show variation within classes.
     """
-    if len(triplets) < n_all_triplets(targets):
-        return triplets.pairs
+    return triplets.pairs if len(triplets) < n_all_triplets(targets) else pairs_with_weight(targets)
+
+
+def pairs_with_weight(targets: Targets) -> NDArray[np.int64]:
+    """Return all pairs that count in the moments of the closed form, (n_pairs, 2)."""
     pairs = square_pairs(len(targets))
     within, between = targets.pair_weights(pairs)
     return pairs[(within > 0) | (between > 0)]
 
 
-def cells_per_sample(measures: Measures, pairs: NDArray[np.int64], max_cells: Literal["auto"] | int | None) -> int:
+def cells_per_sample(extent: Extent, pairs: NDArray[np.int64], max_cells: Literal["auto"] | int | None) -> int:
     """Return how many cells of a sample take part in the closed form."""
-    largest = int(measures.sizes.max())
+    largest = int(extent.sizes.max())
     if max_cells != "auto":
         return largest if max_cells is None else max_cells
-    values = measures.points.size if measures.n_features > WIDE else 0
-    per_cell = values / len(measures.weights)
+    per_cell = extent.n_values if extent.n_features > WIDE else 0.0
 
     def fits(limit: int) -> bool:
-        sizes = np.minimum(measures.sizes, limit)
+        sizes = np.minimum(extent.sizes, limit)
         costs = float(sizes[pairs[:, 0]] @ sizes[pairs[:, 1]])
         return costs <= _MAX_COSTS and float(sizes.sum()) * per_cell <= _MAX_WIDE_VALUES
 
     if fits(largest):
         return largest
-    limit = max(bisect.bisect_left(range(largest), 1, key=lambda n: not fits(n)) - 1, _MIN_CELLS)
-    logger.info(
-        "the closed form takes at most %d cells of each sample, evenly spaced, of up to %d; max_cells=None takes all",
-        limit, largest,
-    )  # fmt: skip
-    return limit
+    return max(bisect.bisect_left(range(largest), 1, key=lambda n: not fits(n)) - 1, _MIN_CELLS)
 
 
-def _n_comps(options: TrainingOptions, active: NDArray[np.bool_]) -> int:
-    return min(options.n_comps or _MAX_COMPS, int(active.sum()))
+def n_components(options: TrainingOptions, n_active: int) -> int:
+    """Return the upper bound on the number of components."""
+    return min(options.n_comps or _MAX_COMPS, n_active)
 
 
 def _closed_form(
@@ -203,7 +208,13 @@ def _closed_form(
     n_jobs: int | None,
 ) -> NDArray[np.float64]:
     """Return the components of the closed form; the first plans are Euclidean, on scaled features."""
-    measures = measures.thinned(cells_per_sample(measures, pairs, options.max_cells))
+    limit, largest = cells_per_sample(Extent.of(measures), pairs, options.max_cells), int(measures.sizes.max())
+    if limit < largest and options.max_cells == "auto":
+        logger.info(
+            "the closed form takes at most %d cells of each sample, evenly spaced, of up to %d; max_cells=None takes "
+            "all", limit, largest,
+        )  # fmt: skip
+    measures = measures.thinned(limit)
     space = measures.scaled(active / scale)
     components = np.empty((0, 0))
     for sweep in range(options.n_sweeps):
@@ -231,7 +242,7 @@ def components_of(
 ) -> NDArray[np.float64]:
     """Return the components of the closed form for given plans, (k, n_features), with the settings of `options`."""
     return transport_discriminant(
-        measures, solved, targets, scale=scale, active=active, n_comps=_n_comps(options, active),
+        measures, solved, targets, scale=scale, active=active, n_comps=n_components(options, int(active.sum())),
         ridge=default_ridge(measures) if options.ridge == "auto" else options.ridge,
         power=options.power, whitening=options.whitening, sample_weights=sample_weights, n_jobs=n_jobs,
     )  # fmt: skip

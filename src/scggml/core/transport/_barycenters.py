@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse as sp
 
 from scggml.core.measures._measures import Measures
+from scggml.core.measures._progress import progress_bar
 
 from ._exact import cross_pairs, solve_pairs
+from ._work import Work, transport_work
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
+    from ._work import Extent
+
+_USUAL_STEPS = 30
 _MIN_STEPS = 2  # the first step leaves an arbitrary start
 
 
@@ -74,19 +81,42 @@ def free_support_barycenter(
     points = _start(measures, n_points, rng)
     pairs = cross_pairs(1, n_measures)
     history: list[float] = []
-    while True:
-        own = Measures(points, np.array([0, n_points]), np.full(n_points, 1 / n_points))
-        solved = solve_pairs(own.concat(measures), pairs, cost="sqeuclidean", keep_plans=True, n_jobs=n_jobs)
-        plans = solved.known_plans
-        history.append(float(solved.distances.mean()))
-        shares = sp.csr_array(
-            (plans.mass * (n_points / n_measures), (plans.rows, plans.cols - n_points)),
-            shape=(n_points, len(measures.weights)),
-        )
-        converged = len(history) >= _MIN_STEPS and history[-2] - history[-1] <= tol * history[-2]
-        if converged or len(history) >= max_iter:
-            return Barycenter(points, shares, np.array(history), converged)
-        points = shares @ measures.points
+    with progress_bar(max_iter, "barycenter", "iteration") as bar:
+        while True:
+            own = Measures(points, np.array([0, n_points]), np.full(n_points, 1 / n_points))
+            solved = solve_pairs(own.concat(measures), pairs, cost="sqeuclidean", keep_plans=True, n_jobs=n_jobs)
+            bar.update()
+            plans = solved.known_plans
+            history.append(float(solved.distances.mean()))
+            shares = sp.csr_array(
+                (plans.mass * (n_points / n_measures), (plans.rows, plans.cols - n_points)),
+                shape=(n_points, len(measures.weights)),
+            )
+            converged = len(history) >= _MIN_STEPS and history[-2] - history[-1] <= tol * history[-2]
+            if converged or len(history) >= max_iter:
+                return Barycenter(points, shares, np.array(history), converged)
+            points = shares @ measures.points
+
+
+def barycenter_work(extent: Extent, members: Sequence[NDArray[np.bool_]], n_points: int) -> Work:
+    """Return the work of barycenters of so many points that take an ordinary number of iterations.
+
+    Parameters
+    ----------
+    extent
+        All measures.
+    members
+        The measures of each barycenter, (n_measures,).
+    n_points
+        Number of points of each.
+    """
+    n = len(extent)
+    both = replace(extent, sizes=np.append(extent.sizes, n_points))
+    total = Work()
+    for mask in members:
+        own = np.flatnonzero(mask)
+        total += transport_work(both, np.stack([np.full(len(own), n), own], axis=1), cost="sqeuclidean")
+    return total.times(_USUAL_STEPS)
 
 
 def _start(measures: Measures, n_points: int, rng: np.random.Generator) -> NDArray[np.float64]:

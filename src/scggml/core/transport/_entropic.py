@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import joblib
 import numpy as np
 import scipy.sparse as sp
-from tqdm.auto import tqdm
 
 from scggml.core.measures._blocks import column_blocks
+from scggml.core.measures._progress import progress_bar
 from scggml.core.measures._threads import n_threads
 
+from ._memory_limits import threads_within_memory
 from ._sinkhorn import Backend, SinkhornIteration, backend_of
 from ._transport import Transport
 
@@ -264,8 +265,7 @@ def _solve(
 
     numbers, potentials = np.zeros((4, len(pairs))), np.empty(offsets[-1], dtype=be.dtype)
     chunks = clouds.chunks(pairs, np.arange(len(pairs)))
-    bar = tqdm(total=len(pairs), desc=progress, unit="pair", delay=2, leave=False, disable=progress is None or None)
-    with bar:
+    with progress_bar(len(pairs), progress, "pair") as bar:
         for chunk, (found, f, g) in zip(chunks, clouds.map(task, chunks), strict=True):
             numbers[:, chunk.index] = found
             chunk.join(potentials, f * epsilon, g * epsilon)
@@ -372,7 +372,9 @@ class _ScaledClouds:
         if self.backend.xp is not np:
             yield from map(task, chunks)
         else:
-            parallel = joblib.Parallel(n_jobs=n_threads(self.n_jobs), require="sharedmem", return_as="generator")
+            largest = np.array([[rows.shape[1] for rows in chunk.rows] for chunk in chunks]).reshape(-1, 2)
+            n = threads_within_memory(n_threads(self.n_jobs), largest, "entropic")
+            parallel = joblib.Parallel(n_jobs=n, require="sharedmem", return_as="generator")
             yield from parallel(joblib.delayed(task)(chunk) for chunk in chunks)
 
 

@@ -12,14 +12,15 @@ import joblib
 import numpy as np
 import scipy.sparse as sp
 from joblib.parallel import get_active_backend
-from tqdm.auto import tqdm
 
+from scggml.core.measures._progress import progress_bar
 from scggml.core.measures._threads import n_threads, single_threaded_blas
 
 from . import _simplex as simplex
 from ._cluster import dask_backend, on_cluster
 from ._costs import cost_matrix
 from ._interrupts import interruptible
+from ._memory_limits import engine_of, threads_within_memory
 from ._plans import Plans
 from ._transport import Transport
 
@@ -168,17 +169,22 @@ def solve_pairs(
     blocks = [(block[:, :2], _trees_of(start, block)) for block in _blocks(measures.sizes, numbered)]
     stop = np.zeros(1, dtype=bool)
     task = _Task(simplex.Clouds.of(measures, pairs), cost, method, keep_plans, keep_trees, stop)
-    bar = tqdm(total=len(pairs), desc=progress, unit="pair", delay=2, leave=False, disable=progress is None or None)
-    bar.update(len(done.distances))
     cluster = dask_backend()
     if cluster is None:
         _check_backend(n_threads(n_jobs))
-        parallel = joblib.Parallel(n_jobs=n_threads(n_jobs), prefer="threads", return_as="generator")
+        engine = engine_of(method, cost, sparse=sp.issparse(measures.points))
+        n = threads_within_memory(n_threads(n_jobs), measures.sizes[pairs], engine, keep_plans=keep_plans)
+        parallel = joblib.Parallel(n_jobs=n, prefer="threads", return_as="generator")
         parts = parallel(joblib.delayed(_solve_block)(task, *block) for block in blocks)
     else:
         parts = on_cluster(cluster, _solve_block, task, blocks, n_jobs=n_jobs)
     results = [done]
-    with bar, single_threaded_blas, _cancelled_on_error(parts, stop):
+    with (
+        progress_bar(len(pairs), progress, "pair") as bar,
+        single_threaded_blas,
+        _cancelled_on_error(parts, stop),
+    ):
+        bar.update(len(done.distances))
         for (block, _), part in zip(blocks, parts, strict=True):
             results.append(part)
             bar.update(len(part.distances))

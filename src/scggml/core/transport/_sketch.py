@@ -9,10 +9,10 @@ import joblib
 import numpy as np
 import scipy.sparse as sp
 from sklearn.cluster import kmeans_plusplus
-from tqdm.auto import tqdm
 
 from scggml.core.measures._measures import Measures, as_points
 from scggml.core.measures._on_disk import StoredPoints, clouds, stacked
+from scggml.core.measures._progress import progress_bar
 from scggml.core.measures._threads import n_threads, single_threaded_blas
 
 from ._costs import cost_matrix
@@ -172,9 +172,8 @@ def coresets(
         joblib.delayed(_coreset)(own, n_points, child)
         for own, child in zip(clouds(points, rows), rng.spawn(n_measures), strict=True)
     )
-    bar = tqdm(total=n_measures, desc=progress, unit="sample", delay=2, leave=False, disable=progress is None or None)
     # thousands of small products, which the threads of BLAS slow down by a factor of three
-    with bar, single_threaded_blas:
+    with progress_bar(n_measures, progress, "sample") as bar, single_threaded_blas:
         for own, (group, support) in zip(rows, parallel(tasks), strict=True):
             groups[own] = group
             is_support[own[support]] = True

@@ -1,0 +1,128 @@
+"""How much there is to do to learn a metric, counted as the training does it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from scggml.core.transport._exact import cross_pairs, square_pairs
+from scggml.core.transport._solvers import Exact
+from scggml.core.transport._work import Work, transport_work
+
+from ._discriminant import WIDE
+from ._options import Refinement
+from ._refinement import STEPS_PER_SOLVE
+from ._training import cells_per_sample, kind_of_triplets, n_components, pairs_with_weight
+from ._triplets import n_all_triplets, sample_triplets
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from scggml.core.transport._work import Extent
+
+    from ._options import TrainingOptions
+    from ._targets import Targets
+
+_STEP = 1.2e-6  # seconds that the gradient steps between two solves take for each point of a pair
+_N_LOOKED_AT = 3  # splits
+_WIDE_PASSES = 2500  # over the values of wide points, for the leading directions of the closed form
+
+
+def training_work(extent: Extent, targets: Targets, options: TrainingOptions) -> Work:
+    """Return the work of `train`; of a refinement, if it takes all iterations.
+
+    Parameters
+    ----------
+    extent
+        The samples.
+    targets, options
+        As in `train`.
+    """
+    work = Work()
+    settings = options.refine or Refinement()
+    if settings.start == "discriminant":
+        work += closed_form_work(extent, targets, options).times(options.n_sweeps)
+    pairs, n_triplets = _pairs(targets, settings.triplets)
+    space = extent.thinned(settings.max_cells).projected(n_components(options, extent.n_features))
+    work += transport_work(space, pairs, options.solver, keep_plans=True)
+    if options.refine is None:
+        return work
+    again = transport_work(space, pairs, options.solver, warm=True)
+    if isinstance(options.solver, Exact):
+        again += Work(serial_seconds=_STEP * float(space.sizes[pairs].sum()))
+    elif settings.minibatch is None:
+        again = again.times(STEPS_PER_SOLVE)  # entropic plans are solved at each step
+    if settings.minibatch is None:
+        return work + again.times(settings.max_iter - 1)
+    in_batch = len(pairs) * -np.expm1(-2 * settings.minibatch / len(pairs))  # pairs, of which some are drawn twice
+    n_batches = np.ceil(n_triplets / settings.minibatch)
+    return work + again.times(settings.max_iter * n_batches * in_batch / len(pairs))
+
+
+def closed_form_work(extent: Extent, targets: Targets, options: TrainingOptions) -> Work:
+    """Return the work of one sweep of the closed form."""
+    pairs = _pairs(targets, "auto")[0]
+    seen = extent.thinned(cells_per_sample(extent, pairs, options.max_cells))
+    edges = float(seen.sizes[pairs].sum())
+    return transport_work(seen, pairs, options.solver, keep_plans=True) + moments_work(seen, edges)
+
+
+def bootstrap_work(extent: Extent, targets: Targets, options: TrainingOptions, n_boot: int) -> Work:
+    """Return the work of `bootstrap_metrics`, which solves plans once."""
+    pairs = _pairs(targets, "auto")[0]
+    seen = extent.thinned(cells_per_sample(extent, pairs, options.max_cells))
+    again = moments_work(seen, float(seen.sizes[pairs].sum()))
+    return closed_form_work(extent, targets, options) + again.times(n_boot)
+
+
+def moments_work(extent: Extent, n_edges: float) -> Work:
+    """Return the work of the closed form for known plans with so many entries."""
+    d, values = extent.n_features, float(extent.sizes.sum()) * extent.n_values
+    if d > WIDE:
+        return Work(seconds=1e-9 * _WIDE_PASSES * (values + 50 * n_edges))
+    # those within and between classes side by side
+    return Work(serial_seconds=5e-3 + 0.5e-9 * (n_edges * (200 + 2 * extent.n_values) + 0.1 * values * d + 5 * d**3))
+
+
+def _pairs(targets: Targets, kind: Literal["auto", "all"] | int) -> tuple[NDArray[np.int64], int]:
+    """Return the pairs of samples whose distances count, and the number of triplets."""
+    kind = kind_of_triplets(targets, kind)
+    if kind == "all":
+        return pairs_with_weight(targets), n_all_triplets(targets)
+    triplets = sample_triplets(targets, kind, np.random.default_rng(0))  # any have about as many pairs
+    return triplets.pairs, len(triplets)
+
+
+def held_out_work(
+    extent: Extent,
+    targets: Targets,
+    options: TrainingOptions,
+    splits: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]],
+    *,
+    within: bool,
+) -> Work:
+    """Return the work of learning a metric without some samples, and of their distances under it, for all splits.
+
+    Parameters
+    ----------
+    extent, targets
+        All samples.
+    options
+        As in `train`.
+    splits
+        Training and held-out samples of each split.
+    within
+        Whether distances between held-out samples are computed too.
+    """
+    total = Work()
+    looked_at = splits[:: max(len(splits) // _N_LOOKED_AT, 1)]  # the others are about as large
+    for train, test in looked_at:
+        total += training_work(extent.take(train), targets.take(train), options)
+        both = extent.take(np.concatenate([test, train])).projected(n_components(options, extent.n_features))
+        total += transport_work(both, cross_pairs(len(test), len(train)), options.solver)
+        if within:
+            total += transport_work(both, square_pairs(len(test)), options.solver)
+    return total.times(len(splits) / max(len(looked_at), 1))
