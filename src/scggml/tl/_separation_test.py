@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from scggml._anndata._cohort import read_samples
+from scggml._anndata._long_runs import announce
 from scggml._anndata._slots import check_free, separation_slots
 from scggml._anndata._writing import check_writable, stored_params, stored_result, writable
 from scggml._arguments import checked, either, integer
@@ -17,6 +18,7 @@ from scggml._warnings import warn
 from scggml.core.measures._moments import feature_scale
 from scggml.evaluation._permutations import Exchange
 from scggml.evaluation._separation import check_left_out, separation_tests
+from scggml.evaluation._work import separation_work
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -301,8 +301,8 @@ def _greedy_tree(costs, supply, demand, potential):  # type: ignore[no-untyped-d
     """Return rows and columns of n + m - 1 edges: each row in turn fills its cheapest open columns.
 
     Of many rows, those go first that would lose most in another column. The last ones then connect the columns, at
-    potentials near the given ones. Each edge uses up either its row or its column, never both before the last one: that is what the perturbation is
-    for.
+    potentials near the given ones. Each edge uses up either its row or its column, never both before the last one:
+    that is what the perturbation is for.
     """
     n, m = costs.shape
     rows, cols = np.empty(n + m - 1, np.int64), np.empty(n + m - 1, np.int64)
