@@ -10,6 +10,7 @@ import pytest
 import scipy.sparse as sp
 
 from scggml import _check as check
+from scggml import _check_samples as check_samples
 
 
 def test_integer_is_returned_as_int():
@@ -88,38 +89,42 @@ def test_names_are_text_and_stay_apart():
 
 def test_sizes_are_named():
     names = np.array(["a", "b", "c"], dtype=object)
-    check.check_sizes(names, np.array([2, 3, 4]))
+    check_samples.check_sizes(names, np.array([2, 3, 4]))
     with pytest.raises(ValueError, match=r"at least 2 cells .* found fewer in a \(0\), c \(1\)\. Drop them"):
-        check.check_sizes(names, np.array([0, 2, 1]))
+        check_samples.check_sizes(names, np.array([0, 2, 1]))
 
 
 def test_one_label():
     names = np.array(["a", "b"], dtype=object)
-    check.check_one_value(names, np.array([0, 0, 1]), "label_key", "label", np.array(["x", "x", "y"], dtype=object))
+    check_samples.check_one_value(
+        names, np.array([0, 0, 1]), "label_key", "label", np.array(["x", "x", "y"], dtype=object)
+    )
     with pytest.raises(ValueError, match=r"one value of label_key='label', found several in b \('x', 'y'\)"):
-        check.check_one_value(names, np.array([0, 1, 1]), "label_key", "label", np.array(["x", "x", "y"], dtype=object))
+        check_samples.check_one_value(
+            names, np.array([0, 1, 1]), "label_key", "label", np.array(["x", "x", "y"], dtype=object)
+        )
 
 
 def test_many_mixed_samples_are_counted():
     names = np.array([f"s{i}" for i in range(9)], dtype=object)
     codes, labels = np.repeat(np.arange(9), 2), np.array(["x", "y"] * 9, dtype=object)
     with pytest.raises(ValueError, match=r"s0 .*, s4 \('x', 'y'\) and 4 more"):
-        check.check_one_value(names, codes, "label_key", "label", labels)
+        check_samples.check_one_value(names, codes, "label_key", "label", labels)
 
 
 def test_classes():
-    check.check_classes(["a", "a", "b", "b"], name="y")
-    check.check_classes(np.array([0, 1, 0, 1]), name="y")
+    check_samples.check_classes(["a", "a", "b", "b"], name="y")
+    check_samples.check_classes(np.array([0, 1, 0, 1]), name="y")
     with pytest.raises(ValueError, match="y has only the class 'a': at least two classes"):
-        check.check_classes(["a", "a"], name="y")
+        check_samples.check_classes(["a", "a"], name="y")
     with pytest.raises(ValueError, match="each class of y needs at least 2 samples, found one in b, c"):
-        check.check_classes(["a", "a", "b", "c"], name="y")
+        check_samples.check_classes(["a", "a", "b", "c"], name="y")
 
 
 def test_classes_of_a_larger_minimum():
-    check.check_classes(["a"] * 3 + ["b"] * 3, name="y", minimum=3)
+    check_samples.check_classes(["a"] * 3 + ["b"] * 3, name="y", minimum=3)
     with pytest.raises(ValueError, match="at least 3 samples, found fewer in b"):
-        check.check_classes(["a"] * 3 + ["b"] * 2, name="y", minimum=3)
+        check_samples.check_classes(["a"] * 3 + ["b"] * 2, name="y", minimum=3)
 
 
 def test_generators():
@@ -177,14 +182,14 @@ def test_anndata():
 
 def test_categories_without_cells():
     column = pd.Series(pd.Categorical(["a", "a"], categories=["a", "b"]))
-    check.check_declared_samples("s", column.cat.remove_unused_categories())
-    check.check_declared_samples("s", column.astype(str))
+    check_samples.check_declared_samples("s", column.cat.remove_unused_categories())
+    check_samples.check_declared_samples("s", column.astype(str))
     with pytest.raises(ValueError, match=r"sample_key='s' has 1 sample\(s\) without cells: b"):
-        check.check_declared_samples("s", column)
+        check_samples.check_declared_samples("s", column)
 
 
 def confounded(labels, batches):
-    return check.check_not_confounded("label", np.array(list(labels)), "batch", np.array(list(batches)))
+    return check_samples.check_not_confounded("label", np.array(list(labels)), "batch", np.array(list(batches)))
 
 
 def test_batches_and_classes():
@@ -197,12 +202,12 @@ def test_batches_and_classes():
 
 
 def test_strata_hold_something_to_compare():
-    check.check_strata(np.array([0, 1]), None)
-    check.check_strata(np.array([0, 1, 1]), np.array([0, 0, 1]))
+    check_samples.check_strata(np.array([0, 1]), None)
+    check_samples.check_strata(np.array([0, 1, 1]), np.array([0, 0, 1]))
     with pytest.raises(
         ValueError, match="keys must have a stratum that holds samples with different labels, found none"
     ):
-        check.check_strata(np.array([0, 1, 1]), np.array([0, 1, 1]), name="keys")
+        check_samples.check_strata(np.array([0, 1, 1]), np.array([0, 1, 1]), name="keys")
 
 
 @pytest.mark.parametrize(
@@ -215,9 +220,9 @@ def test_strata_hold_something_to_compare():
     ],
 )
 def test_ordered(values, kind, text):
-    check.check_ordered(np.array([1.0, 1, 2, 3]), kind, name="y")
+    check_samples.check_ordered(np.array([1.0, 1, 2, 3]), kind, name="y")
     with pytest.raises(ValueError, match=text):
-        check.check_ordered(np.array(values, dtype=float), kind, name="y")
+        check_samples.check_ordered(np.array(values, dtype=float), kind, name="y")
 
 
 def test_unique_genes():
@@ -308,17 +313,17 @@ def test_messages_about_many_values_are_short():
     n = 5000
     names, values = np.array(["s"], dtype=object), np.array([f"{i / 7}" for i in range(n)], dtype=object)
     with pytest.raises(ValueError, match="4998 more") as caught:
-        check.check_one_value(names, np.zeros(n, dtype=int), "label_key", "score", values)
+        check_samples.check_one_value(names, np.zeros(n, dtype=int), "label_key", "score", values)
     assert len(str(caught.value)) < 600
     labels = np.array([f"class {i}" * 40 for i in range(n)])
     with pytest.raises(ValueError, match=r"confounded(.|\n)*5000 rows and 5000 columns in all") as caught:
-        check.check_not_confounded("label", labels[:n], "batch", np.arange(n))
+        check_samples.check_not_confounded("label", labels[:n], "batch", np.arange(n))
     assert len(str(caught.value)) < 20_000
 
 
 def test_numbers_that_are_no_classes_are_told_of_label_kind():
     with pytest.raises(ValueError, match="found one in .*label_kind='continuous'"):
-        check.check_classes(np.arange(8), name="y", numeric=True)
+        check_samples.check_classes(np.arange(8), name="y", numeric=True)
     with pytest.raises(ValueError, match="found one in") as caught:
-        check.check_classes(list("abcd"), name="y")
+        check_samples.check_classes(list("abcd"), name="y")
     assert "label_kind" not in str(caught.value)

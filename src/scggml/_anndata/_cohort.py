@@ -10,6 +10,7 @@ import numpy as np
 from scipy.stats import kruskal, spearmanr
 
 from scggml import _check as check
+from scggml import _check_samples as check_samples
 from scggml._warnings import warn
 from scggml.core.measures._measures import Measures
 from scggml.evaluation._samples import Samples
@@ -195,8 +196,8 @@ def read_samples(
         Whether to warn of batches that hold one class only, and of raw counts.
     """
     names, codes = sample_codes(adata.obs, sample_key)
-    check.check_declared_samples(sample_key, adata.obs[sample_key])
-    check.check_sizes(names, np.bincount(codes, minlength=len(names)))
+    check_samples.check_declared_samples(sample_key, adata.obs[sample_key])
+    check_samples.check_sizes(names, np.bincount(codes, minlength=len(names)))
 
     def column(argument: str, key: str | None) -> NDArray[np.object_] | None:
         return None if key is None else sample_values(adata.obs, argument, key, names, codes)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scggml import _check as check
+from scggml import _check_samples as check_samples
 from scggml._keys import N_CELLS, colors
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def sample_values(
 ) -> NDArray[np.object_]:
     """Return the one value of each sample in the column that the argument `name` names, as text, (n_samples,)."""
     text = check.as_names(name, key, check.check_column(name, key, obs))
-    check.check_one_value(names, codes, name, key, text)
+    check_samples.check_one_value(names, codes, name, key, text)
     values = np.empty(len(names), dtype=object)
     values[codes] = text
     return values

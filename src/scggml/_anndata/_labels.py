@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scggml import _check as check
+from scggml import _check_samples as check_samples
 from scggml import _warnings
 from scggml._strata import strata_of
 from scggml.core.metric._targets import LabelKind, Targets
@@ -72,20 +73,20 @@ def read_labels(
     text = sample_values(obs, "label_key", label_key, names, codes)
     name = f"label_key={label_key!r}"
     if label_kind == "class":
-        check.check_classes(text, name=name, numeric=is_numeric(column))
+        check_samples.check_classes(text, name=name, numeric=is_numeric(column))
         classes, positions = np.unique(text, return_inverse=True)
         values = positions.astype(np.float64)
     else:
         values, classes = _ordered(column, label_key, label_kind, codes)
-        check.check_ordered(values, label_kind, name=name)
+        check_samples.check_ordered(values, label_kind, name=name)
     warning = None
     if batches is not None and label_kind == "class":
-        warning = check.check_not_confounded(label_key, text, str(batch_key), batches)
+        warning = check_samples.check_not_confounded(label_key, text, str(batch_key), batches)
     strata = strata_of(batches, donors, text)
     if strata is not None:
         given = (("batch_key", batch_key), ("donor_key", donor_key))
         keys = " with ".join(f"{argument}={key!r}" for argument, key in given if key is not None)
-        check.check_strata(np.unique(text, return_inverse=True)[1], strata, name=keys)
+        check_samples.check_strata(np.unique(text, return_inverse=True)[1], strata, name=keys)
     if warning is not None and warn:
         _warnings.warn(warning)
     return Labels(label_kind, text, classes, values, strata)

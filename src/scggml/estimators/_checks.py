@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scggml import _check as check
+from scggml import _check_samples as check_samples
 from scggml import _data as data
 from scggml._arguments import SHARED, check_all, choice, either, flag, integer, number, optional
 from scggml.core.measures._magnitudes import check_squares
@@ -189,19 +190,19 @@ def as_targets(y: Any, n_samples: int, label_kind: Any, strata: Any = None) -> t
                 "labels as 0, 1, 2, ..., and dates as numbers, such as days since the first."
             )
             raise TypeError(msg)
-        check.check_ordered(labels.astype(np.float64), label_kind, name="y")
+        check_samples.check_ordered(labels.astype(np.float64), label_kind, name="y")
         classes, codes = np.unique(labels, return_inverse=True)
         if label_kind == "ordinal":
             targets = Targets(codes.astype(np.float64), label_kind, codes_of_strata)
         else:
             targets, classes = Targets(labels.astype(np.float64), label_kind, codes_of_strata), classes[:0]
-    check.check_strata(targets.codes, codes_of_strata)
+    check_samples.check_strata(targets.codes, codes_of_strata)
     return targets, classes
 
 
 def check_classes(labels: NDArray[Any]) -> None:
     """Refuse labels from which no classes can be learned."""
-    check.check_classes(labels, name="y", numeric=labels.dtype.kind in "iuf")
+    check_samples.check_classes(labels, name="y", numeric=labels.dtype.kind in "iuf")
 
 
 def training_options(params: dict[str, Any], n_features: int) -> TrainingOptions:
