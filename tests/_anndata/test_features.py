@@ -39,6 +39,19 @@ def test_csr_is_not_copied_and_csc_is_converted(cohort):
     np.testing.assert_array_equal(found.toarray(), cohort.X.toarray())
 
 
+@pytest.mark.parametrize(("value", "words"), [(1e200, r"above 1e\+100"), (1e-200, "no values above 1e-100")])
+def test_genes_that_cannot_be_squared_are_named(cohort, value, words):
+    x = cohort.X.toarray().astype(np.float64)
+    x[:, 1] = 0
+    x[3, 1] = value
+    for form in (np.asarray, sp.csr_matrix, sp.csc_array):
+        cohort.X = form(x)
+        with pytest.raises(
+            ValueError, match=rf"^X has .*{words} .*: {cohort.var_names[1]} \({value:g}\)".replace("+2", r"\+2")
+        ):
+            read_features(cohort, "X", None)
+
+
 @pytest.mark.parametrize("kind", [np.asarray, sp.csr_matrix, sp.csc_array])
 def test_standard_deviation(kind):
     x = np.random.default_rng(0).poisson(0.7, size=(50, 6)).astype(np.float32)

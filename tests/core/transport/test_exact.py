@@ -517,12 +517,16 @@ def interrupt():
     os.kill(os.getpid(), signal.SIGINT)
 
 rng = np.random.default_rng(0)
-for width, n_jobs in ((10, 1), (10, 2), ({wide}, 1), ({wide}, 2)):
-    pairwise_distances(Measures.from_arrays(list(rng.normal(size=(3, 20, width)))))  # compiled by now
-    measures = Measures.from_arrays(list(rng.normal(size=(60, 800, width))))
-    threading.Timer(0.5, interrupt).start()
+small, large = (60, 800), (2, 6000)  # many pairs, and a single one that takes seconds
+for (n, size), width, n_jobs, cost in (
+    (small, 10, 1, "euclidean"), (small, 10, 2, "euclidean"), (small, {wide}, 1, "euclidean"),
+    (small, {wide}, 2, "euclidean"), (large, 10, 1, "euclidean"), (large, 10, 2, "euclidean"), (large, 2, 1, "cityblock"),
+):
+    pairwise_distances(Measures.from_arrays(list(rng.normal(size=(3, 20, width)))), cost=cost)  # compiled by now
+    measures = Measures.from_arrays(list(rng.normal(size=(n, size, width))))
+    threading.Timer(0.5 if n > 2 else 1.5, interrupt).start()
     try:
-        pairwise_distances(measures, n_jobs=n_jobs)
+        pairwise_distances(measures, n_jobs=n_jobs, cost=cost)
         print("finished")
     except KeyboardInterrupt:
         print("interrupted after", time.perf_counter() - sent)
@@ -539,6 +543,6 @@ def test_ctrl_c_comes_back_soon_and_leaves_nothing_running():
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
     assert ran.stderr == ""
     words = [line.split() for line in ran.stdout.splitlines()]
-    assert [" ".join(w[:-1]) for w in words] == ["interrupted after", "then busy for"] * 4
+    assert [" ".join(w[:-1]) for w in words] == ["interrupted after", "then busy for"] * 7
     assert max(float(w[-1]) for w in words[::2]) < 2
     assert max(float(w[-1]) for w in words[1::2]) < 0.1
