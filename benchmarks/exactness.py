@@ -8,6 +8,7 @@ import sys
 import time
 import warnings
 from collections import defaultdict
+from typing import NamedTuple
 
 import numpy as np
 import ot
@@ -141,23 +142,32 @@ def by_pot(costs, a, b):
     return float(value) if log["warning"] is None else None
 
 
-def differences(problems):
-    """Yield for each (kind, x, y, a, b): kind, size, difference over the largest cost, relative gap, and seconds.
+class Compared(NamedTuple):
+    """One problem: its shape, how far the distance is from the independent one, and its certified gap.
 
-    The difference is None where the independent solver failed.
+    Both are fractions of the largest cost. The difference is None where the independent solver failed.
     """
-    for kind, x, y, a, b in problems:
-        measures = Measures.from_arrays([x, y], [a, b])
-        start = time.perf_counter()
-        solved = solve_pairs(measures, np.array([[0, 1]]), n_jobs=1)
-        seconds = time.perf_counter() - start
-        unit = np.abs(np.concatenate([x, y])).max() or 1.0  # in which no square overflows
-        costs = cdist(x / unit, y / unit)
-        largest = costs.max() or 1.0
-        solve = by_highs if max(costs.shape) <= SMALL else by_pot
-        expected = solve(costs / largest, a, b)
-        difference = None if expected is None else abs(solved.distances[0] / unit / largest - expected)
-        yield kind.__name__, costs.shape, difference, solved.gap, seconds
+
+    kind: str
+    shape: tuple[int, int]
+    solver: str
+    difference: float | None
+    gap: float
+    seconds: float
+
+
+def compare(kind, x, y, a, b):
+    measures = Measures.from_arrays([x, y], [a, b])
+    start = time.perf_counter()
+    solved = solve_pairs(measures, np.array([[0, 1]]), n_jobs=1)
+    seconds = time.perf_counter() - start
+    unit = np.abs(np.concatenate([x, y])).max() or 1.0  # in which no square overflows
+    costs = cdist(x / unit, y / unit)
+    largest = costs.max() or 1.0
+    solver, solve = ("HiGHS", by_highs) if max(costs.shape) <= SMALL else ("POT", by_pot)
+    expected, found = solve(costs / largest, a, b), solved.distances[0] / unit / largest
+    difference = None if expected is None else abs(found - expected)
+    return Compared(kind.__name__.replace("_", " "), costs.shape, solver, difference, solved.gap * found, seconds)
 
 
 def problems(n, seed):
@@ -174,20 +184,28 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     print(machine())
+    compare(*next(problems(1, args.seed)))  # compiled by now
     rows = defaultdict(list)
-    for kind, *row in tqdm(differences(problems(args.n, args.seed)), total=args.n, file=sys.stderr):
-        rows[kind].append(row)
+    for found in tqdm(problems(args.n, args.seed), total=args.n, file=sys.stderr):
         faulthandler.dump_traceback_later(PATIENCE, exit=True)
+        result = compare(*found)
+        rows[result.kind].append(result)
     faulthandler.cancel_dump_traceback_later()
-    print(f"{'problems':24}{'number':>8}{'compared':>10}{'difference':>12}{'gap':>10}{'slowest':>24}")
-    for kind, found in rows.items():
-        compared = [difference for _, difference, _, _ in found if difference is not None]
-        seconds, (n, m) = max((seconds, shape) for shape, _, _, seconds in found[1:] or found)
-        print(
-            f"{kind.replace('_', ' '):24}{len(found):8}{len(compared):10}{max(compared, default=0.0):12.1e}"
-            f"{max(gap for _, _, gap, _ in found):10.1e}{f'{1000 * seconds:.0f} ms ({n} x {m})':>24}"
+    print(f"{'problems':24}{'number':>8}{'failed':>8}{'HiGHS':>10}{'POT':>10}{'gap':>10}{'slowest':>24}")
+    for kind, results in rows.items():
+        failed = [r for r in results if r.difference is None]
+        highs, pot = (
+            max((r.difference for r in results if r.solver == solver and r.difference is not None), default=0.0)
+            for solver in ("HiGHS", "POT")
         )
-    print("difference: largest from the independent solver, as a fraction of the largest cost; gap: of the distance")
+        slowest = max(results, key=lambda r: r.seconds)
+        where = f"{1000 * slowest.seconds:.0f} ms ({slowest.shape[0]} x {slowest.shape[1]})"
+        gap = max(r.gap for r in results)
+        print(f"{kind:24}{len(results):8}{len(failed):8}{highs:10.1e}{pot:10.1e}{gap:10.1e}{where:>24}")
+    print(
+        "failed: by the independent solver; HiGHS, POT: largest difference from them; gap: largest certified one. All as "
+        "fractions of the largest cost of the pair."
+    )
 
 
 if __name__ == "__main__":

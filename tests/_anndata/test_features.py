@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import anndata as ad
 import numpy as np
 import pandas as pd
@@ -38,6 +40,18 @@ def test_csr_is_not_copied_and_csc_is_converted(cohort):
     found = read_features(cohort, "X", None).points
     assert found.format == "csr" and cohort.X.format == "csc"
     np.testing.assert_array_equal(found.toarray(), cohort.X.toarray())
+
+
+@pytest.mark.parametrize(("value", "words"), [(1e200, r"above 1e\+100"), (1e-200, "no values above 1e-100")])
+def test_genes_that_cannot_be_squared_are_named(cohort, value, words):
+    x = cohort.X.toarray().astype(np.float64)
+    x[:, 1] = 0
+    x[3, 1] = value
+    found = re.escape(f"{cohort.var_names[1]} ({value:g})")
+    for form in (np.asarray, sp.csr_matrix, sp.csc_array):
+        cohort.X = form(x)
+        with pytest.raises(ValueError, match=f"^X has .*{words} .*: {found}"):
+            read_features(cohort, "X", None)
 
 
 @pytest.mark.parametrize("kind", [np.asarray, sp.csr_matrix, sp.csc_array])

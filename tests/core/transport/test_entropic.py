@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 import tracemalloc
 import warnings
 
@@ -15,6 +16,7 @@ from scggml.core.measures._measures import Measures
 from scggml.core.transport import _entropic as module
 from scggml.core.transport._entropic import solve_pairs_entropic
 from scggml.core.transport._exact import square_pairs
+from scggml.core.transport._sinkhorn import SinkhornIteration, backend_of
 
 SIZES = (1, 2, 5, 17, 30, 41)
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
@@ -670,3 +672,15 @@ def test_nothing_global_changes():
         solve_pairs_entropic(far_modes(np.random.default_rng(32)), square_pairs(4), epsilon=1e-6, max_iter=9)
     after = torch.get_num_threads(), torch.get_default_dtype(), torch.random.get_rng_state().tolist(), np.geterr()
     assert before == after
+
+
+def test_a_stopped_iteration_ends():
+    rng = np.random.default_rng(0)
+    backend, stop = backend_of("cpu", "float64"), threading.Event()
+    a = np.full((1, 30), 1 / 30)
+    iteration = SinkhornIteration(backend, 9 * rng.random((1, 30, 30)), a, a, None, symmetric=False)
+    timer = threading.Timer(0.2, stop.set)
+    timer.start()
+    with np.errstate(all="ignore"):
+        iteration.run(10**9, -1.0, stop)  # never exact enough
+    assert stop.is_set()

@@ -384,16 +384,13 @@ def test_backends_do_not_change_a_bit(monkeypatch, backend, d):
                 np.testing.assert_array_equal(getattr(solved.plans, name), getattr(expected.plans, name))
 
 
-@pytest.mark.parametrize("n_jobs", [1, 2])
-def test_a_backend_that_keeps_results_back_is_an_error_unless_nothing_is_sent_to_it(n_jobs):
+def test_a_backend_that_keeps_results_back_is_an_error():
     measures = Measures.from_arrays(ragged(np.random.default_rng(14), 3))
-    expected = pairwise_distances(measures)[0]
-    with joblib.parallel_config(backend="multiprocessing", n_jobs=n_jobs):
-        if n_jobs == 1:
-            np.testing.assert_array_equal(pairwise_distances(measures)[0], expected)
-        else:
-            with pytest.raises(ValueError, match=r"MultiprocessingBackend cannot .* backend='loky'"):
-                pairwise_distances(measures)
+    with joblib.parallel_config(backend="multiprocessing"):
+        with pytest.raises(ValueError, match=r"MultiprocessingBackend cannot .*\(backend='loky'\)"):
+            pairwise_distances(measures)
+    with joblib.parallel_config(backend="sequential"):
+        pairwise_distances(measures)
 
 
 def test_blocks_are_of_like_work(monkeypatch):
@@ -517,12 +514,16 @@ def interrupt():
     os.kill(os.getpid(), signal.SIGINT)
 
 rng = np.random.default_rng(0)
-for width, n_jobs in ((10, 1), (10, 2), ({wide}, 1), ({wide}, 2)):
-    pairwise_distances(Measures.from_arrays(list(rng.normal(size=(3, 20, width)))))  # compiled by now
-    measures = Measures.from_arrays(list(rng.normal(size=(60, 800, width))))
-    threading.Timer(0.5, interrupt).start()
+small, large = (60, 800), (2, 6000)  # many pairs, and a single one that takes seconds
+for (n, size), width, n_jobs, cost in (
+    (small, 10, 1, "euclidean"), (small, 10, 2, "euclidean"), (small, {wide}, 1, "euclidean"),
+    (small, {wide}, 2, "euclidean"), (large, 10, 1, "euclidean"), (large, 10, 2, "euclidean"), (large, 2, 1, "cityblock"),
+):
+    pairwise_distances(Measures.from_arrays(list(rng.normal(size=(3, 20, width)))), cost=cost)  # compiled by now
+    measures = Measures.from_arrays(list(rng.normal(size=(n, size, width))))
+    threading.Timer(0.5 if n > 2 else 1.5, interrupt).start()
     try:
-        pairwise_distances(measures, n_jobs=n_jobs)
+        pairwise_distances(measures, n_jobs=n_jobs, cost=cost)
         print("finished")
     except KeyboardInterrupt:
         print("interrupted after", time.perf_counter() - sent)
@@ -539,6 +540,6 @@ def test_ctrl_c_comes_back_soon_and_leaves_nothing_running():
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
     assert ran.stderr == ""
     words = [line.split() for line in ran.stdout.splitlines()]
-    assert [" ".join(w[:-1]) for w in words] == ["interrupted after", "then busy for"] * 4
+    assert [" ".join(w[:-1]) for w in words] == ["interrupted after", "then busy for"] * 7
     assert max(float(w[-1]) for w in words[::2]) < 2
     assert max(float(w[-1]) for w in words[1::2]) < 0.1

@@ -67,7 +67,7 @@ def _with_extremes(points: Points) -> NDArray[np.bool_]:
     """Return which features have a value, beside zeros, that is too large or too small to be squared."""
     data = points.data if sp.issparse(points) else points
     found = np.zeros(points.shape[1], dtype=bool)
-    if data.dtype != np.float64 or data.size == 0:  # other types hold no such values
+    if data.dtype.kind != "f" or data.dtype.itemsize < 8 or data.size == 0:  # other types hold no such values
         return found
     extreme = (data < _SMALLEST) & (data > -_SMALLEST) & (data != 0)
     if data.max() > _LARGEST or data.min() < -_LARGEST:

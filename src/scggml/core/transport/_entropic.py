@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, field, replace
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import joblib
@@ -256,20 +257,26 @@ def _solve(
         msg = "start must be a solution of the same pairs between measures of the same sizes"
         raise ValueError(msg)
 
+    stop = Event()
+
     def task(chunk: _Chunk) -> tuple[NDArray[np.float64], ...]:
         costs = be.costs(*chunk.gather(clouds.z))
         a, b = (be.put(w) for w in chunk.masses(clouds.weights))
         g = None if start is None else be.put(chunk.split(start.potentials)[1] / epsilon)
         with np.errstate(all="ignore"):  # the iteration checks what is finite
-            return SinkhornIteration(be, costs, a, b, g, symmetric=symmetric).run(limits.max_iter, limits.tol)
+            return SinkhornIteration(be, costs, a, b, g, symmetric=symmetric).run(limits.max_iter, limits.tol, stop)
 
     numbers, potentials = np.zeros((4, len(pairs))), np.empty(offsets[-1], dtype=be.dtype)
     chunks = clouds.chunks(pairs, np.arange(len(pairs)))
     with progress_bar(len(pairs), progress, "pair") as bar:
-        for chunk, (found, f, g) in zip(chunks, clouds.map(task, chunks), strict=True):
-            numbers[:, chunk.index] = found
-            chunk.join(potentials, f * epsilon, g * epsilon)
-            bar.update(len(chunk.index))
+        try:
+            for chunk, (found, f, g) in zip(chunks, clouds.map(task, chunks), strict=True):
+                numbers[:, chunk.index] = found
+                chunk.join(potentials, f * epsilon, g * epsilon)
+                bar.update(len(chunk.index))
+        except BaseException:
+            stop.set()  # for threads whose results nobody waits for any more
+            raise
     distances, costs, error, n_iter = numbers
     return EntropicTransport(
         pairs, distances * epsilon, None, costs * epsilon, error, error <= limits.tol, n_iter.astype(np.int64),

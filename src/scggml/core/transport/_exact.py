@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 import joblib
 import numpy as np
 import scipy.sparse as sp
-from joblib.parallel import get_active_backend
+from joblib.parallel import BACKENDS, get_active_backend
 
 from scggml.core.measures._progress import progress_bar
 from scggml.core.measures._threads import n_threads, single_threaded_blas
@@ -171,9 +171,9 @@ def solve_pairs(
     task = _Task(simplex.Clouds.of(measures, pairs), cost, method, keep_plans, keep_trees, stop)
     cluster = dask_backend()
     if cluster is None:
-        _check_backend(n_threads(n_jobs))
+        _check_backend()
         engine = engine_of(method, cost, sparse=sp.issparse(measures.points))
-        n = threads_within_memory(n_threads(n_jobs), measures.sizes[pairs], engine, keep_plans=keep_plans)
+        n = threads_within_memory(n_threads(n_jobs), measures.sizes[pairs[rest]], engine, keep_plans=keep_plans)
         parallel = joblib.Parallel(n_jobs=n, prefer="threads", return_as="generator")
         parts = parallel(joblib.delayed(_solve_block)(task, *block) for block in blocks)
     else:
@@ -315,9 +315,9 @@ def _trees_of(plans: Plans | None, numbered: NDArray[np.int64]) -> Trees | None:
     return offsets - offsets[0], plans.rows[edges], plans.cols[edges]
 
 
-def _check_backend(n_jobs: int) -> None:
+def _check_backend() -> None:
     backend = get_active_backend(prefer="threads")[0]
-    if not backend.supports_return_generator and backend.effective_n_jobs(n_jobs) > 1:
+    if not (backend.supports_return_generator or isinstance(backend, BACKENDS["sequential"])):
         msg = (
             f"joblib's {type(backend).__name__} cannot return results one by one. Use "
             "joblib.parallel_config(backend='loky') or backend='threading'."

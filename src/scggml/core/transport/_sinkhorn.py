@@ -10,6 +10,8 @@ import numpy as np
 from ._costs import cost_matrix
 
 if TYPE_CHECKING:
+    from threading import Event
+
     from numpy.typing import NDArray
 
     Array: TypeAlias = Any  # NDArray or torch.Tensor: the numerics use what both have under the same name
@@ -180,12 +182,17 @@ class SinkhornIteration:
         s.leap = xp.where(drift, xp.clip(2 * s.leap, 1.0, self.limit / 2), 1.0)
         s.fallback, s.x = s.x, s.x + xp.where(xp.isfinite(move), move, 0.0)
 
-    def run(self, max_iter: int, tol: float) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """Iterate until the marginals are right; return value, cost, error and sweeps, (4, n_pairs), and f and g."""
+    def run(
+        self, max_iter: int, tol: float, stop: Event
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Iterate until the marginals are right; return value, cost, error and sweeps, (4, n_pairs), and f and g.
+
+        What is returned after `stop` was set, by another thread, is of no use.
+        """
         xp, be, s = self.be.xp, self.be, self.state
         numbers, f, g = np.zeros((4, len(s.a))), np.zeros(s.a.shape), np.zeros(s.b.shape)
         row_pairs, busy, stage, sweeps = np.arange(len(f)), np.ones(len(f), dtype=bool), np.zeros(len(f)), 0
-        while busy.any():
+        while busy.any() and not stop.is_set():
             for i in range(sweeps, sweeps + _PERIOD):
                 self.sweep(i)
             sweeps += _PERIOD
