@@ -26,6 +26,8 @@ import numpy as np, anndata
 import scggml as sg
 warnings.simplefilter("ignore")
 adata = anndata.read_h5ad(sys.argv[1])
+few = adata.obs["sample"].isin(adata.obs["sample"].unique()[:2])
+sg.tl.sample_distances(adata[few].copy())  # compiled code is loaded here, not while the time runs
 print("ready", flush=True)
 found = sg.tl.sample_distances(adata, checkpoint=sys.argv[2])
 np.save(sys.argv[3], found.obsp["ggml_distances"])
@@ -78,7 +80,7 @@ def main() -> None:
                     assert process.stdout is not None
                     assert process.stdout.readline() == "ready\n"
                     if n_kills < args.kills:
-                        time.sleep(float(rng.uniform(0, seconds)))
+                        time.sleep(float(rng.uniform(0, seconds / 2)))
                         if process.poll() is None:
                             process.kill()
                             n_kills += 1

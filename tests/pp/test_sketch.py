@@ -276,14 +276,3 @@ def test_bad_input(cohort, assert_same_anndata, monkeypatch, case, as_view):
 def test_no_anndata(cohort):
     with pytest.raises(TypeError, match="adata must be an AnnData, found DataFrame"):
         sg.pp.sketch(cohort.obs, "sample")
-
-
-def test_an_interrupt_leaves_everything_as_it_was(cohort, assert_same_anndata, monkeypatch):
-    def interrupted(*args, **options):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("scggml.pp._sketch.coresets", interrupted)
-    before = cohort.copy()
-    with pytest.raises(KeyboardInterrupt):
-        sg.pp.sketch(cohort, "sample", n_points=4)
-    assert_same_anndata(cohort, before)

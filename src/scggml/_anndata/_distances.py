@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 def read_distances(pdata: AnnData, key: str) -> pd.DataFrame:
     """Return the distances, (n_samples, n_samples), by sample name; `attrs["metric"]` is the name of their metric."""
+    check.check_anndata("pdata", pdata)
+    check.check_name("key", key)
     name = Keys(key).distances
     if name not in pdata.obsp:
         msg = (
