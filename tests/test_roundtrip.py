@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 
 import anndata as ad
 import numpy as np
@@ -18,6 +19,8 @@ def write_and_read(adata, folder, kind):
     if kind == "h5ad":
         adata.write_h5ad(path)
         return ad.read_h5ad(path)
+    if kind == "h5mu":
+        return write_and_read_as_modality(adata, path)
     with warnings.catch_warnings():
         # what anndata and zarr tell each other about versions of the format is not ours
         warnings.simplefilter("ignore")
@@ -25,7 +28,16 @@ def write_and_read(adata, folder, kind):
         return ad.read_zarr(path)
 
 
-@pytest.fixture(params=["h5ad", "zarr"])
+def write_and_read_as_modality(adata, path):
+    mudata = pytest.importorskip("mudata", reason="mudata is not installed")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # mudata's and anndata's own
+        mudata.MuData({"rna": adata}).write(path)
+        found = mudata.read_h5mu(path)["rna"]
+    return found
+
+
+@pytest.fixture(params=["h5ad", "zarr", "h5mu"])
 def again(request, tmp_path):
     if request.param == "zarr":
         pytest.importorskip("zarr")
@@ -167,3 +179,44 @@ def test_new_samples(cohort, again, assert_same_anndata):
     assert_same_anndata(mapped, expected)
     sg.tl.predict_samples(mapped)
     assert_same_anndata(again(mapped), mapped)
+
+
+def test_new_samples_in_features_of_their_own(cohort, again, assert_same_anndata):
+    """Sketched, projected and clustered: what the other tests do not write."""
+    is_new = cohort.obs["sample"].isin(["p5", "p7"])
+    sg.pp.sketch(cohort, "sample", n_points=5, rng=0)
+    assert_same_anndata(again(cohort), cohort)
+    old, new = cohort[~is_new].copy(), cohort[is_new].copy()
+    sg.tl.fit_metric(old, "sample", "label", sketch_key="sketch", rng=0)
+    sg.tl.rank_genes(old, n_boot=20, rng=0)
+    assert_same_anndata(again(old), old)
+    pdata = sg.tl.sample_distances(old)
+    sg.tl.cluster_samples(pdata, 2)
+    reference = sg.tl.make_reference(old, pdata, cv=None, n_points=4, rng=0)
+    read = again(reference)
+    assert_same_anndata(read, reference)
+    for key in ("use_rep", None):
+        options = {} if key is None else {key: "X_pca"}
+        sg.tl.project(new, read, **options)
+        assert_same_anndata(again(new), new)
+        mapped = sg.tl.map_samples(new, read, "sample", **options)
+        assert_same_anndata(again(mapped), mapped)
+        del new.uns["ggml"], new.obsm["X_ggml"]
+
+
+def records_in(entry, path=""):
+    for name, value in entry.items():
+        if isinstance(value, Mapping):
+            yield from records_in(value, f"{path}/{name}")
+        elif getattr(getattr(value, "dtype", None), "names", None):
+            yield f"{path}/{name}"
+
+
+def test_records_are_those_of_scanpy_only(fitted, pdata):
+    """Newer versions of zarr write records under a name that zarr 3.1, the last for Python 3.11, cannot read."""
+    sg.tl.rank_genes(fitted, n_boot=20, rng=0)
+    sg.tl.explain_distances(fitted, pdata, cell_type_key="cell_type")
+    reference = sg.tl.make_reference(fitted, pdata, rng=0)
+    found = [path for adata in (fitted, pdata, reference) for path in records_in(adata.uns)]
+    assert found
+    assert all(path.startswith("/ggml_rank_genes_groups/") for path in found)

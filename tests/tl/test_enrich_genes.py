@@ -343,3 +343,9 @@ def test_interferon_leads_in_stimulated_cells(use_rep):
     sg.tl.enrich_genes(adata, sets, signed=True)
     signed = adata.uns["ggml_enrichment"]
     assert signed.index[0] == "interferon alpha" and signed["higher_in"].iloc[0] == "stim"
+
+
+def test_a_gmt_file_that_is_no_text(fitted_x, tmp_path):
+    (tmp_path / "sets.gmt").write_bytes(b"set\tmade\tg0\tg1\xff\tg2\n")
+    with pytest.raises(ValueError, match=r"gene_sets='.*sets\.gmt' is not text in UTF-8: .*0xff.* Save it as UTF-8"):
+        sg.tl.enrich_genes(fitted_x, tmp_path / "sets.gmt")

@@ -51,8 +51,13 @@ def _read_gmt(path: Path) -> pd.DataFrame:
     if not path.is_file():
         msg = f"gene_sets={str(path)!r} is not a file. Pass the path of a GMT file."
         raise FileNotFoundError(msg)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        msg = f"gene_sets={str(path)!r} is not text in UTF-8: {error}. Save it as UTF-8, or pass an undamaged file."
+        raise ValueError(msg) from error
     found: dict[str, list[str]] = {}
-    for i, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for i, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
         name, *rest = (field.strip() for field in line.split("\t"))
