@@ -174,8 +174,7 @@ def test_anndata():
         check.check_anndata("adata", {})
     mudata = pytest.importorskip("mudata")
     cells = AnnData(np.ones((2, 1)), var=pd.DataFrame(index=["g"]))
-    with mudata.set_options(pull_on_update=False):
-        mdata = mudata.MuData({"rna": cells})
+    mdata = mudata.MuData({"rna": cells})
     with pytest.raises(TypeError, match=r"found MuData\. Join its modalities with sg\.pp\.join_modalities\(mdata\)"):
         check.check_anndata("mdata", mdata)
 

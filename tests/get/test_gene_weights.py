@@ -25,7 +25,8 @@ def test_table_with_and_without_a_stored_ranking(name, request, assert_same_annd
 
 def test_result_is_a_copy(fitted):
     sg.tl.rank_genes(fitted)
-    sg.get.gene_weights(fitted)["weight"] = -1.0
+    table = sg.get.gene_weights(fitted)
+    table["weight"] = -1.0
     assert (fitted.uns["ggml_rank_genes"]["weight"] > 0).all()
 
 

@@ -15,8 +15,6 @@ import scggml as sg
 from scggml._anndata import _modalities
 from scggml._anndata._modalities import modality_shares
 
-pytestmark = pytest.mark.filterwarnings("ignore:From 0.4 .update")  # mudata announces its next default
-
 
 def dense(x):
     return np.asarray(x.toarray() if sp.issparse(x) else x, dtype=np.float64)
@@ -257,7 +255,7 @@ def test_columns_of_obs(mdata, caplog):
     assert list(adata.obs["label"]) == list(mdata.obs["label"])
     assert "total" not in adata.obs and "differ between modalities are left out: total" in caplog.text
     pulled = mdata.copy()
-    pulled.update()
+    pulled.pull_obs()
     assert "rna:total" in pulled.obs and "rna:total" in sg.pp.join_modalities(pulled).obs
 
 

@@ -366,7 +366,8 @@ def _stacked(parts: Sequence[pd.Series | None], sizes: Sequence[int]) -> Any:
     ]
     stacked, kind = pd.concat(filled), _value_type(known[0])
     if kind == "text":
-        return pd.Categorical(stacked.where(stacked.isna(), stacked.astype(str)))
+        # a list has the type of text of this pandas, as what is read from a file
+        return pd.Categorical(stacked.where(stacked.isna(), stacked.astype(str)).tolist())
     return stacked.astype("boolean" if kind == "bool" else np.float64).array
 
 

@@ -86,8 +86,7 @@ def join_modalities(
     >>> rna = sg.datasets.synthetic_cohort(n_points_per_mode=10, rng=0)
     >>> protein = rna[:, ["signal"]].copy()
     >>> protein.var_names = ["CD4"]
-    >>> with mudata.set_options(pull_on_update=False):
-    ...     mdata = mudata.MuData({"rna": rna, "protein": protein})
+    >>> mdata = mudata.MuData({"rna": rna, "protein": protein})
     >>> adata = sg.pp.join_modalities(mdata)
     >>> adata.var["modality"].to_dict()
     {'signal': 'rna', 'noise_0': 'rna', 'CD4': 'protein'}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import joblib
 from joblib.parallel import BACKENDS, get_active_backend
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import OpenBLASController, ThreadpoolController
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -40,6 +40,7 @@ class SingleThreadedBlas:
     def __enter__(self) -> None:
         with self._lock:
             if self._n_inside == 0:
+                _take_control()
                 self._limit = _controller().limit(limits=1, user_api="blas")
             self._n_inside += 1
 
@@ -49,7 +50,15 @@ class SingleThreadedBlas:
         with self._lock:
             self._n_inside -= 1
             if self._n_inside == 0:
+                _take_control()
                 self._limit.restore_original_limits()
+                _take_control()  # and leave it to the next
+
+
+def _take_control() -> None:
+    """Let any thread set the number: from threadpoolctl 3.8 on, only the first that set it can, others are ignored."""
+    if hasattr(OpenBLASController, "clear_controlling_thread"):
+        OpenBLASController.clear_controlling_thread(force=True)
 
 
 @cache
