@@ -12,6 +12,7 @@ from scggml import _check as check
 from scggml._docs import shared_doc
 from scggml._keys import Keys, embedding
 from scggml._keys import colors as colors_key
+from scggml.core.measures._compiled import cached_imports
 
 from ._axes import class_colors, drawing, is_continuous, text_width, two_axes
 
@@ -85,7 +86,8 @@ def cells(
     shown = _shown(adata, color)
     shades = None if barycenters is None or points is None else _point_shades(shown, barycenters, color)
 
-    import scanpy as sc
+    with cached_imports():
+        import scanpy as sc
 
     shown.obsm["X_cells"] = coordinates[:, [first, second]]
     is_class = color is not None and colors_key(color) in shown.uns
@@ -155,7 +157,8 @@ def _obsm(adata: AnnData, argument: str, value: str, name: str) -> NDArray[np.fl
 
 def _shown(adata: AnnData, color: str | None) -> AnnData:
     """Return an AnnData with only the column or gene to colour by, which scanpy may write to."""
-    import scanpy as sc
+    with cached_imports():
+        import scanpy as sc
     from anndata import AnnData
 
     if color is None:

@@ -1,0 +1,81 @@
+"""What went wrong, in one line: what was found on this machine or in the input, and the remedy."""
+
+from __future__ import annotations
+
+import errno
+import re
+
+REPORT = "scggml: this is a fault of scggml, not of yours. Please report it with the lines above."
+
+_OPTIONS = {
+    "sample_key": "--sample-key",
+    "label_key": "--label-key",
+    "use_rep": "--use-rep",
+    "rng": "--seed",
+    "n_jobs": "--n-jobs",
+}
+_ARGUMENT = re.compile(rf"\b(?P<name>{'|'.join(_OPTIONS)})\b=(?:'[^']*'|\"[^\"]*\"|[\w.-]*\w)")
+_NO_SPACE = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}  # Windows has no quotas
+# HDF5 reports what the system said as text, and raises RuntimeError where a file is closed
+_NO_SPACE_TEXT = re.compile(r"No space left on device|Disk quota exceeded|File too large|errno = (?:28|122|27)\b")
+_NO_MEMORY_TEXT = re.compile(
+    r"(?:can't|cannot|unable to|failed to) allocate|not enough memory|bad_alloc|bad allocation", re.I
+)
+_NO_MEMORY_OF_LIBRARY = re.compile(r"failed to map segment|cannot allocate memory", re.I)
+_NO_THREAD_TEXT = re.compile(r"can't start new thread|Resource temporarily unavailable")
+
+
+def explained(error: Exception) -> str | None:
+    """Return what went wrong in one line, or None for what is a fault of the code."""
+    text = one_line(error)
+    if is_out_of_space(error):
+        where = f" {error.filename}" if isinstance(error, OSError) and error.filename else ""
+        return f"no space left on the disk{where} ({text}). Make room, or name another folder with --out."
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_MEMORY_TEXT.search(text)):
+        return (
+            f"not enough memory{f': {text}' if text else ''}. Pass --n-jobs 1, take fewer cells of each sample "
+            "(sg.pp.sketch in Python), or use a machine with more memory."
+        )
+    if isinstance(error, RuntimeError) and _NO_THREAD_TEXT.search(text):
+        return (
+            f"no more threads can be started here ({text}). Pass a smaller --n-jobs, such as 1, or raise the limits of "
+            "processes and memory (ulimit -u, ulimit -v)."
+        )
+    if isinstance(error, ImportError | OSError) and _NO_MEMORY_OF_LIBRARY.search(text):
+        return f"not enough memory to load a library: {text}. Raise the limit of memory (ulimit -v), or close programs."
+    if isinstance(error, ImportError):
+        remedy = (
+            ""
+            if _is_ours(error)
+            else ". Install scggml with all that it needs once more, in an environment of its own."
+        )
+        return f"{text}{remedy}"
+    if isinstance(error, OSError) or (isinstance(error, KeyError | TypeError | ValueError) and _is_ours(error)):
+        return _ARGUMENT.sub(_with_option, text)
+    return None
+
+
+def is_out_of_space(error: BaseException) -> bool:
+    """Whether a disk or a quota is full; HDF5 says so in errors of several types."""
+    if isinstance(error, OSError) and error.errno in _NO_SPACE:
+        return True
+    return isinstance(error, OSError | RuntimeError) and _NO_SPACE_TEXT.search(str(error)) is not None
+
+
+def one_line(error: Exception) -> str:
+    """Return the text of an error."""
+    text = error.args[0] if isinstance(error, KeyError) and error.args else error
+    return " ".join(str(text).split())
+
+
+def _is_ours(error: Exception) -> bool:
+    """Whether code of this package raised the error, to tell the user something; others' errors are faults of ours."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    return last is not None and last.tb_frame.f_globals.get("__name__", "").partition(".")[0] == "scggml"
+
+
+def _with_option(match: re.Match[str]) -> str:
+    """Name the option beside the argument of the functions in Python."""
+    return f"{_OPTIONS[match['name']]} ({match[0]})"
