@@ -15,6 +15,7 @@ import pandas as pd
 
 import scggml as sg
 
+from ._hdf5 import write_h5ad
 from ._input import check_can_be_written, read_cells
 from ._results import results_folder
 from ._summary import N_GENES, summary
@@ -54,7 +55,7 @@ def run(args: argparse.Namespace) -> None:
     with results_folder(args.out, source=args.file) as results:
         logger.info("reading %s", args.file)
         adata = read_cells(args.file, args.sample_key, args.label_key)
-        check_can_be_written(adata, args.file, results.partial)
+        check_can_be_written(adata, args.file, results)
         if shutil.disk_usage(results.partial).free < args.file.stat().st_size:
             logger.warning("%s has less space left than %s takes: results may not fit", args.out, args.file)
         text = _analyse(adata, args.sample_key, args.label_key, args.use_rep, args, results, planted=None)
@@ -105,12 +106,12 @@ def _analyse(
         pdata.obs[label_key] = pd.Categorical(pdata.obs[label_key].astype(str))
     table = sg.get.gene_weights(adata) if has_genes else None
     text = summary(adata, pdata, label_key, table, planted)
-    writers = {
+    writers: dict[str, Callable[[Path], Any]] = {
         "summary.txt": lambda path: path.write_text(text, encoding="utf-8"),
         **({} if table is None else {"gene_weights.csv": table.to_csv}),
         **_pictures(adata, pdata, label_key, planted),
-        "samples.h5ad": pdata.write_h5ad,
-        "cells.h5ad": lambda path: adata.write_h5ad(path, compression="gzip"),
+        "samples.h5ad": partial(write_h5ad, pdata),
+        "cells.h5ad": partial(write_h5ad, adata, compression="gzip"),
     }
     settings = {name: str(value) if name == "file" else value for name, value in vars(args).items() if name != "out"}
     _write(writers, results, settings)
@@ -125,7 +126,7 @@ def _write(writers: dict[str, Callable[[Path], Any]], results: Results, settings
         try:
             write(results.partial / name)
         except Exception as error:  # noqa: BLE001 it is raised below, when the other results have been kept
-            (results.partial / name).unlink(missing_ok=True)
+            results.discard(name)
             failed[name] = error
     try:
         if failed:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import errno
 import re
+from typing import TypeGuard
 
 REPORT = "scggml: this is a fault of scggml, not of yours. Please report it with the lines above."
 
+_MAKE_ROOM = "Make room, or name another folder with --out."
+_INSTALL = "Install scggml with all that it needs once more, in an environment of its own."
 _OPTIONS = {
     "sample_key": "--sample-key",
     "label_key": "--label-key",
@@ -16,8 +19,6 @@ _OPTIONS = {
 }
 _ARGUMENT = re.compile(rf"\b(?P<name>{'|'.join(_OPTIONS)})\b=(?:'[^']*'|\"[^\"]*\"|[\w.-]*\w)")
 _NO_SPACE = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}  # Windows has no quotas
-# HDF5 reports what the system said as text, and raises RuntimeError where a file is closed
-_NO_SPACE_TEXT = re.compile(r"No space left on device|Disk quota exceeded|File too large|errno = (?:28|122|27)\b")
 _NO_MEMORY_TEXT = re.compile(
     r"(?:can't|cannot|unable to|failed to) allocate|not enough memory|bad_alloc|bad allocation", re.I
 )
@@ -29,8 +30,8 @@ def explained(error: Exception) -> str | None:
     """Return what went wrong in one line, or None for what is a fault of the code."""
     text = one_line(error)
     if is_out_of_space(error):
-        where = f" {error.filename}" if isinstance(error, OSError) and error.filename else ""
-        return f"no space left on the disk{where} ({text}). Make room, or name another folder with --out."
+        where = f" for {error.filename}" if error.filename else ""
+        return f"no space left on the disk{where}. {_MAKE_ROOM}"
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_MEMORY_TEXT.search(text)):
         return (
             f"not enough memory{f': {text}' if text else ''}. Pass --n-jobs 1, take fewer cells of each sample "
@@ -44,22 +45,15 @@ def explained(error: Exception) -> str | None:
     if isinstance(error, ImportError | OSError) and _NO_MEMORY_OF_LIBRARY.search(text):
         return f"not enough memory to load a library: {text}. Raise the limit of memory (ulimit -v), or close programs."
     if isinstance(error, ImportError):
-        remedy = (
-            ""
-            if _is_ours(error)
-            else ". Install scggml with all that it needs once more, in an environment of its own."
-        )
-        return f"{text}{remedy}"
+        return text if _is_ours(error) else f"{text}. {_INSTALL}"
     if isinstance(error, OSError) or (isinstance(error, KeyError | TypeError | ValueError) and _is_ours(error)):
         return _ARGUMENT.sub(_with_option, text)
     return None
 
 
-def is_out_of_space(error: BaseException) -> bool:
-    """Whether a disk or a quota is full; HDF5 says so in errors of several types."""
-    if isinstance(error, OSError) and error.errno in _NO_SPACE:
-        return True
-    return isinstance(error, OSError | RuntimeError) and _NO_SPACE_TEXT.search(str(error)) is not None
+def is_out_of_space(error: Exception) -> TypeGuard[OSError]:
+    """Whether a disk or a quota is full."""
+    return isinstance(error, OSError) and error.errno in _NO_SPACE
 
 
 def one_line(error: Exception) -> str:

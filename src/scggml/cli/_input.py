@@ -13,6 +13,7 @@ import scipy.sparse as sp
 from scggml._check import check_column, listed
 
 from ._errors import is_out_of_space, one_line
+from ._hdf5 import write_h5ad
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    from ._results import Results
+
+_TRIAL = "trial.h5ad"
 _OTHER_KINDS = {  # groups of a file: what it is, and how to make an h5ad file of it
     ("mod",): ("a MuData file of several modalities", "mudata.read_h5mu(FILE).mod[NAME].write_h5ad(...)"),
     ("matrix", "row_attrs"): ("a loom file", "anndata.io.read_loom(FILE).write_h5ad(...)"),
@@ -74,8 +78,8 @@ def _told(path: Path) -> Iterator[None]:
         raise OSError(msg) from error
 
 
-def check_can_be_written(adata: AnnData, path: Path, folder: Path) -> None:
-    """Refuse cells that h5ad files cannot hold, by writing all of them but the matrices to `folder` once."""
+def check_can_be_written(adata: AnnData, path: Path, results: Results) -> None:
+    """Refuse cells that h5ad files cannot hold, by writing all of them but the matrices once."""
     from anndata import AnnData
 
     frames = {
@@ -85,14 +89,13 @@ def check_can_be_written(adata: AnnData, path: Path, folder: Path) -> None:
     trial = AnnData(obs=adata.obs.copy(), var=adata.var.copy(), uns=dict(adata.uns), **frames)
     if adata.raw is not None:
         trial.raw = AnnData(sp.csr_matrix(adata.raw.shape), obs=adata.obs[[]], var=adata.raw.var.copy())
-    file = folder / "trial.h5ad"
     try:
-        trial.write_h5ad(file)
+        write_h5ad(trial, results.partial / _TRIAL)
     except Exception as error:
-        if is_out_of_space(error):
-            raise
         found = _PLACE.search(" ".join(getattr(error, "__notes__", [])))
-        slot = _slot(found["parent"], found["key"]) if found else "something"
+        if found is None or is_out_of_space(error):
+            raise
+        slot = _slot(found["parent"], found["key"])
         column = "['_index']" if "'_index'" in str(error) else ""
         msg = (
             f"{path} holds {slot}, which cannot be written to the results ({one_line(error)}). Remove or rename it in "
@@ -100,7 +103,7 @@ def check_can_be_written(adata: AnnData, path: Path, folder: Path) -> None:
         )
         raise ValueError(msg) from error
     finally:
-        file.unlink(missing_ok=True)
+        results.discard(_TRIAL)
 
 
 def _slot(parent: str, key: str) -> str:

@@ -88,6 +88,10 @@ class Results:
             shutil.rmtree(self.partial)
             logger.info("removed %s, which a killed run left", self.partial)
 
+    def discard(self, name: str) -> None:
+        """Remove a file that may not be whole."""
+        (self.partial / name).unlink(missing_ok=True)
+
     def install(self, settings: dict[str, Any]) -> None:
         """Put everything on disk, with a record of it, and take the place of `out`."""
         self._record(settings)
