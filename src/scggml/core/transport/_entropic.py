@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 from scggml.core.measures._blocks import column_blocks
 from scggml.core.measures._threads import n_threads
 
+from ._out_of_memory import sizes_in_memory_errors
 from ._sinkhorn import Backend, SinkhornIteration, backend_of
 from ._transport import Transport
 
@@ -369,11 +370,15 @@ class _ScaledClouds:
         ]
 
     def map(self, task: Callable[[_Chunk], Any], chunks: list[_Chunk]) -> Iterator[Any]:
+        def named(chunk: _Chunk) -> Any:
+            with sizes_in_memory_errors(np.stack([real.sum(axis=1) for real in chunk.real], axis=1)):
+                return task(chunk)
+
         if self.backend.xp is not np:
-            yield from map(task, chunks)
+            yield from map(named, chunks)
         else:
             parallel = joblib.Parallel(n_jobs=n_threads(self.n_jobs), require="sharedmem", return_as="generator")
-            yield from parallel(joblib.delayed(task)(chunk) for chunk in chunks)
+            yield from parallel(joblib.delayed(named)(chunk) for chunk in chunks)
 
 
 def _padded(sizes: NDArray[np.int64], *starts: NDArray[np.int64]) -> Iterator[list[NDArray]]:

@@ -17,6 +17,7 @@ from scggml.core.measures._threads import n_threads, single_threaded_blas
 from . import _simplex as simplex
 from ._cluster import dask_backend, on_cluster
 from ._costs import cost_matrix
+from ._out_of_memory import sizes_in_memory_errors
 from ._plans import Plans
 from ._transport import Transport
 
@@ -226,6 +227,11 @@ class _Task:
 
 
 def _solve_block(task: _Task, pairs: NDArray[np.int64], start: Trees | None) -> _Results:
+    with sizes_in_memory_errors(np.diff(task.clouds.offsets)[pairs]):
+        return _solved_block(task, pairs, start)
+
+
+def _solved_block(task: _Task, pairs: NDArray[np.int64], start: Trees | None) -> _Results:
     clouds = task.clouds
     points, offsets, weights = clouds.points, clouds.offsets, clouds.weights
     if task.method == "simplex" and task.cost == "euclidean" and not sp.issparse(points):
