@@ -49,8 +49,9 @@ def read_cells(path: Path, sample_key: str, label_key: str) -> AnnData:
         raise OSError(msg)
     with _told(path), h5py.File(path, "r") as file:
         groups = set(file)
-        obs = read_elem(file["obs"]) if "obs" in groups else None
-    if not {"obs", "var"} <= groups:
+        is_h5ad = {"obs", "var"} <= groups and "mod" not in groups
+        obs = read_elem(file["obs"]) if is_h5ad else None
+    if not is_h5ad:
         kinds = [found for group, found in _OTHER_KINDS.items() if set(group) <= groups]
         kind, remedy = kinds[0] if kinds else (f"HDF5 with {listed(sorted(groups))}", "write it with anndata")
         msg = f"{path} is not an h5ad file, but {kind}. Make one: {remedy}."
