@@ -301,5 +301,5 @@ def test_faults_of_the_code_are_shown_whole(cells, tmp_path, monkeypatch):
     monkeypatch.setattr(sg.tl, "sample_distances", lambda *args, **kwargs: 1 / 0)
     with pytest.raises(ZeroDivisionError) as found:
         run(cells, tmp_path / "out")
-    assert "Please report it" in found.value.__notes__[0]
+    assert "please report it" in found.value.__notes__[0]
     assert names(tmp_path) == {"cells.h5ad"}

@@ -9,6 +9,7 @@ import pytest
 
 import scggml as sg
 from scggml.cli._errors import explained
+from scggml.core.transport._out_of_memory import sizes_in_memory_errors
 
 
 def raised(function, *args, **kwargs):
@@ -38,6 +39,16 @@ def test_memory(error):
     assert "\n" not in text
 
 
+def test_memory_of_transport():
+    def solve():
+        with sizes_in_memory_errors(np.array([[3, 4000]])):
+            raise MemoryError
+
+    text = explained(raised(solve))
+    assert text.startswith("not enough memory: optimal transport between samples of 3 and 4,000 cells")
+    assert text.endswith("or pass --n-jobs (n_jobs=1).")
+
+
 def test_threads():
     text = explained(RuntimeError("can't start new thread"))
     assert "--n-jobs" in text and "ulimit -u" in text
@@ -46,6 +57,9 @@ def test_threads():
 def test_libraries():
     text = explained(ImportError("libtorch.so: failed to map segment from shared object"))
     assert text.startswith("not enough memory to load a library") and "ulimit -v" in text
+    error = OSError("Could not find/load shared object file")
+    error.__context__ = OSError("libllvmlite.so: failed to map segment from shared object")
+    assert explained(error).startswith("not enough memory to load a library")
     assert "No module named 'nothing'. Install scggml" in explained(raised(__import__, "nothing"))
 
 

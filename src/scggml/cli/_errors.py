@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import errno
 import re
-from typing import TypeGuard
+from typing import TYPE_CHECKING, TypeGuard
 
-REPORT = "scggml: this is a fault of scggml, not of yours. Please report it with the lines above."
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+REPORT = (
+    "scggml: this error was not expected. Unless memory was short, it is a fault of scggml: please report it with "
+    "the lines above."
+)
 
 _MAKE_ROOM = "Make room, or name another folder with --out."
+_MORE_MEMORY = (
+    ". Pass --n-jobs 1, take fewer cells of each sample (sg.pp.sketch in Python), or use a machine with more memory."
+)
 _INSTALL = "Install scggml with all that it needs once more, in an environment of its own."
 _OPTIONS = {
     "sample_key": "--sample-key",
@@ -33,16 +42,14 @@ def explained(error: Exception) -> str | None:
         where = f" for {error.filename}" if error.filename else ""
         return f"no space left on the disk{where}. {_MAKE_ROOM}"
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_MEMORY_TEXT.search(text)):
-        return (
-            f"not enough memory{f': {text}' if text else ''}. Pass --n-jobs 1, take fewer cells of each sample "
-            "(sg.pp.sketch in Python), or use a machine with more memory."
-        )
+        remedy = "" if _is_ours(error) else _MORE_MEMORY
+        return f"not enough memory{f': {_ARGUMENT.sub(_with_option, text)}' if text else ''}{remedy}"
     if isinstance(error, RuntimeError) and _NO_THREAD_TEXT.search(text):
         return (
             f"no more threads can be started here ({text}). Pass a smaller --n-jobs, such as 1, or raise the limits of "
             "processes and memory (ulimit -u, ulimit -v)."
         )
-    if isinstance(error, ImportError | OSError) and _NO_MEMORY_OF_LIBRARY.search(text):
+    if isinstance(error, ImportError | OSError) and any(map(_NO_MEMORY_OF_LIBRARY.search, _texts(error))):
         return f"not enough memory to load a library: {text}. Raise the limit of memory (ulimit -v), or close programs."
     if isinstance(error, ImportError):
         return text if _is_ours(error) else f"{text}. {_INSTALL}"
@@ -60,6 +67,13 @@ def one_line(error: Exception) -> str:
     """Return the text of an error."""
     text = error.args[0] if isinstance(error, KeyError) and error.args else error
     return " ".join(str(text).split())
+
+
+def _texts(error: BaseException | None) -> Iterator[str]:
+    """Yield the text of an error, and of those that led to it."""
+    while error is not None:
+        yield str(error)
+        error = error.__cause__ or error.__context__
 
 
 def _is_ours(error: Exception) -> bool:

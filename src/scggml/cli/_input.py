@@ -69,7 +69,9 @@ def _told(path: Path) -> Iterator[None]:
     try:
         yield
     except MemoryError as error:
-        msg = f"{path}, {path.stat().st_size / 1e9:.2g} GB on disk, does not fit into memory"
+        msg = (
+            f"{path}, {path.stat().st_size / 1e9:.2g} GB on disk, does not fit into memory. Keep fewer cells or genes."
+        )
         raise MemoryError(msg) from error
     except Exception as error:
         msg = (

@@ -161,8 +161,8 @@ def _check_place(out: Path, source: Path | None) -> None:
     here = Path.cwd()
     if out in (here, *here.parents) or out.is_mount():
         msg = (
-            f"--out {out} is the current folder, one around it, or a mount point, and cannot be replaced as a whole. Name "
-            f"a folder in it, such as {out / 'results'}."
+            f"--out {out} is the current folder, one around it, or a mount point, and cannot be replaced as a whole. "
+            f"Name a folder in it, such as {out / 'results'}."
         )
         raise ValueError(msg)
     read = [] if source is None or not out.exists() else Path(os.path.realpath(source)).parents

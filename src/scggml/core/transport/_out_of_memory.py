@@ -20,8 +20,8 @@ def sizes_in_memory_errors(sizes: NDArray[np.integer]) -> Iterator[None]:
     except MemoryError as error:
         n, m = sizes[sizes.prod(axis=1).argmax()].tolist()
         msg = (
-            f"optimal transport between samples of {n:,} and {m:,} cells does not fit into memory: their costs alone take "
-            f"{8 * n * m / 1e9:.2g} GB in each thread. Compare fewer cells of each sample, with sg.pp.sketch or a random "
-            "subset, or pass n_jobs=1."
+            f"optimal transport between samples of {n:,} and {m:,} cells does not fit into memory: their costs alone "
+            f"take {8 * n * m / 1e9:.2g} GB in each thread. Compare fewer cells of each sample, with sg.pp.sketch or a "
+            "random subset, or pass n_jobs=1."
         )
         raise MemoryError(msg) from error
