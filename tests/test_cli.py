@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import re
 from importlib.metadata import version
 
@@ -12,6 +14,7 @@ import pytest
 
 import scggml as sg
 from scggml import cli
+from scggml.cli import _analysis
 from scggml.datasets._simulation import Design, simulate
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -28,6 +31,7 @@ def small_demo(monkeypatch):
 
 @pytest.fixture
 def cells(cohort, tmp_path):
+    """A file in a folder that holds nothing else."""
     cohort.write_h5ad(tmp_path / "cells.h5ad")
     return tmp_path / "cells.h5ad"
 
@@ -42,7 +46,8 @@ def names(folder):
     return {path.name for path in folder.iterdir()}
 
 
-FILES = {"cells.h5ad", "samples.h5ad", "summary.txt", "patient_map.png", "distance_heatmap.png", "gene_weights.png"}
+PICTURES = {"patient_map.png", "distance_heatmap.png", "gene_weights.png"}
+FILES = {"cells.h5ad", "samples.h5ad", "summary.txt", "gene_weights.csv", "run.json", *PICTURES}
 
 
 def test_demo(small_demo, tmp_path, capsys, pyplot):
@@ -50,9 +55,8 @@ def test_demo(small_demo, tmp_path, capsys, pyplot):
     out = tmp_path / "new" / "demo"
     assert cli.main(["demo", "--out", str(out), "--n-jobs", "2"]) == 0
     assert names(out) == FILES
-    for name in FILES:
-        if name.endswith(".png"):
-            assert (out / name).read_bytes().startswith(PNG)
+    for name in PICTURES:
+        assert (out / name).read_bytes().startswith(PNG)
     cells, samples = ad.read_h5ad(out / "cells.h5ad"), ad.read_h5ad(out / "samples.h5ad")
     assert {"ggml", "ggml_rank_genes"} <= set(cells.uns) and "X_ggml" in cells.obsm and "ggml" in cells.varm
     assert samples.obsp["ggml_distances"].shape == (8, 8) and samples.obsm["X_mds"].shape == (8, 2)
@@ -130,7 +134,7 @@ def test_run_on_x(cells, tmp_path, capsys):
 def test_run_without_genes(cells, tmp_path, capsys):
     (tmp_path / "out").mkdir()  # may exist
     assert run(cells, tmp_path / "out", "--use-rep", "X_df") == 0
-    assert names(tmp_path / "out") == FILES - {"gene_weights.png"}
+    assert names(tmp_path / "out") == FILES - {"gene_weights.png", "gene_weights.csv"}
     text = (tmp_path / "out" / "summary.txt").read_text(encoding="utf-8")
     assert "Genes: none, X_df does not lead back to genes." in text
 
@@ -152,28 +156,18 @@ def test_run_with_numbers_as_labels(cohort, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "texts"),
     [
-        (["--sample-key", "donor"], ["sample_key='donor' is not a column of obs. Found: sample, label"]),
-        (["--label-key", "state"], ["label_key='state' is not a column of obs. Found: sample, label"]),
-        (["--use-rep", "X_umap"], ["use_rep='X_umap' is not in obsm. Found: X_df, X_pca"]),
-        (["--label-key", "age"], ["each class of label_key='age' needs at least 2 samples"]),
-        (["--seed", "-1"], ["rng must be at least 0, found -1"]),
+        (["--sample-key", "donor"], ["--sample-key (sample_key='donor') is not a column of obs. Found: sample, label"]),
+        (["--label-key", "state"], ["--label-key (label_key='state') is not a column of obs. Found: sample, label"]),
+        (["--use-rep", "X_umap"], ["--use-rep (use_rep='X_umap') is not in obsm. Found: X_df, X_pca"]),
+        (["--label-key", "age"], ["each class of --label-key (label_key='age') needs at least 2 samples"]),
     ],
 )
 def test_errors_are_one_line_and_leave_nothing(cells, tmp_path, capsys, options, texts):
-    assert run(cells, tmp_path / "out", *options) == 1
+    assert run(cells, tmp_path / "new" / "out", *options) == 1
     lines = capsys.readouterr().err.strip().splitlines()
     assert lines[-1].startswith("scggml: error: ") and all(text in lines[-1] for text in texts)
     assert not any("Traceback" in line for line in lines)
-    assert not (tmp_path / "out").exists()
-
-
-def test_missing_and_damaged_file(tmp_path, capsys):
-    assert run(tmp_path / "none.h5ad", tmp_path / "out") == 1
-    assert f"scggml: error: {tmp_path / 'none.h5ad'} is not a file" in capsys.readouterr().err
-    (tmp_path / "text.h5ad").write_text("not an h5ad file")
-    assert run(tmp_path / "text.h5ad", tmp_path / "out") == 1
-    assert "scggml: error: " in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
+    assert names(tmp_path) == {"cells.h5ad"}
 
 
 @pytest.mark.parametrize(
@@ -186,7 +180,14 @@ def test_missing_and_damaged_file(tmp_path, capsys):
         (["run", "cells.h5ad", "--out", "x"], 2, "--sample-key"),
         (["run", "cells.h5ad", "--sample-key", "s", "--label-key", "l"], 2, "--out"),
         (["fit"], 2, "invalid choice"),
-        (["demo", "--seed", "a"], 2, "invalid int value"),
+        (["demo", "--seed", "a"], 2, "argument --seed: must be a whole number from 0 to 4294967295, found 'a'"),
+        (["demo", "--seed", "-1"], 2, "argument --seed: must be a whole number from 0 to 4294967295, found '-1'"),
+        (["demo", "--seed", "1e3"], 2, "argument --seed"),
+        (["demo", "--seed", str(2**32)], 2, "argument --seed"),
+        (["demo", "--n-jobs", "0"], 2, "argument --n-jobs: must be a positive whole number, or -1 for all cores"),
+        (["demo", "--n-jobs", "-2"], 2, "argument --n-jobs"),
+        (["demo", "--out", ""], 2, "argument --out: must name a folder"),
+        (["run", "--help"], 0, "exit status: 0 "),
     ],
 )
 def test_parser(argv, status, text, capsys):
@@ -197,16 +198,108 @@ def test_parser(argv, status, text, capsys):
     assert text in (shown.out if status == 0 else shown.err)
 
 
-def test_handlers_do_not_pile_up(tmp_path, capsys):
-    before = list(cli.logger.handlers)
+def test_logging_is_as_before(tmp_path, capsys):
+    before = list(cli.logger.handlers), cli.logger.level
     run(tmp_path / "none.h5ad", tmp_path / "out")
-    assert cli.logger.handlers == before
+    assert (cli.logger.handlers, cli.logger.level) == before
 
 
 def test_interrupt(cells, tmp_path, capsys, monkeypatch):
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_analyse", interrupted)
+    monkeypatch.setattr(sg.tl, "sample_distances", interrupted)
     assert run(cells, tmp_path / "out") == 130
     assert "interrupted" in capsys.readouterr().err
+    assert names(tmp_path) == {"cells.h5ad"}
+
+
+def test_runs_replace_one_another_and_failures_nothing(cells, tmp_path, capsys, monkeypatch):
+    def full(adata, path, **kwargs):
+        if path.name == "cells.h5ad":
+            path.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        write_h5ad(adata, path, **kwargs)
+
+    out = tmp_path / "out"
+    assert run(cells, out) == 0
+    record = (out / "run.json").read_bytes()
+    with monkeypatch.context() as patch:
+        write_h5ad = _analysis.write_h5ad
+        patch.setattr(_analysis, "write_h5ad", full)
+        assert run(cells, out, "--seed", "1") == 1
+    first, second = capsys.readouterr().err.splitlines()[-2:]
+    assert first.startswith("scggml: error: no space left on the disk for ") and first.endswith("with --out.")
+    assert second == f"cells.h5ad could not be written. The other results are in {out}.rescued"
+    assert (out / "run.json").read_bytes() == record and names(out) == FILES
+    rescued = tmp_path / "out.rescued"
+    assert names(rescued) == FILES - {"cells.h5ad"}
+    assert json.loads((rescued / "run.json").read_text())["seed"] == 1
+    assert run(cells, out, "--seed", "2") == 0
+    assert json.loads((out / "run.json").read_text())["seed"] == 2
+    assert names(tmp_path) == {"cells.h5ad", "out", "out.rescued"}
+
+
+@pytest.mark.parametrize("where", ["out", "out/sub"])
+def test_own_input_is_not_replaced(cohort, tmp_path, capsys, where):
+    folder = tmp_path / where
+    folder.mkdir(parents=True)
+    cohort.write_h5ad(folder / "cells.h5ad")
+    before = (folder / "cells.h5ad").read_bytes()
+    assert run(folder / "cells.h5ad", tmp_path / "out") == 1
+    assert "cells.h5ad, which is to be read. Name another folder." in capsys.readouterr().err
+    assert (folder / "cells.h5ad").read_bytes() == before and names(tmp_path) == {"out"}
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda tmp_path: (tmp_path / "cells.h5ad").write_text("text"), "cells.h5ad is not an h5ad file"),
+        (lambda tmp_path: (tmp_path / "cells.h5ad").unlink(), "No such file or directory: "),
+        (lambda tmp_path: (tmp_path / "out").write_text("mine"), "out is a file. Name a folder."),
+        (lambda tmp_path: (tmp_path / "out").symlink_to(tmp_path / "cells.h5ad"), "cells.h5ad is a file"),
+    ],
+)
+def test_refused_before_any_work(cells, tmp_path, capsys, monkeypatch, change, text):
+    monkeypatch.setattr(sg.tl, "fit_metric", lambda *args, **kwargs: pytest.fail("work was begun"))
+    change(tmp_path)
+    before = names(tmp_path)
+    assert run(cells, tmp_path / "out") == 1
+    assert text in capsys.readouterr().err and names(tmp_path) == before
+
+
+def test_cells_that_cannot_be_written_are_refused_before_any_work(cohort, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sg.tl, "fit_metric", lambda *args, **kwargs: pytest.fail("work was begun"))
+    monkeypatch.setattr(_analysis, "read_cells", lambda *args: cohort)
+    cohort.raw = cohort.copy()
+    cohort.raw.var["_index"] = 1
+    (tmp_path / "cells.h5ad").touch()
+    assert run(tmp_path / "cells.h5ad", tmp_path / "out") == 1
+    assert "cells.h5ad holds raw.var, which cannot be written" in capsys.readouterr().err
+    assert names(tmp_path) == {"cells.h5ad"}
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (MemoryError("samples of 3 and 4 cells"), "not enough memory: samples of 3 and 4 cells. Pass --n-jobs 1"),
+        (RuntimeError("can't start new thread"), "no more threads can be started here"),
+        (ImportError("No module named 'umap'"), "No module named 'umap'. Install scggml"),
+    ],
+)
+def test_errors_of_the_machine_are_explained(cells, tmp_path, capsys, monkeypatch, error, text):
+    def failing(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(sg.tl, "sample_distances", failing)
+    assert run(cells, tmp_path / "out") == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"scggml: error: {text}")
+    assert names(tmp_path) == {"cells.h5ad"}
+
+
+def test_faults_of_the_code_are_shown_whole(cells, tmp_path, monkeypatch):
+    monkeypatch.setattr(sg.tl, "sample_distances", lambda *args, **kwargs: 1 / 0)
+    with pytest.raises(ZeroDivisionError) as found:
+        run(cells, tmp_path / "out")
+    assert "please report it" in found.value.__notes__[0]
+    assert names(tmp_path) == {"cells.h5ad"}

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scggml.core.measures._compiled import cached_imports
+
 if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
@@ -13,7 +15,8 @@ if TYPE_CHECKING:
 
 def sample_graph(matrix: NDArray[np.float64], n_neighbors: int) -> AnnData:
     """Return an AnnData of the samples with scanpy's graph of their nearest neighbours by these distances."""
-    import scanpy as sc
+    with cached_imports():
+        import scanpy as sc
     from anndata import AnnData
     from sklearn.neighbors import KNeighborsTransformer
 
@@ -25,7 +28,8 @@ def sample_graph(matrix: NDArray[np.float64], n_neighbors: int) -> AnnData:
 
 def diffusion_map(graph: AnnData, n_comps: int) -> NDArray[np.float64]:
     """Return scanpy's diffusion map without its first component, which is constant, (n_samples, n_comps)."""
-    import scanpy as sc
+    with cached_imports():
+        import scanpy as sc
 
     with np.printoptions():  # scanpy sets the precision of printed numbers for good
         sc.tl.diffmap(graph, n_comps=max(n_comps + 1, 3))

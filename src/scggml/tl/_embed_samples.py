@@ -15,6 +15,7 @@ from scggml._anndata._writing import check_writable, stored_params, stored_resul
 from scggml._arguments import checked, choice, integer, optional
 from scggml._docs import shared_doc
 from scggml._keys import embedding
+from scggml.core.measures._compiled import cached_imports
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -132,7 +133,7 @@ def _tsne(matrix: NDArray[np.float64], n_components: int, perplexity: float, see
 
 
 def _umap(matrix: NDArray[np.float64], n_components: int, n_neighbors: int, seed: int) -> NDArray[np.float64]:
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), cached_imports():
         # umap says at import that its parametric variant needs Tensorflow, which is not asked of it here
         warnings.simplefilter("ignore", ImportWarning)
         from umap import UMAP

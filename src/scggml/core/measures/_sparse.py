@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import joblib
 import numpy as np
 import scipy.sparse as sp
-from numba import njit
 
+from ._compiled import njit
 from ._threads import n_threads
 
 if TYPE_CHECKING:

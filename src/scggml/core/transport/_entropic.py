@@ -16,6 +16,7 @@ from scggml.core.measures._progress import progress_bar
 from scggml.core.measures._threads import n_threads
 
 from ._memory_limits import threads_within_memory
+from ._out_of_memory import sizes_in_memory_errors
 from ._sinkhorn import Backend, SinkhornIteration, backend_of
 from ._transport import Transport
 
@@ -376,13 +377,17 @@ class _ScaledClouds:
         ]
 
     def map(self, task: Callable[[_Chunk], Any], chunks: list[_Chunk]) -> Iterator[Any]:
+        def named(chunk: _Chunk) -> Any:
+            with sizes_in_memory_errors(np.stack([real.sum(axis=1) for real in chunk.real], axis=1)):
+                return task(chunk)
+
         if self.backend.xp is not np:
-            yield from map(task, chunks)
+            yield from map(named, chunks)
         else:
             largest = np.array([[rows.shape[1] for rows in chunk.rows] for chunk in chunks]).reshape(-1, 2)
             n = threads_within_memory(n_threads(self.n_jobs), largest, "entropic")
             parallel = joblib.Parallel(n_jobs=n, require="sharedmem", return_as="generator")
-            yield from parallel(joblib.delayed(task)(chunk) for chunk in chunks)
+            yield from parallel(joblib.delayed(named)(chunk) for chunk in chunks)
 
 
 def _padded(sizes: NDArray[np.int64], *starts: NDArray[np.int64]) -> Iterator[list[NDArray]]:

@@ -21,6 +21,7 @@ from ._cluster import dask_backend, on_cluster
 from ._costs import cost_matrix
 from ._interrupts import interruptible
 from ._memory_limits import engine_of, threads_within_memory
+from ._out_of_memory import sizes_in_memory_errors
 from ._plans import Plans
 from ._transport import Transport
 
@@ -239,7 +240,8 @@ class _Task:
 
 
 def _solve_block(task: _Task, pairs: NDArray[np.int64], start: Trees | None) -> _Results:
-    return interruptible(_solved_block, task, pairs, start, stop=task.stop)
+    with sizes_in_memory_errors(np.diff(task.clouds.offsets)[pairs]):
+        return interruptible(_solved_block, task, pairs, start, stop=task.stop)
 
 
 def _solved_block(task: _Task, pairs: NDArray[np.int64], start: Trees | None) -> _Results:

@@ -13,7 +13,8 @@ The method is the primal network simplex on a spanning tree :cite:p:`bonneel2011
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from scggml.core.measures._compiled import njit
 
 from ._dense_costs import FAST, euclidean
 

@@ -1,0 +1,68 @@
+"""The summary of a run, as text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+
+N_GENES = 20
+
+
+def _held_out(validation: dict[str, Any]) -> list[str]:
+    """Return lines on held-out accuracy, from what `fit_metric(validate=True)` wrote."""
+    lines = [
+        f"Held-out accuracy ({validation['n_splits']} folds of samples, the metric refitted within each; nearest class",
+        "by mean distance to its nearest samples, 3 of the largest class):",
+    ]
+    for method, text, score in (("ggml", "learned metric", "value"), ("euclidean", "Euclidean OT", "euclidean")):
+        correct, n, balanced = validation["n_correct"][method], validation["n_predictions"], validation[score]
+        lines.append(f"  {text:<15} {correct}/{n} correct ({correct / n:.2f}), balanced accuracy {balanced:.2f}")
+    return lines
+
+
+def summary(
+    adata: AnnData,
+    pdata: AnnData,
+    label_key: str,
+    table: pd.DataFrame | None,
+    planted: set[str] | None,
+) -> str:
+    """Return how well the metric separates classes, on held-out samples, and its first genes."""
+    entry = adata.uns["ggml"]
+    params = entry["params"]
+    labels = pdata.obs[label_key].astype(str)
+    classes = ", ".join(f"{name} {count}" for name, count in labels.value_counts().sort_index().items())
+    lines = [
+        "scggml summary",
+        "",
+        (
+            f"Samples: {pdata.n_obs} ({classes}); cells: {adata.n_obs}; features: {len(entry['scale'])} of "
+            f"{params['use_rep']}"
+        ),
+        f"Metric: {len(entry['components'])} components; objective on these samples {entry['loss_history'][-1]:.3g}",
+        "",
+    ]
+    if "validation" in entry:
+        lines += _held_out(entry["validation"])
+        if params["use_rep"] != "X":
+            lines.append(f"  ({params['use_rep']} itself was computed on all samples, without labels.)")
+    else:
+        lines.append("Held-out accuracy: not computed, a class has fewer than 3 samples.")
+    lines.append("")
+    lines += ["The map and the heatmap show the samples that the metric was learned on, and so flatter it.", ""]
+    if table is None:
+        lines.append(f"Genes: none, {params['use_rep']} does not lead back to genes.")
+    else:
+        top = list(table.index[:N_GENES])
+        names = ", ".join(f"{gene}*" if planted and gene in planted else str(gene) for gene in top)
+        lines.append(f"Top {len(top)} genes: {names}")
+        if planted:
+            hits = sum(gene in planted for gene in top)
+            lines.append(
+                f"  {hits} of them (*) belong to the {len(planted)} planted genes; by chance "
+                f"{len(top) * len(planted) / len(table):.1f} would"
+            )
+    return "\n".join(lines) + "\n"
