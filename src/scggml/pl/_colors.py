@@ -12,6 +12,7 @@ import pandas as pd
 from scggml import _check as check
 from scggml._anndata._columns import is_numeric
 from scggml._keys import colors as colors_key
+from scggml.core.measures._compiled import cached_imports
 
 from ._axes import text_width
 from ._names import drawn_text
@@ -176,7 +177,8 @@ def write_legend(ax: Axes, handles: Sequence[Any], names: Sequence[str], title: 
 
 
 def _gene(adata: AnnData, color: str) -> pd.Series:
-    import scanpy as sc
+    with cached_imports():
+        import scanpy as sc
 
     if color not in adata.var_names:
         msg = (
