@@ -102,8 +102,7 @@ def two_axes(components: Any, n_axes: int, where: str) -> tuple[int, int]:
     if isinstance(components, np.ndarray):
         components = components.tolist()
     if not isinstance(components, list | tuple) or len(components) != 2:
-        found = repr(components) if isinstance(components, str | int | tuple | None) else type(components).__name__
-        msg = f"components must name two axes, such as (1, 2), found {found}"
+        msg = f"components must name two axes, such as (1, 2), found {check.shown(components)}"
         raise ValueError(msg)
     if n_axes < 2:
         msg = f"a map needs two axes, but {where} has {n_axes}. Draw it with scanpy.pl.violin or as a histogram."
