@@ -50,7 +50,7 @@ def cityblock(adata, pdata):
 
 
 def entropic(adata, pdata):
-    pdata.uns["ggml"]["solver"] = "sinkhorn"
+    pdata.uns["ggml"] |= {"solver": "sinkhorn", "epsilon": 0.1}
 
 
 def lost_cells(adata, pdata):
