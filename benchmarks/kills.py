@@ -1,8 +1,8 @@
 """Kill a program (SIGKILL) at random moments, half of them while it writes, and check what it leaves each time.
 
 What is there afterwards must be the earlier result or the new one, whole; and the program that is started again must
-end well. Each program is a `Target`. It runs in a fork of this process, which has imported everything and computed
-nothing. Linux and macOS.
+end well. The same for disks that are full, by limits of the size of files (RLIMIT_FSIZE). Each program is a `Target`. It
+runs in a fork of this process, which has imported everything and computed nothing. Linux and macOS.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import itertools
 import json
 import logging
 import os
+import resource
 import select
 import shutil
 import signal
@@ -54,6 +55,8 @@ class Target(NamedTuple):
         Raises an AssertionError unless the folder holds one whole result; returns the number of its try.
     left
         Names in the folder when the program has ended well.
+    full
+        Text in what it says of a full disk.
     """
 
     prepare: Callable[[Path], None]
@@ -61,6 +64,7 @@ class Target(NamedTuple):
     writing: str
     check: Callable[[Path], int]
     left: set[str]
+    full: str
 
 
 def write_cells(folder: Path) -> None:
@@ -78,7 +82,8 @@ def run(folder: Path, number: int) -> None:
     status = cli.main(
         ["run", file, "--sample-key", "sample", "--label-key", "label", "--use-rep", "X", "--seed", str(number), "--out", out]
     )  # fmt: skip
-    assert status == 0, status
+    if status:
+        raise SystemExit(status)
 
 
 def check_run(folder: Path) -> int:
@@ -97,7 +102,9 @@ def check_run(folder: Path) -> int:
     return record["seed"]
 
 
-TARGETS = {"run": Target(write_cells, run, "writing", check_run, {"cells.h5ad", "out"})}
+TARGETS = {
+    "run": Target(write_cells, run, "writing", check_run, {"cells.h5ad", "out"}, "error: no space left on the disk")
+}
 
 
 class Child:
@@ -115,6 +122,8 @@ class Child:
             try:
                 function(*args)
                 status = 0
+            except SystemExit as ended:
+                status = ended.code
             except BaseException:  # noqa: BLE001 the fork must end here, whatever comes
                 traceback.print_exc()
             finally:
@@ -170,6 +179,25 @@ def kill(target: Target, folder: Path, number: int, wait: float, *, while_writin
     return f"killed while {when}: {'the new' if found == number else 'the earlier'} result, whole"
 
 
+def fill(target: Target, folder: Path, number: int, size: int) -> str:
+    """Let the program run with a limit of the size of files; return how it ended."""
+
+    def limited() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+        target.work(folder, number)
+
+    child = Child(limited)
+    child.listen()
+    status, said = child.end(), child.said.decode()
+    assert status == 1 and target.full in said, said
+    assert target.check(folder) == number - 1, "the earlier result was lost"
+    for path in folder.iterdir():
+        if path.name not in target.left:
+            assert "rescued" in path.name, f"{path} was left"
+            shutil.rmtree(path)
+    return "full disk: said so, the earlier result, whole"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--n", type=int, default=50, help="kills of each program")
@@ -195,6 +223,11 @@ def main() -> None:
                 typical = whole(target, folder, number + 1)
                 if counts.total() - counts["ended before"] == args.n:
                     break
+            largest = max(path.stat().st_size for path in folder.rglob("*"))
+            for size in rng.integers(0, largest, args.n // 5):
+                number += 2
+                counts[fill(target, folder, number, int(size))] += 1
+                whole(target, folder, number + 1)
             for text, count in sorted(counts.items()):
                 print(f"  {count:>3} {text}")
             print(

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import errno
+import importlib.abc
+import importlib.machinery
 import json
 import re
+import sys
+import warnings
 from importlib.metadata import version
+from pathlib import Path
 
 import anndata as ad
 import matplotlib as mpl
+import numba
 import numpy as np
 import pytest
 
@@ -303,3 +309,34 @@ def test_faults_of_the_code_are_shown_whole(cells, tmp_path, monkeypatch):
         run(cells, tmp_path / "out")
     assert "please report it" in found.value.__notes__[0]
     assert names(tmp_path) == {"cells.h5ad"}
+
+
+def test_demo_makes_a_place_for_the_cache_that_scanpy_needs(monkeypatch):
+    class Scanpy(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+        def find_spec(self, name, path=None, target=None):
+            return importlib.machinery.ModuleSpec(name, self) if name == "scanpy" else None
+
+        def exec_module(self, module):
+            if not numba.config.CACHE_DIR:
+                raise RuntimeError("cannot cache function 'f': no locator available for file 'g'")
+
+    monkeypatch.setattr(sys, "meta_path", [Scanpy(), *sys.meta_path])
+    monkeypatch.delitem(sys.modules, "scanpy", raising=False)
+    monkeypatch.setattr(numba.config, "CACHE_DIR", "")
+    assert _analysis._scanpy().__spec__.loader.__class__ is Scanpy
+    assert Path(numba.config.CACHE_DIR).is_dir()
+    monkeypatch.delitem(sys.modules, "scanpy")
+
+
+def test_warnings_are_one_line(cells, tmp_path, capsys, monkeypatch):
+    def warns(*args, **kwargs):
+        warnings.warn("look at this", UserWarning, stacklevel=2)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sg.tl, "sample_distances", warns)
+    shown = warnings.showwarning
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert run(cells, tmp_path / "out") == 130
+    assert warnings.showwarning is shown
+    assert "warning: look at this" in capsys.readouterr().err.splitlines()

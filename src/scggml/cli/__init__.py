@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+import warnings
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -50,10 +51,16 @@ def _logged_to_stderr() -> Iterator[None]:
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.showwarning = _log_warning  # type: ignore[assignment]
+            yield
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
+
+
+def _log_warning(message: Warning | str, *_: Any) -> None:
+    logger.warning("warning: %s", message)
 
 
 def _parser() -> argparse.ArgumentParser:
