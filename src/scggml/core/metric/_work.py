@@ -84,7 +84,7 @@ def moments_work(extent: Extent, n_edges: float) -> Work:
     if d > WIDE:
         return Work(seconds=1e-9 * _WIDE_PASSES * (values + 50 * n_edges))
     # those within and between classes side by side
-    return Work(serial_seconds=5e-3 + 0.5e-9 * (n_edges * (200 + 2 * extent.n_values) + 0.1 * values * d + 5 * d**3))
+    return Work(serial_seconds=5e-3 + 0.5e-9 * (n_edges * (200 + 2 * extent.n_values) + 0.1 * values * d + 2 * d**3))
 
 
 def _pairs(targets: Targets, kind: Literal["auto", "all"] | int) -> tuple[NDArray[np.int64], int]:
