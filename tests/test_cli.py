@@ -7,7 +7,9 @@ import importlib.abc
 import importlib.machinery
 import json
 import re
+import subprocess
 import sys
+import textwrap
 import warnings
 from importlib.metadata import version
 from pathlib import Path
@@ -309,6 +311,20 @@ def test_faults_of_the_code_are_shown_whole(cells, tmp_path, monkeypatch):
         run(cells, tmp_path / "out")
     assert "please report it" in found.value.__notes__[0]
     assert names(tmp_path) == {"cells.h5ad"}
+
+
+def test_output_that_nobody_reads(tmp_path):
+    code = f"""
+        import argparse, pathlib
+        from scggml.cli._analysis import _tell
+        _tell("text", argparse.Namespace(out=pathlib.Path({str(tmp_path)!r})), 0.0)
+    """
+    program = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    program.stdout.close()
+    assert (program.stderr.read(), program.wait(timeout=120)) == (b"", 0)
+    program.stderr.close()
 
 
 def test_demo_makes_a_place_for_the_cache_that_scanpy_needs(monkeypatch):

@@ -91,6 +91,12 @@ def test_what_is_not_ours_stays(earlier, change, text):
     assert content(earlier.parent) == before
 
 
+def test_litter_of_programs_that_show_folders_is_no_loss(earlier):
+    (earlier / ".DS_Store").touch()
+    write(earlier, "new")
+    assert (earlier / "a.txt").read_text() == "new"
+
+
 def test_files_that_were_deleted_are_no_loss(earlier):
     (earlier / "a.txt").unlink()
     write(earlier, "new")
@@ -213,6 +219,8 @@ def test_what_comes_in_between_is_not_lost(out):
         with pytest.raises(FileExistsError, match=r"mine\.txt"):
             results.install({})
         assert results.rescue({}) == out.with_name("out.rescued")
+    record = json.loads((out.with_name("out.rescued") / "run.json").read_text())
+    assert set(record["sha256"]) == {"a.txt"}
     assert (out / "mine.txt").read_text() == "mine" and (out.with_name("out.rescued") / "a.txt").read_text() == "new"
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 import shutil
+import sys
 import tempfile
 import time
 from functools import partial
@@ -64,7 +66,10 @@ def run(args: argparse.Namespace) -> None:
 
 def _tell(text: str, args: argparse.Namespace, start: float) -> None:
     files = ", ".join(sorted(path.name for path in args.out.iterdir()))
-    print(f"{text}Wrote {args.out}/ in {time.perf_counter() - start:.0f} s: {files}", flush=True)
+    try:
+        print(f"{text}Wrote {args.out}/ in {time.perf_counter() - start:.0f} s: {files}", flush=True)
+    except BrokenPipeError:  # whoever read has ended, but the results are there
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _scanpy() -> Any:
@@ -90,6 +95,8 @@ def _analyse(
     planted: set[str] | None,
 ) -> str:
     """Fit, measure, check on held-out samples, and write everything; return the summary."""
+    import matplotlib  # noqa: F401 before the work, as it fails where there is no place for its cache
+
     logger.info("learning the metric, and checking it on held-out samples")
     sg.tl.fit_metric(
         adata, sample_key, label_key, use_rep=use_rep, validate=_can_be_held_out(adata, sample_key, label_key),
@@ -133,7 +140,7 @@ def _write(writers: dict[str, Callable[[Path], Any]], results: Results, settings
             raise next(iter(failed.values()))
         results.install(settings)
     except Exception as error:
-        if len(failed) < len(writers):
+        if results.partial.exists() and len(failed) < len(writers):
             missing = f"{', '.join(failed)} could not be written. The other" if failed else "The"
             error.add_note(f"{missing} results are in {results.rescue(settings)}")
         raise

@@ -28,6 +28,7 @@ logger = logging.getLogger("scggml")
 
 RECORD = "run.json"
 _PROBE = bytes(1 << 16)
+_LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}  # of programs that show folders
 
 
 @contextmanager
@@ -96,10 +97,10 @@ class Results:
         """Put everything on disk, with a record of it, and take the place of `out`."""
         self._record(settings)
         check_replaceable(self.out)  # once more: hours may have passed
-        if self.out.exists():
-            shutil.copymode(self.out, self.partial)
-            self.out.rename(self.earlier)
         try:
+            if self.out.exists():
+                shutil.copymode(self.out, self.partial)
+                self.out.rename(self.earlier)
             self.partial.rename(self.out)
         finally:
             if self.earlier.exists() and not self.out.exists():
@@ -117,9 +118,10 @@ class Results:
         return target
 
     def _record(self, settings: dict[str, Any]) -> None:
-        files = {path.name: _checksum(path, sync=True) for path in sorted(self.partial.iterdir())}
-        record = {"scggml": version("scggml"), **settings, "sha256": files}
         path = self.partial / RECORD
+        path.unlink(missing_ok=True)
+        files = {file.name: _checksum(file, sync=True) for file in sorted(self.partial.iterdir())}
+        record = {"scggml": version("scggml"), **settings, "sha256": files}
         path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         _checksum(path, sync=True)
         _sync_folder(self.partial)
@@ -127,7 +129,7 @@ class Results:
 
 def check_replaceable(out: Path) -> None:
     """Refuse a folder with anything but an earlier run as it was written."""
-    found = sorted(path.name for path in out.iterdir()) if out.exists() else []
+    found = sorted({path.name for path in out.iterdir()} - _LITTER) if out.exists() else []
     files = _recorded(out)
     own = {*files, RECORD} if files else set()
     foreign = [name for name in found if name not in own or not (out / name).is_file()]
