@@ -394,8 +394,6 @@ def _padded(sizes: NDArray[np.int64], *starts: NDArray[np.int64]) -> Iterator[li
     """Yield for each of `starts` the indices of both sides, at last which are no padding."""
     steps = [np.arange(side.max()) for side in sizes.T]
     for first in starts:
-        yield [
-            start[:, None] + np.minimum(step, size[:, None] - 1)
-            for start, step, size in zip(first.T, steps, sizes.T, strict=True)
-        ]
+        sides = zip(first.T, steps, sizes.T, strict=True)
+        yield [start[:, None] + np.minimum(step, size[:, None] - 1) for start, step, size in sides]
     yield [step < size[:, None] for step, size in zip(steps, sizes.T, strict=True)]
