@@ -7,6 +7,7 @@ The method is the primal network simplex on a spanning tree :cite:p:`bonneel2011
   candidates while they stay attractive;
 - the tree is a threaded preorder list, and always the smaller of the two parts that a pivot cuts it into is moved;
 - masses are integers, perturbed so that no flow of a tree is ever zero: pivots always gain and cycling is impossible;
+- of two clouds of very unequal size the larger gives the rows, and balanced potentials leave hardly any pivots;
 - the last tree of the same two clouds is a start that needs hardly any pivots when their points have moved a little.
 """
 
@@ -23,7 +24,7 @@ _SINKHORN_STEPS = 10
 _SINKHORN_TEMPERATURE = 0.25  # in standard deviations of the doubly centred costs
 _OPTIMAL = 1e-13  # reduced costs above minus this fraction of the largest cost are rounding,
 _ROUNDING = 2.0**-52  # or above minus this fraction times the number of points, if that is more
-_TINY = 5e-324
+_TINY = 5e-324  # the least that doubling makes more
 NARROW = 64  # times as many rows as columns, from which the first tree is made with more care
 _HALVINGS = 30  # of an interval in which a potential is searched for
 _PIVOTS = 50  # per point, after which what is taken for rounding is ten times as much: many times what is ever needed
@@ -72,15 +73,8 @@ def solve(  # type: ignore[no-untyped-def]
     What is returned after `stop[0]`, which may be set meanwhile, is of no use.
     """
     if costs.shape[1] >= NARROW * costs.shape[0]:  # many rows of few columns are quicker
-        turned = np.ascontiguousarray(costs.T)
-        return _solve(turned, demand, supply, first_cols, first_rows, keep_tree, cols, rows, mass, stop)
-    return _solve(costs, supply, demand, first_rows, first_cols, keep_tree, rows, cols, mass, stop)
-
-
-@njit(nogil=True, cache=True)
-def _solve(  # type: ignore[no-untyped-def]
-    costs, supply, demand, first_rows, first_cols, keep_tree, rows, cols, mass, stop,
-):  # fmt: skip
+        costs, supply, demand = np.ascontiguousarray(costs.T), demand, supply
+        first_rows, first_cols, rows, cols = first_cols, first_rows, cols, rows
     missing = supply.sum() - demand.sum()  # by rounding: no more than one unit per point
     supply, demand = _topped_up(supply, -missing), _topped_up(demand, missing)
     n, m, total = len(supply), len(demand), supply.sum()
@@ -302,18 +296,19 @@ def _greedy_tree(costs, supply, demand, potential):  # type: ignore[no-untyped-d
     """Return rows and columns of n + m - 1 edges: each row in turn fills its cheapest open columns.
 
     Of many rows, those go first that would lose most in another column. The last ones then connect the columns, at
-    potentials near the given ones. Each edge uses up either its row or its column, never both before the last one:
-    that is what the perturbation is for.
+    potentials near the given ones. Each edge uses up either its row or its column, never both before the last one: that
+    is what the perturbation is for.
     """
     n, m = costs.shape
     rows, cols = np.empty(n + m - 1, np.int64), np.empty(n + m - 1, np.int64)
     potential, still = potential.copy(), demand.copy()
-    order = np.arange(n)
-    if n >= NARROW * m:
+    narrow, order = n >= NARROW * m and m > 1, np.empty(0, np.int64)
+    if narrow:
         _balance(costs, supply, demand, potential, int(np.log2(n / (NARROW * m))))
         order = np.argsort(_gain(costs, potential), kind="mergesort")
     k = 0
-    for i in order:
+    for t in range(n):
+        i = order[t] if narrow else t
         left = supply[i]
         while left > 0:
             j = _where(costs[i], potential, _lowest(costs[i], potential))
@@ -340,7 +335,7 @@ def _balance(costs, supply, demand, potential, n_sweeps):  # type: ignore[no-unt
         for i in range(n):
             pull[i] = _lowest(costs[i], potential) - costs[i, j]
         low, high = pull.min(), pull.max()
-        for _ in range(_HALVINGS if m > 1 else 0):
+        for _ in range(_HALVINGS):
             middle, mass = low + (high - low) / 2, 0
             for i in range(n):
                 mass += supply[i] if pull[i] > middle else 0
