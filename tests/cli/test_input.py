@@ -9,7 +9,7 @@ import anndata as ad
 import h5py
 import numpy as np
 import pytest
-from anndata.io import write_elem
+from anndata.io import read_elem, write_elem
 
 from scggml.cli import _input as module
 from scggml.cli._input import check_can_be_written, read_cells
@@ -125,9 +125,10 @@ def with_reserved_name(path, group):
     with h5py.File(path, "a") as file:
         table = file[group]
         index = table.attrs["_index"]
-        write_elem(table, "names", table[index].asstr()[:])
+        n_rows = len(read_elem(table[index]))
+        write_elem(table, "names", np.array(list(read_elem(table[index])), dtype=object))
         del table[index]
-        write_elem(table, "_index", np.arange(len(table["names"])))
+        write_elem(table, "_index", np.arange(n_rows))
         table.attrs["_index"] = "names"
         table.attrs["column-order"] = np.array(["_index", *table.attrs["column-order"]], dtype=h5py.string_dtype())
 
