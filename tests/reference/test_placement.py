@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.optimize import differential_evolution
+from scipy.optimize import brute
 from scipy.spatial.distance import cdist
 
 from scggml.reference._placement import place_on_map
@@ -33,8 +33,8 @@ def test_stress_is_least(seed):
     def stress(point):
         return float(((cdist(point[None], coordinates) - wanted) ** 2).sum())
 
-    best = differential_evolution(stress, [(-4, 4)] * 2, rng=0, tol=1e-10)
-    assert stress(place_on_map(coordinates, wanted)[0]) <= best.fun * (1 + 1e-6)
+    best = brute(stress, [(-4, 4)] * 2, Ns=50)  # on a grid, and down from its best point
+    assert stress(place_on_map(coordinates, wanted)[0]) <= stress(best) * (1 + 1e-6)
 
 
 def test_unit_and_position_of_the_map_do_not_matter():
