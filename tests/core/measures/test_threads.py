@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -20,8 +21,9 @@ def numbers():
 @pytest.fixture(autouse=True)
 def two_threads():
     with threadpool_limits(2, user_api="blas"):
-        if numbers() != {2}:
-            pytest.skip("this BLAS has one thread")
+        if sys.platform != "linux" and numbers() != {2}:
+            pytest.skip("this BLAS has no threads that can be set")
+        assert numbers() == {2}
         yield
 
 
