@@ -54,6 +54,7 @@ def test_kang_interferon_genes_lead(kang, use_rep, least):
     assert len(INTERFERON & set(top)) >= least, top
 
 
+@pytest.mark.filterwarnings("ignore:1 of 16 samples have far fewer cells")
 def test_kang_is_drawn(kang, pyplot):
     adata = sg.tl.fit_metric(kang, "sample", "label", copy=True)
     pdata = sg.tl.sample_distances(adata)

@@ -103,9 +103,9 @@ def text(what: str) -> Rule:
     return lambda name, value: check.check_text(name, value, what)
 
 
-def names(what: str) -> Rule:
-    """Several texts, in a list or another collection."""
-    return lambda name, value: check.check_names(name, value, what)
+def several(what: str) -> Rule:
+    """A list, or another collection, of labels or names: text, or numbers that are taken as text."""
+    return lambda name, value: check.check_list(name, value, what)
 
 
 def path(name: str, value: Any) -> None:
@@ -168,7 +168,7 @@ SHARED: Final[dict[str, Rule]] = {
     "batch_key": optional(_OBS_COLUMN),
     "cache_dir": optional(path),
     "cell_type_key": optional(_OBS_COLUMN),
-    "classes": optional(names("classes")),
+    "classes": optional(several("classes")),
     "color": color,
     "copy": flag,
     "cv": anything,

@@ -134,13 +134,18 @@ def check_text(name: str, value: Any, what: str = "a name") -> None:
         raise ValueError(msg)
 
 
-def check_names(name: str, value: Any, what: str) -> None:
-    """Refuse what is no list of texts, or another collection of them; `what` says what these name."""
+def check_list(name: str, value: Any, what: str) -> None:
+    """Refuse what is no list, or another collection in one dimension; `what` says of what."""
     is_list = isinstance(value, Collection) and getattr(value, "ndim", 1) == 1
     if isinstance(value, str | bytes | Mapping) or not is_list:
         remedy = f". Pass a list: [{shown(value)}]." if isinstance(value, str) else ""
         msg = f"{name} must be a list of {what}, found {shown(value)}{remedy}"
         raise TypeError(msg)
+
+
+def check_names(name: str, value: Any, what: str) -> None:
+    """Refuse what is no list of texts; `what` says what these name."""
+    check_list(name, value, what)
     for i, item in enumerate(value):
         check_text(f"{name}[{i}]", item)
 

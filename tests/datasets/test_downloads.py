@@ -354,7 +354,7 @@ def test_malformed_address(cache, base_url):
 
 
 def test_cache_folder_of_another_type(server):
-    with pytest.raises(TypeError, match="cache_dir must be a path or None, found 3 of type int"):
+    with pytest.raises(TypeError, match="cache_dir must be a path or None, found 3"):
         kidney(server, 3)
 
 

@@ -140,8 +140,8 @@ def other_axes(pyplot):
     cleared.figure.clear()
     return {
         "text": ("axes", TypeError, "found 'axes'"),
-        "figure": (figure, TypeError, "found Figure"),
-        "several": (np.array(pyplot.figure().subplots(1, 2)), TypeError, r"found ndarray. Pass one of them, such as ax\[0\]"),
+        "figure": (figure, TypeError, "of type Figure"),
+        "several": (np.array(pyplot.figure().subplots(1, 2)), TypeError, r"found ndarray of shape .*\. Pass one of them, such as ax\[0\]"),
         "three dimensions": (figure.add_subplot(projection="3d"), ValueError, "found the projection '3d'"),
         "polar": (figure.add_subplot(projection="polar"), ValueError, "found the projection 'polar'"),
         "removed": (removed, ValueError, "ax was removed from its figure"),

@@ -141,7 +141,7 @@ CASES = {
     "n_components large": ({"n_components": 23}, ValueError, ["n_components", "at most 22 for 24 samples", "23"]),
     "n_neighbors of mds": ({"n_neighbors": 5}, ValueError, ["n_neighbors=5", "no effect", "'mds'"]),
     "n_neighbors": ({"n_neighbors": 1, "method": "umap"}, ValueError, ["n_neighbors", "at least 2", "found 1"]),
-    "rng": ({"rng": -3}, ValueError, ["rng", "at least 0", "-3"]),
+    "rng": ({"rng": -3}, ValueError, ["rng", "not negative", "-3"]),
     "rng text": ({"rng": "a"}, TypeError, ["rng", "'a'"]),
     "empty key": ({"key": ""}, ValueError, ["key", "''"]),
     "unknown": ({"perplexity": 3}, TypeError, ["perplexity"]),

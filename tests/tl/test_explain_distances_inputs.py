@@ -106,7 +106,7 @@ CASES = {
     "no label": (no_label_in_metric, {}, ValueError, ["label_key is needed", "pdata.obs"]),
     "classes": (None, {"classes": ["well", "ill"]}, KeyError, ["classes", "ill", "well, sick"]),
     "same class": (None, {"classes": ["well", "well"]}, ValueError, ["two different", "well, sick"]),
-    "one class": (None, {"classes": "well"}, ValueError, ["classes must be two", "'well'", "well, sick"]),
+    "one class": (None, {"classes": "well"}, TypeError, ["classes must be a list of classes", "['well']"]),
     "three classes": (None, {"classes": ["well", "sick", "x"]}, ValueError, ["classes must be two"]),
     "samples": (None, {"samples": ["p1", "p9"]}, KeyError, ["samples", "p9 not among", "p1, p2"]),
     "same sample": (None, {"samples": ["p1", "p1"]}, ValueError, ["two different samples", "p1, p2"]),
@@ -115,7 +115,7 @@ CASES = {
     "both labels": (None, {"samples": ["p1", "p2"], "label_key": "label"}, ValueError, ["samples=", "label_key", "exclude"]),
     "key": (None, {"key": "mine"}, KeyError, ["obsp['mine_distances']"]),
     "key with a slash": (None, {"key": "a/b"}, ValueError, ["key", "'a/b'"]),
-    "copy": (None, {"copy": "yes"}, ValueError, ["copy", "'yes'"]),
+    "copy": (None, {"copy": "yes"}, TypeError, ["copy", "'yes'"]),
     "unknown": (None, {"cell_types": "cell_type"}, TypeError, ["cell_types"]),
 }  # fmt: skip
 

@@ -120,8 +120,9 @@ def test_a_metric_that_does_not_help_is_warned_about():
 
 def test_validation_is_refused_where_nothing_can_be_held_out(fitted):
     few = fitted[fitted.obs["sample"].isin(_two_of_each_class(fitted))].copy()
-    for key in list(few.uns):
-        del few.uns[key]
+    for slot in (few.uns, few.obsm, few.varm):
+        for key in list(slot):
+            del slot[key]
     with pytest.raises(ValueError, match="leaves fewer than 2 training samples"):
         sg.tl.fit_metric(few, "sample", "label", use_rep="X", validate=True)
     assert "ggml" not in few.uns

@@ -192,7 +192,7 @@ def bad(error, match, make, **arguments):
         bad(ValueError, "n_points must be at least 1", None, n_points=0),
         bad(KeyError, "layer='raw' is not in layers", None, layer="raw"),
         bad(ValueError, "cv=5 folds need at least 5 samples of every class", None, cv=5),
-        bad(TypeError, "rng must be an integer", None, rng="0"),
+        bad(TypeError, "rng must be a seed", None, rng="0"),
         bad(ValueError, "n_jobs must not be 0", None, n_jobs=0),
         bad(ValueError, r"cv must hold each sample out once, found 6 never", None, cv=[(range(6), [6, 7])]),
     ],

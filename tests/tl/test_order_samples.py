@@ -137,10 +137,10 @@ CASES = {
     "key": ({"root": "s3", "key": "mine"}, KeyError, ["obsp['mine_distances']", "sg.tl.sample_distances"]),
     "root": ({"root": "x", "label_key": "label"}, ValueError, ["root='x'", "s0, s1", "early, late, middle"]),
     "root without label_key": ({"root": "early"}, ValueError, ["root='early'", "Pass label_key"]),
-    "root number": ({"root": 3}, TypeError, ["root", "3", "int"]),
+    "root number": ({"root": 3}, TypeError, ["root", "3", "as text"]),
     "label_key": ({"root": "x", "label_key": "state"}, KeyError, ["label_key='state'", "label"]),
     "empty key": ({"root": "s3", "key": ""}, ValueError, ["key"]),
-    "copy": ({"root": "s3", "copy": 1}, ValueError, ["copy", "True, False"]),
+    "copy": ({"root": "s3", "copy": 1}, TypeError, ["copy", "True or False"]),
 }
 
 

@@ -193,7 +193,7 @@ def test_cells_in_a_file(cohort, reference, tmp_path):
         (KeyError, "use_rep='X_umap' is not in obsm", {"use_rep": "X_umap"}),
         (ValueError, "on 'X_pca' .* was learned on 5 features, but obsm\\['X_df'\\] has 3", {"use_rep": "X_df"}),
         (ValueError, "key must be a non-empty text", {"key": ""}),
-        (ValueError, "copy must be one of True, False", {"copy": None}),
+        (TypeError, "copy must be True or False", {"copy": None}),
     ],
 )
 def test_bad_arguments(cohort, reference, assert_same_anndata, error, match, arguments):

@@ -45,6 +45,8 @@ class Numbers:
         text = f"hold {known}{' finite' if self.finite else ''} {kind}{bounds}"
         if array is None or array.dtype.kind not in ("iu" if self.integers else "iuf"):
             return "", text
+        if array.ndim == 0 and len(self.shape) == 1:  # some readers make one value of an array of length one
+            array = array.reshape(1)
         expected = tuple(sizes.get(name, n) for name, n in zip(self.shape, array.shape, strict=False))
         if array.ndim != len(self.shape) or array.shape != expected:
             return "", text

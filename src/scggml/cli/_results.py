@@ -200,8 +200,8 @@ def _alone(results: Results) -> Iterator[None]:
     left = [str(folder) for folder in (results.partial, results.earlier) if folder.exists()]
     if file is None and left:
         msg = (
-            f"{listed(left)} is of another run with --out {results.out}, going on or killed: this disk has no locks to "
-            f"tell. If none is going on, delete it; but if {results.out} is missing, rename {results.earlier} to it."
+            f"{', '.join(left)} is of another run with --out {results.out}, going on or killed: this disk has no locks "
+            f"to tell. If none is going on, delete it; but if {results.out} is missing, rename {results.earlier} to it."
         )
         raise FileExistsError(msg)
     try:

@@ -212,9 +212,9 @@ def _finite_row(name: str, values: Sequence[float]) -> NDArray[np.float64]:
     try:
         row = np.array(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        msg = f"{name}={shown(values)} is not a sequence of numbers. Pass, for example, (5.0, 10.0)."
+        msg = f"{name} must be a sequence of numbers, found {shown(values)}. Pass, for example, (5.0, 10.0)."
         raise ValueError(msg) from error
     if row.ndim != 1 or row.size == 0 or not np.isfinite(row).all():
-        msg = f"{name}={shown(values)} must be a non-empty, one-dimensional sequence of finite numbers."
+        msg = f"{name} must be a non-empty, one-dimensional sequence of finite numbers, found {shown(values)}"
         raise ValueError(msg)
     return row

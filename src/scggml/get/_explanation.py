@@ -32,7 +32,7 @@ def explanation(
     table: Literal["summary", "cell_types", "flows", "genes", "pairs"] = "summary",
     *,
     key: str = "ggml",
-    classes: Sequence[str] | None = None,
+    classes: Sequence[Any] | None = None,
     cell_type: str | None = None,
     n_genes: int | None = None,
 ) -> pd.DataFrame:
@@ -140,7 +140,7 @@ def compared(entry: dict[str, Any], classes: Sequence[str]) -> int:
     return int(rows[0])
 
 
-def chosen_classes(entry: dict[str, Any], classes: Sequence[str] | None) -> tuple[str, str]:
+def chosen_classes(entry: dict[str, Any], classes: Sequence[Any] | None) -> tuple[str, str]:
     """Return the classes of a comparison as they are stored. None stands for the only one of two different classes."""
     summary = entry["summary"]
     if classes is None:

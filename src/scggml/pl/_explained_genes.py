@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scggml._arguments import checked, integer, optional, text
 from scggml._docs import shared_doc
@@ -27,7 +27,7 @@ _LINE = 34  # characters of the title on one line
 def explained_genes(
     pdata: AnnData,
     *,
-    classes: Sequence[str] | None = None,
+    classes: Sequence[Any] | None = None,
     cell_type: str | None = None,
     key: str = "ggml",
     n_genes: int = 20,

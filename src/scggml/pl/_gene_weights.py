@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from scggml import _check as check
-from scggml._arguments import anything, checked, integer, names
+from scggml._arguments import anything, checked, integer
 from scggml._docs import shared_doc
 from scggml.get import gene_weights as get_gene_weights
 
@@ -92,5 +92,5 @@ def _highlighted(highlight: Any) -> tuple[str, set[str]]:
             raise ValueError(msg)
         label, genes = next(iter(highlight.items()))
     if genes is not None:
-        names("genes")("highlight", genes)
+        check.check_names("highlight", genes, "genes")
     return str(label), set() if genes is None else set(genes)

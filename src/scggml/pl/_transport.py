@@ -36,7 +36,7 @@ _LEAST_WRITTEN = 0.005  # smaller numbers would read 0.00
 def transport(
     pdata: AnnData,
     *,
-    classes: Sequence[str] | None = None,
+    classes: Sequence[Any] | None = None,
     key: str = "ggml",
     what: Literal["cost", "mass", "excess"] = "cost",
     ax: Axes | None = None,

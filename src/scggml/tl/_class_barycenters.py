@@ -42,7 +42,7 @@ def class_barycenters(
     *,
     key: str = "ggml",
     n_points: int = 100,
-    classes: Sequence[str] | None = None,
+    classes: Sequence[Any] | None = None,
     cell_type_key: str | None = None,
     rng: int | np.random.Generator | None = None,
 ) -> AnnData:
@@ -168,7 +168,7 @@ def _label_key(learned: StoredMetric, label_key: str | None) -> str:
     return own
 
 
-def _classes(column: pd.Series, label_key: str, classes: Sequence[str] | None) -> list[str]:
+def _classes(column: pd.Series, label_key: str, classes: Sequence[Any] | None) -> list[str]:
     """Return the names of the classes to compute."""
     known = names_in_order(column)
     if classes is None:

@@ -20,7 +20,7 @@ from scggml._anndata._long_runs import announce
 from scggml._anndata._slots import check_free, explanation_slots
 from scggml._anndata._stored_metric import read_metric
 from scggml._anndata._writing import check_writable, stored_params, stored_result, writable
-from scggml._arguments import SHARED, checked, names, optional
+from scggml._arguments import SHARED, checked, optional, several
 from scggml._docs import shared_doc
 from scggml._keys import JOINT, Keys
 from scggml._warnings import warn
@@ -42,14 +42,14 @@ _MAX_REMAINDER = 1e-3  # share of a distance that genes may leave over without a
 
 
 @shared_doc
-@checked(samples=optional(names("samples")), label_key=optional(SHARED["label_key"]))
+@checked(samples=optional(several("samples")), label_key=optional(SHARED["label_key"]))
 def explain_distances(
     adata: AnnData,
     pdata: AnnData,
     *,
     cell_type_key: str | None = None,
-    classes: Sequence[str] | None = None,
-    samples: Sequence[str] | None = None,
+    classes: Sequence[Any] | None = None,
+    samples: Sequence[Any] | None = None,
     label_key: str | None = None,
     key: str = "ggml",
     copy: bool = False,
@@ -246,8 +246,8 @@ def _params(
     label_key: str | None,
     key: str,
     metric: str,
-    samples: Sequence[str] | None,
-    classes: Sequence[str] | None,
+    samples: Sequence[Any] | None,
+    classes: Sequence[Any] | None,
     comparisons: Comparisons,
 ) -> dict[str, Any]:
     pair = comparisons.names

@@ -34,7 +34,8 @@ def test_nowhere_to_write(monkeypatch, caplog):
 
 
 @pytest.mark.parametrize("method", ["save", "load"])
-def test_disk_that_fails_later(monkeypatch, caplog, method):
+def test_disk_that_fails_later(monkeypatch, tmp_path, caplog, method):
+    monkeypatch.setattr("numba.config.CACHE_DIR", str(tmp_path))  # without what earlier runs have kept
     monkeypatch.setattr(caching.IndexDataCacheFile, method, no_space)
     assert njit(cache=True)(lambda x: x + 3)(1) == 4
     (record,) = caplog.records
