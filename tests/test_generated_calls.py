@@ -107,11 +107,11 @@ def faults(
     if name.startswith("datasets.") and name.endswith("_cohort") and not base and admits(hint, value):
         return []  # would download
     owned = {key: given for key, given in base.items() if isinstance(given, AnnData | MuData)}
-    given = {**base, **{key: data.copy() for key, data in owned.items()}, argument: value}
-    found = []
+    found, given = [], dict(base)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            given |= {**{key: data.copy() for key, data in owned.items()}, argument: value}
             function(**given)
     except ERRORS as error:
         frames = traceback.extract_tb(error.__traceback__)
@@ -169,9 +169,9 @@ def test_calls_with_the_arguments_as_they_are_work(calls):
     for name, (function, base) in calls.items():
         if name.startswith("datasets.") and not base:
             continue
-        given = {key: data.copy() if isinstance(data, AnnData | MuData) else data for key, data in base.items()}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            given = {key: data.copy() if isinstance(data, AnnData | MuData) else data for key, data in base.items()}
             function(**given)
     from matplotlib import pyplot as plt
 
