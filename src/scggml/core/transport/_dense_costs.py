@@ -7,7 +7,8 @@ delete the `__pycache__` beside it.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from scggml.core.measures._compiled import njit
 
 PRODUCTS_FROM = 32  # features from which one matrix product beats direct differences
 _NEAR = 1e-4  # of the squared norms: below, a product loses too many digits to cancellation
