@@ -25,7 +25,7 @@ CORE = ROOT / "src" / "scggml" / "core"
 MODULES = [
     "_diffusion", "_neighbors", "_probabilities",
     "measures/_blocks", "measures/_measures", "measures/_moments", "measures/_sparse",
-    "metric/_discriminant", "metric/_objective", "metric/_options", "metric/_targets", "metric/_triplets",
+    "metric/_discriminant", "metric/_objective", "metric/_targets", "metric/_triplets",
     "transport/_checkpoint", "transport/_costs", "transport/_memory_limits", "transport/_plans", "transport/_work",
 ]  # fmt: skip
 _BINARY = {

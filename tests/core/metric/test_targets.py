@@ -55,7 +55,7 @@ def test_targets_of_some_samples():
 
 
 def test_codes():
-    assert Targets(np.array([2.5, 0.1, 2.5, 1.0]), "continuous").codes.tolist() == [2, 0, 2, 1]
+    assert Targets(np.array([2.5, 0.1, 2.5, 0.7]), "continuous").codes.tolist() == [2, 0, 2, 1]
     assert Targets(RANKS, "ordinal").codes.tolist() == [0, 0, 1, 1, 1, 2, 2, 3]
 
 

@@ -6,7 +6,6 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from scggml.core.metric._objective import Objective
 from scggml.core.metric._targets import Targets
 from scggml.core.metric._triplets import all_triplets, n_all_triplets, sample_triplets
 
@@ -156,23 +155,6 @@ def test_ordered_triplets(values, kind, n_neighbors):
     np.testing.assert_allclose(triplets.margin, lead / np.mean(lead))
     assert triplets.weight.sum() == pytest.approx(1)
     np.testing.assert_array_equal(triplets.subset(np.array([2, 0])).margin, triplets.margin[[2, 0]])
-
-
-def test_margins_of_triplets_enter_the_loss():
-    triplets = all_triplets(Targets(CONTINUOUS, "continuous"))
-    rng = np.random.default_rng(0)
-    distances = rng.uniform(1, 2, size=len(triplets.pairs))
-    table = {tuple(p): d for p, d in zip(triplets.pairs.tolist(), distances, strict=True)}
-
-    def d(i, j):
-        return table[tuple(sorted((int(i), int(j))))]
-
-    objective = Objective(triplets, 0.7, 0.0, "frobenius", relative=False)
-    slack = [
-        max(0.0, d(j, i) - d(j, k) + 0.7 * m)
-        for j, i, k, m in zip(triplets.anchor, triplets.positive, triplets.negative, triplets.margin, strict=True)
-    ]
-    assert objective(np.ones((1, 1)), distances)[0] == pytest.approx(float(triplets.weight @ slack))
 
 
 def test_all_margins_of_classes_are_one():

@@ -61,6 +61,13 @@ def test_model_of_the_time_of_a_pair():
         assert 0.5 < 1000 * found / milliseconds < 2, (n, m, d)
 
 
+@pytest.mark.parametrize(("n", "milliseconds"), [(300, 2.2), (1000, 16), (2000, 95)])
+def test_model_of_the_time_of_an_entropic_pair(n, milliseconds):
+    """Measured as above, with the default regularisation."""
+    (found,) = pair_seconds(Extent(np.array([n, n]), 10, 10), np.array([[0, 1]]), Sinkhorn())
+    assert 0.5 < 1000 * found / milliseconds < 2
+
+
 def test_what_makes_pairs_slower():
     extent, pairs = Extent(np.array([500, 400]), 10, 10), np.array([[0, 1]])
     plain = pair_seconds(extent, pairs)
