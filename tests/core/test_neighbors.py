@@ -4,8 +4,9 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
-from scggml.core._neighbors import class_neighbors, class_scores
+from scggml.core._neighbors import class_neighbors, class_scores, neighbor_means, neighbor_shares
 
 
 def brute_class_mean(row, codes, n_neighbors):
@@ -87,3 +88,15 @@ def test_nearness_never_turns_a_majority():
     scores = class_scores(distances, codes, rule="knn", n_neighbors=6)
     assert scores.argmax() == 1
     np.testing.assert_allclose(scores[0], np.array([1, 2, 1, 1, 1]) / 6, atol=0.5 / 6)
+
+
+@pytest.mark.parametrize("n_neighbors", [1, 3, 8])
+def test_shares_and_means_are_those_of_scikit_learn(n_neighbors):
+    rng = np.random.default_rng(0)
+    distances, codes, values = rng.random((9, 8)), np.array([0, 1, 2, 0, 0, 1, 2, 0]), rng.normal(size=8)
+    settings = {"n_neighbors": n_neighbors, "metric": "precomputed", "algorithm": "brute"}
+    square = np.zeros((8, 8))
+    shares = KNeighborsClassifier(**settings).fit(square, codes).predict_proba(distances)
+    means = KNeighborsRegressor(**settings).fit(square, values).predict(distances)
+    np.testing.assert_allclose(neighbor_shares(distances, codes, n_neighbors=n_neighbors), shares)
+    np.testing.assert_allclose(neighbor_means(distances, values, n_neighbors=n_neighbors), means)

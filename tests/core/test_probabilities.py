@@ -12,6 +12,7 @@ from scggml.core._probabilities import (
     fit_inverse_temperature,
     probability_scores,
     relative_class_scores,
+    smoothed_targets,
 )
 
 
@@ -45,6 +46,12 @@ def test_inverse_temperature_has_the_greatest_likelihood(seed, n_classes):
     grid = np.linspace(0, 6, 2001)
     best = grid[np.argmax([log_likelihood(value, scores, codes) for value in grid])]
     assert abs(found - best) <= 0.003
+
+
+def test_smoothed_targets_by_hand():
+    targets, weights = smoothed_targets(np.array([0, 1, 0]), 3)
+    np.testing.assert_allclose(targets, [[3 / 4, 1 / 8, 1 / 8], [1 / 6, 2 / 3, 1 / 6], [3 / 4, 1 / 8, 1 / 8]])
+    np.testing.assert_allclose(weights, [1 / 4, 1 / 2, 1 / 4])  # each class that is there, one half
 
 
 def test_classes_weigh_alike():

@@ -22,3 +22,9 @@ def test_row_blocks_cover_every_row_once():
         np.testing.assert_array_equal(np.concatenate([np.arange(23)[b] for b in blocks]), np.arange(23))
         assert max(b.stop - b.start for b in blocks) == n_rows
     assert len(row_blocks(x, budget=1)) == 23
+
+
+def test_blocks_hold_as_much_as_the_budget_allows():
+    assert column_blocks(1, 4, budget=2) == [slice(0, 2), slice(2, 4)]
+    one_value = sp.csr_array(([1.0], ([2], [0])), shape=(4, 3))
+    assert row_blocks(one_value, budget=1) == [slice(0, 4)]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import re
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import numba.core.caching as caching
 import pytest
@@ -98,3 +100,10 @@ def test_everything_can_be_imported_where_nothing_can_be_written():
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("NUMBA_CACHE_DIR") == 1
     assert "NUMBA_CACHE_DIR" in done.stdout
+
+
+def test_nothing_else_compiles_without_it():
+    """A function that numba itself caches cannot be imported where there is no place for the cache."""
+    sources = Path(module.__file__).parents[2].rglob("*.py")
+    direct = [path.name for path in sources if re.search(r"from numba import|numba\.n?jit\b", path.read_text())]
+    assert direct == ["_compiled.py"]

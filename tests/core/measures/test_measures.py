@@ -87,6 +87,54 @@ def test_concat_appends(kinds):
 
 
 @pytest.mark.parametrize("kind", [np.asarray, sp.csr_array])
+def test_take_gives_measures_in_any_order_and_twice(kind):
+    arrays, weights = [A, B, 10 * A], [[1, 1, 2], [1], [5, 3, 2]]
+    measures, chosen = Measures.from_arrays([kind(x) for x in arrays], weights), [2, 0, 1, 2]
+    found = measures.take(np.array(chosen))
+    expected = Measures.from_arrays([arrays[i] for i in chosen], [weights[i] for i in chosen])
+    np.testing.assert_array_equal(found.offsets, expected.offsets)
+    np.testing.assert_array_equal(found.weights, expected.weights)
+    np.testing.assert_array_equal(
+        found.points.toarray() if sp.issparse(found.points) else found.points, expected.points
+    )
+
+
+def test_concat_stays_sparse_or_dense():
+    dense, sparse = Measures.from_arrays([A]), Measures.from_arrays([sp.csr_array(B)])
+    assert isinstance(dense.concat(dense).points, np.ndarray)
+    for both in (dense.concat(sparse), sparse.concat(dense), sparse.concat(sparse)):
+        assert isinstance(both.points, sp.csr_array)
+
+
+def test_uniform_measures():
+    assert Measures.from_arrays([A, B]).are_uniform is True
+    assert Measures.from_arrays([A, B], [[1, 1, 2], [1]]).are_uniform is False
+
+
+def test_points_without_mass_can_be_left_out():
+    measures = Measures.from_arrays([A, B, A], [[1, 0, 3], [1], [0, 0, 1]])
+    found = measures.restricted(measures.weights > 0)
+    np.testing.assert_array_equal(found.offsets, [0, 2, 3, 4])
+    np.testing.assert_array_equal(found.points, np.vstack([A[[0, 2]], B, A[2:]]))
+    np.testing.assert_allclose(found.weights, [0.25, 0.75, 1, 1])
+
+
+def test_drawn_points_differ_and_keep_their_order():
+    cloud = np.arange(10.0)[:, None]
+    measures = Measures.from_arrays([cloud, 100 + cloud[:3], 200 + cloud])
+    found = measures.drawn(4, np.random.default_rng(0))
+    np.testing.assert_array_equal(found.sizes, [4, 3, 4])
+    np.testing.assert_allclose(found.weights, np.repeat([1 / 4, 1 / 3, 1 / 4], [4, 3, 4]))
+    for part, whole in zip(found.split(), measures.split(), strict=True):
+        assert (np.diff(part.ravel()) > 0).all()
+        assert set(part.ravel()) <= set(whole.ravel())
+    # each point is drawn with the same frequency
+    rng = np.random.default_rng(1)
+    times = np.bincount(np.concatenate([measures.drawn(4, rng)[0][0].ravel().astype(int) for _ in range(500)]))
+    assert times.min() > 160 and times.max() < 240
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sp.csr_array])
 def test_scaled_multiplies_features(kind):
     scaled = Measures.from_arrays([kind(A), kind(B)]).scaled(np.array([10.0, 0.0]))
     points = scaled.points
@@ -118,7 +166,7 @@ def test_thinned_leaves_small_measures_alone():
         ([A[0]], None, "two-dimensional"),
         ([A, A[:0]], None, "at least one point, measure 1 has 0"),
         ([B], [[0.0]], "positive sum"),
-        ([A], [[1, -1, 2]], "not negative"),
+        ([A], [[1, -1, 2]], "not negative and have a positive sum, found a sum of 2"),
         ([A], [[1, np.nan, 2]], "finite"),
         ([A], [[1, 2]], "one entry per point"),
     ],

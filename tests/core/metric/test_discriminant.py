@@ -170,3 +170,50 @@ def test_identical_samples_within_classes_still_work():
     w = discriminant(measures, np.array([0, 0, 1, 1]))
     assert np.isfinite(w).all()
     assert np.abs(w[0]).argmax() == 0
+
+
+@pytest.mark.parametrize("size", [1.0, 0.01])
+@pytest.mark.parametrize("contrast", [0.0, 0.3, 0.9])
+def test_contrast_subtracts_the_part_that_all_directions_share(contrast, size):
+    rng = np.random.default_rng(1)
+    a, b = (x @ x.T for x in rng.normal(size=(2, 4, 9)))
+    values, vectors = scipy.linalg.eigh(size * b, a)
+    assert (values[-1] > 1) == (size == 1)
+    found = module.metric_matrix(a, size * b, ridge=0.0, power=1.0, whitening=1.0, contrast=contrast)
+    left = np.maximum(values - contrast * min(1.0, values[-1]), 0)
+    assert_proportional(found, (vectors * left) @ vectors.T, rtol=1e-7)
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1e9])
+def test_the_unit_of_moments_does_not_matter(unit):
+    rng = np.random.default_rng(3)
+    a, b = (x @ x.T for x in rng.normal(size=(2, 4, 9)))
+    options = {"ridge": 0.0, "power": 0.5, "whitening": 0.7, "contrast": 0.2}
+    assert_proportional(module.metric_matrix(unit * a, unit * b, **options), module.metric_matrix(a, b, **options))
+
+
+def test_beyond_the_width_of_matrices_the_metric_is_the_same(monkeypatch):
+    measures, codes = cohort(9)
+    expected = discriminant(measures, codes)
+    monkeypatch.setattr(module, "WIDE", 3)
+    found = discriminant(measures, codes)
+    assert_proportional(found.T @ found, expected.T @ expected, rtol=1e-5)
+
+
+def test_metrics_of_many_moments_are_those_of_each():
+    rng = np.random.default_rng(2)
+    s_w, s_b = (x @ np.swapaxes(x, -1, -2) for x in rng.normal(size=(2, 3, 4, 9)))
+    options = {"ridge": 0.2, "power": 0.7, "whitening": 0.5, "contrast": 0.3}
+    found = module.metric_matrix(s_w, s_b, **options)
+    for one, w, b in zip(found, s_w, s_b, strict=True):
+        np.testing.assert_allclose(one, module.metric_matrix(w, b, **options), rtol=1e-9)
+
+
+def test_directions_without_transport_within_classes():
+    """They count, but no more than the floor of the variances allows; the metric stays finite."""
+    s_b = np.diag([1.0, 2.0, 0.0])
+    for s_w in (np.zeros((3, 3)), np.diag([1.0, 0.0, 0.0])):
+        metric = module.metric_matrix(s_w, s_b, ridge=0.0, power=1.0, whitening=1.0)
+        assert np.isfinite(metric).all()
+        assert metric[1, 1] == metric.max()
+        assert metric[2, 2] == 0

@@ -158,3 +158,20 @@ def test_cells_that_coincide_pull_with_no_nan():
     # one of two cells stays, the other moves by W (0, 2): D = |2 w_2| / 2
     np.testing.assert_allclose(solved.distances, [0.5])
     np.testing.assert_allclose(gradient, [[0, 1.0]])
+
+
+def test_margins_of_triplets_enter_the_loss():
+    triplets = all_triplets(Targets(np.array([1.5, 0.2, 0.9, 3.0, 2.2, 0.1, 4.0]), "continuous"))
+    rng = np.random.default_rng(0)
+    distances = rng.uniform(1, 2, size=len(triplets.pairs))
+    table = {tuple(p): d for p, d in zip(triplets.pairs.tolist(), distances, strict=True)}
+
+    def d(i, j):
+        return table[tuple(sorted((int(i), int(j))))]
+
+    objective = Objective(triplets, 0.7, 0.0, "frobenius", relative=False)
+    slack = [
+        max(0.0, d(j, i) - d(j, k) + 0.7 * m)
+        for j, i, k, m in zip(triplets.anchor, triplets.positive, triplets.negative, triplets.margin, strict=True)
+    ]
+    assert objective(np.ones((1, 1)), distances)[0] == pytest.approx(float(triplets.weight @ slack))

@@ -10,7 +10,6 @@ import pytest
 from scggml.core.measures._measures import Measures
 from scggml.core.metric import _discriminant as discriminant
 from scggml.core.metric._discriminant import transport_discriminant
-from scggml.core.metric._objective import Objective
 from scggml.core.metric._options import Refinement, TrainingOptions
 from scggml.core.metric._targets import Targets
 from scggml.core.metric._training import closed_form_pairs, train
@@ -31,6 +30,38 @@ def test_classes_and_their_pairs_weigh_alike():
     expected_between = {(0, 1): 1 / 3 / 6, (0, 2): 1 / 3 / 3, (1, 2): 1 / 3 / 2}
     np.testing.assert_allclose(within, [expected_within.get(label, 0) for label in labels])
     np.testing.assert_allclose(between, [expected_between.get(label, 0) for label in labels])
+
+
+@pytest.mark.parametrize("kind", ["class", "ordinal", "continuous"])
+def test_weights_of_samples_are_numbers_of_copies(kind):
+    """A sample of weight two counts as two samples that are not compared with each other."""
+    values, copies = np.array([0.0, 0, 1, 1, 2]), np.array([2, 1, 1, 3, 1])
+    targets, pairs = Targets(values, kind), square_pairs(5)
+    repeated = np.repeat(np.arange(5), copies)
+    all_pairs = repeated[square_pairs(len(repeated))]
+    all_pairs = all_pairs[all_pairs[:, 0] != all_pairs[:, 1]]
+    for once, more in zip(
+        targets.pair_weights(pairs, copies.astype(float)), targets.pair_weights(all_pairs), strict=True
+    ):
+        totals = [more[(all_pairs == pair).all(axis=1)].sum() for pair in pairs]
+        np.testing.assert_allclose(once, totals)
+
+
+def test_targets_of_some_samples():
+    targets = Targets(CONTINUOUS, "continuous", STRATA[:7])
+    found = targets.take(np.array([3, 0]))
+    assert (found.values.tolist(), found.kind, found.strata.tolist()) == ([3.0, 1.5], "continuous", [1, 0])
+    assert Targets(RANKS, "ordinal").take(np.array([7])).strata is None
+
+
+def test_codes():
+    assert Targets(np.array([2.5, 0.1, 2.5, 0.7]), "continuous").codes.tolist() == [2, 0, 2, 1]
+    assert Targets(RANKS, "ordinal").codes.tolist() == [0, 0, 1, 1, 1, 2, 2, 3]
+
+
+def test_all_but_classes_without_strata_are_contrasted():
+    assert Targets(RANKS).contrast == 0
+    assert Targets(RANKS, "ordinal").contrast == Targets(RANKS, "class", STRATA).contrast == 0.5
 
 
 def test_ordinal_labels_weigh_by_their_difference():
@@ -88,58 +119,6 @@ def test_different_labels_are_compared_within_strata_like_ones_everywhere(target
     assert len(triplets) == n_all_triplets(targets) < n_all_triplets(free)
 
 
-@pytest.mark.parametrize(("values", "kind"), [(RANKS, "ordinal"), (CONTINUOUS, "continuous")])
-@pytest.mark.parametrize("n_neighbors", [None, 3])
-def test_ordered_triplets(values, kind, n_neighbors):
-    targets = Targets(values, kind)
-    n = len(values)
-    legal = {
-        (j, i, k)
-        for j, i, k in itertools.permutations(range(n), 3)
-        if abs(values[i] - values[j]) < abs(values[j] - values[k])
-    }
-    if n_neighbors is None:
-        triplets = all_triplets(targets)
-        assert n_all_triplets(targets) == len(legal)
-    else:
-        triplets = sample_triplets(targets, n_neighbors, np.random.default_rng(0))
-        assert np.bincount(triplets.anchor).max() <= n_neighbors**2
-    found = set(zip(triplets.anchor.tolist(), triplets.positive.tolist(), triplets.negative.tolist(), strict=True))
-    assert len(found) == len(triplets)
-    assert found == legal if n_neighbors is None else found < legal
-    lead = [abs(values[j] - values[k]) - abs(values[i] - values[j]) for j, i, k in zip(
-        triplets.anchor, triplets.positive, triplets.negative, strict=True)]  # fmt: skip
-    np.testing.assert_allclose(triplets.margin, lead / np.mean(lead))
-    assert triplets.weight.sum() == pytest.approx(1)
-    np.testing.assert_array_equal(triplets.subset(np.array([2, 0])).margin, triplets.margin[[2, 0]])
-
-
-def test_margins_of_triplets_enter_the_loss():
-    triplets = all_triplets(Targets(CONTINUOUS, "continuous"))
-    rng = np.random.default_rng(0)
-    distances = rng.uniform(1, 2, size=len(triplets.pairs))
-    table = {tuple(p): d for p, d in zip(triplets.pairs.tolist(), distances, strict=True)}
-
-    def d(i, j):
-        return table[tuple(sorted((int(i), int(j))))]
-
-    objective = Objective(triplets, 0.7, 0.0, "frobenius", relative=False)
-    slack = [
-        max(0.0, d(j, i) - d(j, k) + 0.7 * m)
-        for j, i, k, m in zip(triplets.anchor, triplets.positive, triplets.negative, triplets.margin, strict=True)
-    ]
-    assert objective(np.ones((1, 1)), distances)[0] == pytest.approx(float(triplets.weight @ slack))
-
-
-def test_all_margins_of_classes_are_one():
-    np.testing.assert_array_equal(all_triplets(Targets.of_classes(np.array([0, 0, 1, 2, 2]))).margin, 1)
-
-
-def test_nothing_to_compare():
-    with pytest.raises(ValueError, match="no sample has both"):
-        all_triplets(Targets.of_classes(np.array([0, 0, 1, 1]), np.array([0, 0, 1, 1])))
-
-
 def ordered(seed=0, n=18, d=5):
     """Clouds whose first feature follows a continuous label; the others differ more between samples."""
     rng = np.random.default_rng(seed)
@@ -175,17 +154,6 @@ def test_a_difference_between_strata_is_not_learned():
     # how far classes and strata are apart on the map
     assert 6.0 * blind[1] > 2 * 0.8 * blind[0]
     assert 6.0 * aware[1] < 0.5 * 0.8 * aware[0]
-
-
-def test_contrast_subtracts_the_part_that_all_directions_share():
-    rng = np.random.default_rng(1)
-    a, b = (x @ x.T for x in rng.normal(size=(2, 4, 9)))
-    values, vectors = discriminant.scipy.linalg.eigh(b, a)
-    for contrast in (0.0, 0.3, 0.9):
-        found = discriminant.metric_matrix(a, b, ridge=0.0, power=1.0, whitening=1.0, contrast=contrast)
-        left = np.maximum(values - contrast * min(1.0, values[-1]), 0)
-        expected = (vectors * left) @ vectors.T
-        np.testing.assert_allclose(found / np.trace(found), expected / np.trace(expected), atol=1e-8)
 
 
 def test_contrast_beyond_the_width_of_matrices(monkeypatch):

@@ -16,6 +16,11 @@ COHORTS = {
 }
 
 
+RANKS = np.array([0.0, 0, 1, 1, 1, 2, 2, 3])
+CONTINUOUS = np.array([1.5, 0.2, 0.9, 3.0, 2.2, 0.1, 4.0])
+STRATA = np.array([0, 1, 0, 1, 2, 0, 2, 1])
+
+
 def enumerated(codes):
     return {
         (j, i, k)
@@ -124,3 +129,66 @@ def test_number_of_triplets_does_not_overflow():
     codes = np.repeat([0, 1], 3_000_000)
     n = 3_000_000
     assert n_all_triplets(Targets.of_classes(codes)) == 2 * n * (n - 1) * n
+
+
+@pytest.mark.parametrize(("values", "kind"), [(RANKS, "ordinal"), (CONTINUOUS, "continuous")])
+@pytest.mark.parametrize("n_neighbors", [None, 3])
+def test_ordered_triplets(values, kind, n_neighbors):
+    targets = Targets(values, kind)
+    n = len(values)
+    legal = {
+        (j, i, k)
+        for j, i, k in itertools.permutations(range(n), 3)
+        if abs(values[i] - values[j]) < abs(values[j] - values[k])
+    }
+    if n_neighbors is None:
+        triplets = all_triplets(targets)
+        assert n_all_triplets(targets) == len(legal)
+    else:
+        triplets = sample_triplets(targets, n_neighbors, np.random.default_rng(0))
+        assert np.bincount(triplets.anchor).max() <= n_neighbors**2
+    found = set(zip(triplets.anchor.tolist(), triplets.positive.tolist(), triplets.negative.tolist(), strict=True))
+    assert len(found) == len(triplets)
+    assert found == legal if n_neighbors is None else found < legal
+    lead = [abs(values[j] - values[k]) - abs(values[i] - values[j]) for j, i, k in zip(
+        triplets.anchor, triplets.positive, triplets.negative, strict=True)]  # fmt: skip
+    np.testing.assert_allclose(triplets.margin, lead / np.mean(lead))
+    assert triplets.weight.sum() == pytest.approx(1)
+    np.testing.assert_array_equal(triplets.subset(np.array([2, 0])).margin, triplets.margin[[2, 0]])
+
+
+def test_all_margins_of_classes_are_one():
+    np.testing.assert_array_equal(all_triplets(Targets.of_classes(np.array([0, 0, 1, 2, 2]))).margin, 1)
+
+
+def test_nothing_to_compare():
+    with pytest.raises(ValueError, match="no sample has both"):
+        all_triplets(Targets.of_classes(np.array([0, 0, 1, 1]), np.array([0, 0, 1, 1])))
+
+
+@pytest.mark.parametrize("values", [RANKS, CONTINUOUS])
+def test_labels_of_anchors_weigh_alike(values):
+    targets = Targets(values, "ordinal" if values is RANKS else "continuous")
+    triplets = all_triplets(targets)
+    labels, of_anchor = np.unique(values[triplets.anchor], return_inverse=True)
+    np.testing.assert_allclose(np.bincount(of_anchor, triplets.weight), 1 / len(labels))
+    for anchor in range(len(values)):
+        np.testing.assert_allclose(np.ptp(triplets.weight[triplets.anchor == anchor]), 0)
+
+
+@pytest.mark.parametrize("kind", ["class", "ordinal", "continuous"])
+def test_negatives_come_from_the_stratum_of_the_anchor(kind):
+    values = CONTINUOUS if kind == "continuous" else RANKS[:7]
+    targets = Targets(values, kind, STRATA[:7])
+    legal = {
+        (j, i, k)
+        for j, i, k in itertools.permutations(range(7), 3)
+        if STRATA[j] == STRATA[k]
+        and (
+            values[i] == values[j] != values[k]
+            if kind == "class"
+            else abs(values[i] - values[j]) < abs(values[j] - values[k])
+        )
+    }
+    assert as_set(all_triplets(targets)) == legal
+    assert n_all_triplets(targets) == len(legal)

@@ -210,6 +210,13 @@ def test_numbers_that_are_no_distances_are_damage(path, distance, gap):
     assert (done.tolist(), distances.tolist()) == ([1], [3.0])
 
 
+def test_the_only_pair_is_damaged(path):
+    with Checkpoint.open(path, "a problem") as checkpoint:
+        checkpoint.append(PAIRS[1:2], np.ones(1), np.zeros(1))  # sound, but of a pair that was not asked for
+    with pytest.warns(UserWarning, match=r"1 damaged record\(s\) among 1"):
+        assert len(read(path, pairs=PAIRS[:1])[0]) == 0
+
+
 def test_records_of_another_problem_are_damage(tmp_path):
     for name in ("one", "two"):
         with Checkpoint.open(tmp_path / name, name) as checkpoint:

@@ -44,6 +44,13 @@ def test_euclidean_costs_far_from_the_origin_keep_their_digits(d, kind):
         np.testing.assert_allclose(costs, cdist(x, y), rtol=1e-10, atol=0)
 
 
+@pytest.mark.parametrize("cost", COSTS)
+def test_costs_between_sparse_and_dense_points(cost):
+    x, y = two_clouds(9)
+    for one, other in ((sp.csr_array(x), y), (x, sp.csr_array(y))):
+        np.testing.assert_allclose(cost_matrix(one, other, cost), cdist(x, y, cost), rtol=1e-10, atol=1e-15)
+
+
 def test_many_close_points_are_measured_in_parts():
     rng = np.random.default_rng(1)
     x, y = (1e4 + rng.normal(size=(n, 40_000)) for n in (6, 11))  # 66 close pairs, 50 at a time

@@ -99,6 +99,41 @@ def test_problems_within_memory(memory):
     assert problems_within_memory(2, (10, 10), 300, 0) == 2
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_the_largest_pairs_are_those_that_must_fit_together(memory, seed):
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(10, 1000, size=(20, 2))
+    needed = np.sort(12 * sizes.prod(axis=1) + 160 * sizes.sum(axis=1))[::-1]
+    for n in range(1, 7):
+        memory(int(needed[:n].sum()) + 1)
+        assert threads_within_memory(6, sizes, "simplex") == n
+
+
+def test_what_just_fits(memory):
+    memory(3000)
+    assert problems_within_memory(3, (10, 10), 1000, 0) == 3
+    assert problems_within_memory(1, (10, 10), 1000, 2000) == 1
+    with pytest.raises(MemoryError):
+        problems_within_memory(1, (10, 10), 1000, 2001)
+
+
+def test_the_message_counts_plans_that_are_kept(memory):
+    memory(4e9)
+    with pytest.raises(MemoryError, match=r"need 5.0 GB of memory, of which 4.0 GB may be taken \(75% of what"):
+        problems_within_memory(1, (10, 10), 2_000_000_000, 3_000_000_000)
+
+
+def test_memory_is_looked_at_when_all_threads_together_take_much(monkeypatch):
+    monkeypatch.setattr(module, "_UNNOTICED", 1000)
+    monkeypatch.setattr(module, "available_memory", lambda: 800)
+    assert problems_within_memory(4, (10, 10), 300, 0) == 2
+    assert problems_within_memory(2, (10, 10), 300, 0) == 2
+    assert problems_within_memory(3, (10, 10), 300, 200) == 1
+    sizes = np.full((4, 2), 1)  # 332 bytes
+    assert threads_within_memory(4, sizes, "simplex") == 1
+    assert threads_within_memory(2, sizes, "simplex") == 2
+
+
 def test_little_memory_is_not_looked_at(monkeypatch):
     def fail():
         raise AssertionError

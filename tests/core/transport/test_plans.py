@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 from scggml.core.measures._measures import Measures
 from scggml.core.transport._exact import solve_pairs, square_pairs
@@ -55,6 +56,18 @@ def test_laplacian_is_the_sum_over_entries():
         expected += weight * np.outer(x[row] - x[col], x[row] - x[col])
     found = x.T @ (plans.laplacian(weights, len(x)) @ x)
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_masses_of_weighted_pairs(by_hand):
+    np.testing.assert_array_equal(by_hand.of_pairs(np.array([2.0, 3.0])), [0.5, 0.5, 1, 3])
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sp.csr_array])
+def test_second_moment_is_the_sum_over_entries(by_hand, kind):
+    weights = np.array([1.0, 2.0, 3.0, 4.0])
+    differences = POINTS[by_hand.rows] - POINTS[by_hand.cols]
+    expected = (differences * weights[:, None]).T @ differences
+    np.testing.assert_allclose(by_hand.second_moment(kind(POINTS), weights), expected, rtol=1e-12)
 
 
 def test_lengths_of_wide_points_are_measured_in_parts():

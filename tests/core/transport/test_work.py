@@ -42,6 +42,7 @@ def test_work_of_pairs():
 
 
 def test_sums_of_work():
+    assert Work() == Work(0, 0.0, 0.0, (0, 0), 0, 0)
     small, large = Work(3, 2.0, 0.5, (5, 5), 300, 10), Work(2, 8.0, 0.25, (9, 2), 500, 4)
     assert small + large == large + small == Work(5, 10.0, 0.75, (9, 2), 500, 10)
     assert small.times(4) == Work(12, 8.0, 2.0, (5, 5), 300, 10)
@@ -60,12 +61,34 @@ def test_model_of_the_time_of_a_pair():
         assert 0.5 < 1000 * found / milliseconds < 2, (n, m, d)
 
 
+@pytest.mark.parametrize(("n", "milliseconds"), [(300, 2.2), (1000, 16), (2000, 95)])
+def test_model_of_the_time_of_an_entropic_pair(n, milliseconds):
+    """Measured as above, with the default regularisation."""
+    (found,) = pair_seconds(Extent(np.array([n, n]), 10, 10), np.array([[0, 1]]), Sinkhorn())
+    assert 0.5 < 1000 * found / milliseconds < 2
+
+
 def test_what_makes_pairs_slower():
     extent, pairs = Extent(np.array([500, 400]), 10, 10), np.array([[0, 1]])
     plain = pair_seconds(extent, pairs)
-    assert pair_seconds(extent, pairs, Exact("pot")) > plain > pair_seconds(extent, pairs, warm=True)
+    assert 2 * plain < pair_seconds(extent, pairs, Exact("pot")) < 3 * plain
+    assert 0.2 * plain < pair_seconds(extent, pairs, warm=True) < 0.5 * plain
     assert pair_seconds(Extent(extent.sizes, 20_000, 900, True), pairs) > 10 * plain
     assert pair_seconds(extent, pairs, Sinkhorn()) > pair_seconds(extent, pairs, Sinkhorn(), warm=True)
+
+
+def test_entropic_time_grows_with_the_entries_of_the_costs():
+    small, large = (pair_seconds(Extent(np.array([n, n]), 2, 2), np.array([[0, 1]]), Sinkhorn()) for n in (1000, 3000))
+    assert large == pytest.approx(9 * small, rel=0.1)
+
+
+def test_threads_of_a_cluster(monkeypatch):
+    class Cluster:
+        def effective_n_jobs(self, n_jobs):
+            return {-1: 0, 5: 5}[n_jobs]  # none yet, when all are asked for
+
+    monkeypatch.setattr(module, "dask_backend", Cluster)
+    assert (threads_of(2, 5), threads_of(2, None)) == (5, 1)
 
 
 def test_threads():
@@ -83,7 +106,7 @@ def test_pace_is_that_of_some_pairs(monkeypatch):
     class Spy(Exact):
         def solve(self, measures, pairs, **options):
             extent = Extent.of(measures)
-            solved.append((extent.sizes.max(), len(pairs)))
+            solved.append((extent.sizes.max(), len(pairs), len(extent)))
             now[0] += 2 * pair_seconds(extent, pairs).sum() / options["n_jobs"]
             return super().solve(measures, pairs, **options)
 
@@ -91,6 +114,7 @@ def test_pace_is_that_of_some_pairs(monkeypatch):
     monkeypatch.setattr(module, "_TRIAL", 1e-3)
     assert measured_pace(measures, Spy(), n_jobs=2) == pytest.approx(2)
     (first, second) = solved
-    assert first == (2, 1)
+    assert first == (2, 1, 41)
     assert second[0] <= module._TRIAL_POINTS
     assert 2 <= second[1] < 60
+    assert second[2] == 41

@@ -8,6 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.spatial.distance import cdist
 
+from scggml.core.measures._blocks import column_blocks
 from scggml.core.measures._sparse import inner_products
 
 from ._simplex import euclidean
@@ -37,9 +38,8 @@ def _sparse_euclidean(x: Points, y: Points) -> NDArray[np.float64]:
     squared = norms - 2 * inner_products(x, y)
     # close points lose digits to cancellation: measure those directly
     rows, cols = np.nonzero(squared < 1e-5 * norms)
-    step = max(1, 2_000_000 // x.shape[1])
-    for start in range(0, len(rows), step):
-        r, c = rows[start : start + step], cols[start : start + step]
+    for part in column_blocks(x.shape[1], len(rows), budget=2_000_000):
+        r, c = rows[part], cols[part]
         difference = x[r] - y[c]
         squared[r, c] = difference.multiply(difference).sum(axis=1)
     return np.sqrt(squared)

@@ -44,9 +44,7 @@ class Plans:
     def edge_lengths(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the Euclidean length of each entry at the given points, (n_entries,)."""
         lengths = np.empty(len(self.mass))
-        step = max(1, 2_000_000 // points.shape[1])
-        for start in range(0, len(lengths), step):
-            part = slice(start, start + step)
+        for part in column_blocks(points.shape[1], len(lengths), budget=2_000_000):
             difference = points[self.rows[part]] - points[self.cols[part]]
             lengths[part] = np.sqrt(np.einsum("ij,ij->i", difference, difference))
         return lengths
