@@ -63,12 +63,8 @@ def has_sketch(adata: AnnData, sketch_key: str) -> bool:
     return sketch_key in adata.uns or sketch_key in adata.obs.columns
 
 
-def _params(sketch_key: Any, uns: Mapping[str, Any]) -> dict[str, Any]:
+def _params(sketch_key: str, uns: Mapping[str, Any]) -> dict[str, Any]:
     """Return the params of a sketch, or say how to make one."""
-    if not isinstance(sketch_key, str):
-        kind = type(sketch_key).__name__
-        msg = f"sketch_key must be the key of a sketch as text, found {check.shown(sketch_key)} of type {kind}"
-        raise TypeError(msg)
     if sketch_key not in uns:
         msg = (
             f"there is no sketch in uns[{check.shown(sketch_key)}]. Run sg.pp.sketch(adata, sample_key, "

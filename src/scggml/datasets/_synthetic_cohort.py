@@ -149,9 +149,6 @@ def draw_cohort(
     rng: int | np.random.Generator | None,
 ) -> AnnData:
     """Draw a cohort with one class per mean of feature 0 in the ``own`` mode."""
-    if preset is not None and preset not in _PRESETS:
-        msg = f"preset={preset!r} is unknown. Use one of {list(get_args(Preset))}, or None for your own settings."
-        raise ValueError(msg)
     noise = _NO_PRESET if preset is None else _PRESETS[preset]
     means = _finite_row("class_means", class_means)
     shifts = _finite_row("offsets", offsets)

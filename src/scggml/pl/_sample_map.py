@@ -111,10 +111,7 @@ def sample_map(
 
 
 def _pseudotime(pdata: AnnData, trajectory: bool | str) -> NDArray[np.float64]:
-    name = Keys().pseudotime if trajectory is True else trajectory
-    if not isinstance(name, str):
-        msg = f"trajectory must be True, False or a column of obs with pseudotime, found {check.shown(trajectory)}"
-        raise TypeError(msg)
+    name = Keys().pseudotime if isinstance(trajectory, bool) else trajectory
     if name not in pdata.obs.columns:
         msg = (
             f"trajectory={check.shown(trajectory)}: obs[{name!r}] does not exist. Run sg.tl.order_samples(pdata, root) "

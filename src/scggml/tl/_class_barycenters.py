@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -173,13 +172,6 @@ def _classes(column: pd.Series, label_key: str, classes: Sequence[Any] | None) -
     known = names_in_order(column)
     if classes is None:
         return known
-    if (
-        isinstance(classes, str)
-        or not isinstance(classes, Iterable)
-        or not all(isinstance(name, str) for name in classes)
-    ):
-        msg = f"classes must be a list of names, found {check.shown(classes)}. Pass for example [{known[0]!r}]."
-        raise TypeError(msg)
     unknown = [name for name in classes if name not in known]
     if unknown or not len(classes):
         msg = (

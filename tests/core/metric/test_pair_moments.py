@@ -57,7 +57,8 @@ def test_held_out_distances_are_those_of_metrics_without_the_sample(kind, values
         np.testing.assert_allclose(ratio, ratio[0], rtol=1e-4)  # the metric has no unit; small components are dropped
 
 
-def test_many_features_are_rotated_to_those_that_move(monkeypatch):
+@pytest.mark.parametrize("wide", [False, True], ids=["matrix", "operator"])
+def test_many_features_are_rotated_to_those_that_move(monkeypatch, wide):
     rng = np.random.default_rng(3)
     codes = np.repeat([0, 1], 4)
     clouds = [np.column_stack([rng.normal(size=(9, 2)) + 2 * c, 1e-3 * rng.normal(size=(9, 4))]) for c in codes]
@@ -65,6 +66,7 @@ def test_many_features_are_rotated_to_those_that_move(monkeypatch):
     targets = Targets.of_classes(codes)
     expected = PairMoments.from_plans(measures, *plans_of(measures)).held_out_distances(targets, **OPTIONS)
     monkeypatch.setattr(module, "_MAX_BYTES", 8 * 8 * 8 * 3)
+    monkeypatch.setattr(module, "WIDE", 5 if wide else 6)
     moments = PairMoments.from_plans(measures, *plans_of(measures))
     assert moments.n_features == 2
     assert moments.packed.shape == (8, 8, 3)
