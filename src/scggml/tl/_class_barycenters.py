@@ -172,14 +172,15 @@ def _classes(column: pd.Series, label_key: str, classes: Sequence[Any] | None) -
     known = names_in_order(column)
     if classes is None:
         return known
-    unknown = [name for name in classes if name not in known]
-    if unknown or not len(classes):
+    wanted = [str(name) for name in classes]
+    unknown = [name for name in wanted if name not in known]
+    if unknown or not wanted:
         msg = (
             f"classes must name classes of label_key={label_key!r} ({check.listed(known, limit=20)}), "
             f"found {check.listed(unknown)}"
         )
         raise ValueError(msg)
-    return [name for name in known if name in classes]
+    return [name for name in known if name in wanted]
 
 
 class _CellTypes:
