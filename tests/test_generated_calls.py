@@ -93,7 +93,7 @@ def admits(hint: Any, value: Any) -> bool:
         return isinstance(value, Mapping) and all(admits(inner[0], k) and admits(inner[1], v) for k, v in value.items())
     if origin is not None and issubclass(origin, Collection):
         is_list = isinstance(value, Sequence | Collection) and not isinstance(value, str | bytes | Mapping)
-        return is_list and all(admits(inner[0], item) for item in np.asarray(value, dtype=object).ravel())
+        return is_list and all(admits(inner[0], item) for item in getattr(value, "flat", value))
     return isinstance(value, origin or hint)
 
 
