@@ -28,6 +28,7 @@ import h5py
 import numpy as np
 
 import scggml as sg
+from scggml.cli._errors import is_ours
 from scggml.explanation._gene_sets import read_gene_sets
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ KINDS = "same numbers", "clear error", "other data", "HDF5 hangs", "FAULT"
 SAME, ERROR, OTHER, HDF5, FAULT = KINDS
 OPENING = mmap.mmap(-1, 1)  # shared with children: whether one is inside of anndata and HDF5
 SECONDS = 20.0
-OURS = str(Path(sg.__file__).parent)
 
 
 class Opening(Exception):
@@ -173,9 +173,9 @@ def outcome(call: Callable[[Path], Any], path: Path, expected: Any, *, has_check
     except Opening:
         return ERROR, "the file cannot be opened"
     except Exception as error:  # noqa: BLE001 what is looked for
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        if frame.filename.startswith(OURS) and isinstance(error, ValueError | KeyError | TypeError | OSError):
+        if is_ours(error) and isinstance(error, ValueError | KeyError | TypeError | OSError):
             return ERROR, type(error).__name__
+        frame = traceback.extract_tb(error.__traceback__)[-1]
         return FAULT, f"{type(error).__name__} from {frame.filename}:{frame.lineno}: {error}"[:400]
     if found.shape == expected.shape and (found == expected).all():
         return SAME, ""

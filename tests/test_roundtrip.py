@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Mapping
 
 import anndata as ad
+import mudata
 import numpy as np
 import pandas as pd
 import pytest
@@ -29,7 +30,6 @@ def write_and_read(adata, folder, kind):
 
 
 def write_and_read_as_modality(adata, path):
-    mudata = pytest.importorskip("mudata", reason="mudata is not installed")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # mudata's and anndata's own
         mudata.MuData({"rna": adata}).write(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import mudata
 import numpy as np
 import pandas as pd
 import pytest
@@ -124,7 +125,6 @@ def test_entropic_distances(cohort):
 
 
 def test_modalities(cohort):
-    mudata = pytest.importorskip("mudata")
     protein = cohort[:, :2].copy()
     protein.var_names = ["CD4", "CD8"]
     del protein.obsm["X_pca"], protein.varm["PCs"]

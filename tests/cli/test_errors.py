@@ -9,6 +9,7 @@ import pytest
 
 import scggml as sg
 from scggml.cli._errors import explained
+from scggml.core.transport._memory_limits import gigabytes, pair_bytes
 from scggml.core.transport._out_of_memory import sizes_in_memory_errors
 
 
@@ -75,7 +76,12 @@ def test_system():
 
 
 @pytest.mark.parametrize(
-    "error", [raised(np.zeros(3).reshape, 2), raised({}.__getitem__, 1), RuntimeError("x"), AssertionError("x")]
-)
+    "error",
+    [
+        raised(np.zeros(3).reshape, 2), raised({}.__getitem__, 1), RuntimeError("x"), AssertionError("x"),
+        # in frames of the package, but not said by it
+        raised(gigabytes, None), raised(pair_bytes, np.zeros((1, 2)), "nothing"), raised(pair_bytes, [["a", "b"]], "pot"),
+    ],
+)  # fmt: skip
 def test_faults_of_the_code_are_not_explained_away(error):
     assert explained(error) is None

@@ -7,6 +7,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -127,12 +128,25 @@ def test_places_that_cannot_be(tmp_path, monkeypatch):
     before = content(tmp_path)
     for name, text in {
         "file": "file is a file", "file/sub": "file is a file", "file/sub/sub": "file is a file",
-        "here": "current folder", "here/below": "current folder", "/": "current folder", "/proc": "mount point",
-        "x" * 250: "cannot be written: File name too long", "/proc/none": "cannot be written: No such file",
+        "here": "current folder", "here/below": "current folder", "/": "current folder",
+        "x" * 250: "cannot be written: File name too long",
     }.items():  # fmt: skip
         with pytest.raises((OSError, ValueError), match=f"--out .*{text}"):
             write(tmp_path / name, "new")
     assert content(tmp_path) == before
+
+
+def test_mount_point(out, monkeypatch):
+    monkeypatch.setattr(module.Path, "is_mount", lambda path: path == out)
+    with pytest.raises(ValueError, match="or a mount point, and cannot be replaced as a whole"):
+        write(out, "new")
+
+
+@pytest.mark.skipif(not Path("/proc").is_mount(), reason="needs a file system without files of the user")
+def test_file_system_that_takes_no_files():
+    for name, text in {"/proc": "or a mount point", "/proc/none": "cannot be written: No such file"}.items():
+        with pytest.raises((OSError, ValueError), match=f"--out {name} .*{text}"):
+            write(Path(name), "new")
 
 
 def test_no_right_to_write(out, monkeypatch):

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 import ot
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 from scipy.optimize import minimize_scalar
@@ -371,3 +372,21 @@ def test_score_is_the_accuracy_of_labels_of_the_same_kind():
         classifier.score(X, [0, 1] * 4)
     with pytest.raises(ValueError, match=r"y must hold one value for each of the 8 samples, found shape \(1,\)"):
         classifier.score(X, ["a"])
+
+
+def test_score_weighs_samples():
+    X = [np.random.default_rng(i).normal(size=(6, 2)) + 3 * (i % 2) for i in range(8)]
+    y, weights = np.arange(8) % 2, np.array([1.0, 1, 1, 1, 1, 1, 1, 3])
+    classifier = OTNeighborsClassifier().fit(X, y)
+    wrong = np.where(np.arange(8) == 7, 1 - y, y)
+    assert classifier.score(X, wrong, weights) == pytest.approx(0.7)
+    assert classifier.score(X, wrong, sample_weight=list(weights)) == pytest.approx(0.7)
+    for bad in (weights[:3], -weights, weights * np.nan, 0 * weights, ["a"] * 8, [[1], [1, 2]], 1.0):
+        with pytest.raises(ValueError, match="sample_weight must hold one finite number for each of the 8 samples"):
+            classifier.score(X, y, bad)
+
+
+def test_samples_in_a_series_with_other_labels():
+    X = pd.Series([np.random.default_rng(i).normal(size=(6, 2)) + 3 * (i % 2) for i in range(10)])
+    y = np.arange(10) % 2
+    assert OTNeighborsClassifier().fit(X[2:], y[2:]).score(X[1:], y[1:]) == 1

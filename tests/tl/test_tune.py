@@ -211,3 +211,22 @@ def test_settings_of_a_learner_in_part_are_refused(adata, learner, message):
     with pytest.raises(ValueError, match=message):
         sg.tl.fit_metric(adata, "sample", "label", use_rep="X_rep", learner=learner)
     assert "ggml" not in adata.uns
+
+
+def test_classes_in_any_order_of_the_samples():
+    """The folds of the estimate are those of the search: every third sample alone would be one whole class."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(list("baa" * 6), 5)
+    obs = pd.DataFrame({"sample": np.repeat([f"s{i:02}" for i in range(18)], 5), "label": labels})
+    obs.index = obs.index.astype(str)
+    x = rng.normal(size=(90, 3)) + (labels == "b")[:, None]
+    adata = anndata.AnnData(obs=obs, obsm={"X_pca": x})
+    grid = {"refine": [None, sg.Refinement(triplets=2, max_iter=2)]}
+    assert len(sg.tl.tune(adata, "sample", "label", grid=grid, cv=3, rng=0)) == 3
+
+
+def test_nothing_is_announced_of_a_search_that_cannot_be_made(monkeypatch):
+    monkeypatch.setattr("scggml.tl._tune.announce", lambda *args, **options: pytest.fail("the search was announced"))
+    adata = sg.datasets.synthetic_cohort(offsets=(1.0, 2.0, 3.0), n_points_per_mode=3, rng=0)
+    with pytest.raises(ValueError, match="do not suffice for inner folds"):
+        sg.tl.tune(adata, "sample", "label", cv=3, rng=0)

@@ -16,6 +16,7 @@ import numba
 import pandas as pd
 
 import scggml as sg
+from scggml.core.measures._compiled import cached_imports
 
 from ._hdf5 import write_h5ad
 from ._input import check_can_be_written, read_cells
@@ -75,8 +76,11 @@ def _tell(text: str, args: argparse.Namespace, start: float) -> None:
 def _scanpy() -> Any:
     """Return scanpy, which cannot be imported without a place for numba's cache: a temporary one, if need be."""
     try:
-        import scanpy as sc
-    except RuntimeError:
+        with cached_imports():
+            import scanpy as sc
+    except ImportError as error:
+        if not isinstance(error.__cause__, RuntimeError):
+            raise
         folder = tempfile.mkdtemp(prefix="scggml-numba-")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         numba.config.CACHE_DIR = folder  # type: ignore[attr-defined]

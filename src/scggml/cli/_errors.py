@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 import errno
 import re
 from typing import TYPE_CHECKING, TypeGuard
@@ -42,7 +43,7 @@ def explained(error: Exception) -> str | None:
         where = f" for {error.filename}" if error.filename else ""
         return f"no space left on the disk{where}. {_MAKE_ROOM}"
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_MEMORY_TEXT.search(text)):
-        remedy = "" if _is_ours(error) else _MORE_MEMORY
+        remedy = "" if is_ours(error) else _MORE_MEMORY
         return f"not enough memory{f': {_ARGUMENT.sub(_with_option, text)}' if text else ''}{remedy}"
     if isinstance(error, RuntimeError) and _NO_THREAD_TEXT.search(text):
         return (
@@ -52,8 +53,8 @@ def explained(error: Exception) -> str | None:
     if isinstance(error, ImportError | OSError) and any(map(_NO_MEMORY_OF_LIBRARY.search, _texts(error))):
         return f"not enough memory to load a library: {text}. Raise the limit of memory (ulimit -v), or close programs."
     if isinstance(error, ImportError):
-        return text if _is_ours(error) else f"{text}. {_INSTALL}"
-    if isinstance(error, OSError) or (isinstance(error, KeyError | TypeError | ValueError) and _is_ours(error)):
+        return text if is_ours(error) else f"{text}. {_INSTALL}"
+    if isinstance(error, OSError) or (isinstance(error, KeyError | TypeError | ValueError) and is_ours(error)):
         return _ARGUMENT.sub(_with_option, text)
     return None
 
@@ -76,12 +77,15 @@ def _texts(error: BaseException | None) -> Iterator[str]:
         error = error.__cause__ or error.__context__
 
 
-def _is_ours(error: Exception) -> bool:
-    """Whether code of this package raised the error, to tell the user something; others' errors are faults of ours."""
+def is_ours(error: Exception) -> bool:
+    """Whether a `raise` in this package made the error, to tell the user something. All others are faults of ours."""
     last = error.__traceback__
     while last is not None and last.tb_next is not None:
         last = last.tb_next
-    return last is not None and last.tb_frame.f_globals.get("__name__", "").partition(".")[0] == "scggml"
+    if last is None or last.tb_frame.f_globals.get("__name__", "").partition(".")[0] != "scggml":
+        return False
+    # operators and functions that are not written in Python leave no frame of their own
+    return dis.opname[last.tb_frame.f_code.co_code[last.tb_lasti]] == "RAISE_VARARGS"
 
 
 def _with_option(match: re.Match[str]) -> str:

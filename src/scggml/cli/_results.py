@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("scggml")
 
-RECORD = "run.json"
+_RECORD = "run.json"
 _PROBE = bytes(1 << 16)
 _LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}  # of programs that show folders
 
@@ -51,7 +51,7 @@ def results_folder(out: Path, *, source: Path | None = None) -> Iterator[Results
             out.parent.mkdir(parents=True, exist_ok=True)
         with _alone(results):
             results.recover()
-            check_replaceable(out)
+            _check_replaceable(out)
             with _writable(out):
                 results.partial.mkdir()
             try:
@@ -96,7 +96,7 @@ class Results:
     def install(self, settings: dict[str, Any]) -> None:
         """Put everything on disk, with a record of it, and take the place of `out`."""
         self._record(settings)
-        check_replaceable(self.out)  # once more: hours may have passed
+        _check_replaceable(self.out)  # once more: hours may have passed
         try:
             if self.out.exists():
                 shutil.copymode(self.out, self.partial)
@@ -118,25 +118,26 @@ class Results:
         return target
 
     def _record(self, settings: dict[str, Any]) -> None:
-        path = self.partial / RECORD
+        path = self.partial / _RECORD
         path.unlink(missing_ok=True)
-        files = {file.name: _checksum(file, sync=True) for file in sorted(self.partial.iterdir())}
+        files = {file.name: _checksum(file) for file in sorted(self.partial.iterdir())}
         record = {"scggml": version("scggml"), **settings, "sha256": files}
         path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        _checksum(path, sync=True)
+        for file in self.partial.iterdir():
+            _sync(file)
         _sync_folder(self.partial)
 
 
-def check_replaceable(out: Path) -> None:
+def _check_replaceable(out: Path) -> None:
     """Refuse a folder with anything but an earlier run as it was written."""
     found = sorted({path.name for path in out.iterdir()} - _LITTER) if out.exists() else []
     files = _recorded(out)
-    own = {*files, RECORD} if files else set()
+    own = {*files, _RECORD} if files else set()
     foreign = [name for name in found if name not in own or not (out / name).is_file()]
     if foreign:
         msg = f"--out {out} holds what is no scggml run: {listed(foreign)}. Name a new folder."
         raise FileExistsError(msg)
-    changed = [name for name in found if name != RECORD and _checksum(out / name) != files[name]]
+    changed = [name for name in found if name != _RECORD and _checksum(out / name) != files[name]]
     if changed:
         msg = (
             f"--out {out} holds an earlier run, of which {listed(changed)} was changed since and would be lost. Name a "
@@ -148,7 +149,7 @@ def check_replaceable(out: Path) -> None:
 def _recorded(out: Path) -> dict[str, str]:
     """Return the checksums of the files of an earlier run, none where there is no such run."""
     try:
-        record = json.loads((out / RECORD).read_text(encoding="utf-8"))
+        record = json.loads((out / _RECORD).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return {}
     files = record.get("sha256") if isinstance(record, dict) and "scggml" in record else None
@@ -188,7 +189,7 @@ def _writable(out: Path) -> Iterator[None]:
 def _probe(path: Path) -> None:
     """Write a small file: some places admit empty files only."""
     path.write_bytes(_PROBE)
-    _checksum(path, sync=True)
+    _sync(path)
     path.unlink()
 
 
@@ -234,11 +235,14 @@ def _locked(path: Path, out: Path) -> TextIOWrapper | None:
         file.close()
 
 
-def _checksum(path: Path, *, sync: bool = False) -> str:
-    with path.open("rb+") if sync else path.open("rb") as file:
-        if sync:
-            os.fsync(file.fileno())
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
 
 
 def _sync_folder(folder: Path) -> None:

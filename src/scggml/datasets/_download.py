@@ -100,14 +100,8 @@ def _check_checksum(checksum: Any) -> None:
         raise ValueError(msg)
 
 
-def _cache_folder(cache_dir: Any) -> Path:
-    if cache_dir is None:
-        folder = os.getenv(_CACHE_VARIABLE) or _pooch().os_cache("scggml")
-    elif isinstance(cache_dir, str | os.PathLike):
-        folder = cache_dir
-    else:
-        msg = f"cache_dir must be a path or None, found {shown(cache_dir)}"
-        raise TypeError(msg)
+def _cache_folder(cache_dir: str | os.PathLike[str] | None) -> Path:
+    folder = cache_dir if cache_dir is not None else os.getenv(_CACHE_VARIABLE) or _pooch().os_cache("scggml")
     return Path(folder).expanduser().absolute()
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from scggml._arguments import checked, integer, number
-from scggml._check import check_integer
 from scggml._docs import shared_doc
 
 from ._simulation import simulate
@@ -136,7 +135,7 @@ def simulated_cohort(
         n_samples,
         n_classes=n_classes,
         n_cells=n_cells,
-        n_genes=check_integer("n_genes", n_genes, minimum=_MIN_GENES),
+        n_genes=n_genes,
         effect_size=effect_size,
         patient_effect=patient_effect,
         n_batches=n_batches,

@@ -9,7 +9,7 @@ import pandas as pd
 from anndata import AnnData
 
 from scggml._arguments import anything, checked, choice, integer, number, optional
-from scggml._check import check_integer, check_number, shown
+from scggml._check import shown
 from scggml._docs import shared_doc
 
 from ._simulation import categorical
@@ -152,9 +152,9 @@ def draw_cohort(
     noise = _NO_PRESET if preset is None else _PRESETS[preset]
     means = _finite_row("class_means", class_means)
     shifts = _finite_row("offsets", offsets)
-    n_points = check_integer("n_points_per_mode", n_points_per_mode, minimum=1)
-    n_noise = noise.n_dims if n_noise_dims is None else check_integer("n_noise_dims", n_noise_dims, minimum=0)
-    scale = noise.scale if noise_scale is None else check_number("noise_scale", noise_scale, above=0)
+    n_points = int(n_points_per_mode)
+    n_noise = noise.n_dims if n_noise_dims is None else int(n_noise_dims)
+    scale = noise.scale if noise_scale is None else float(noise_scale)
     root = np.random.default_rng(rng)
 
     classes, within = np.divmod(np.arange(len(means) * len(shifts)), len(shifts))

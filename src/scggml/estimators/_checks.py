@@ -95,7 +95,7 @@ def _stack(x: Any, min_points: int, name: str) -> Measures:
     if len(x) == 0:
         msg = f"{name} has no samples"
         raise ValueError(msg)
-    clouds = []
+    clouds: list[Any] = []
     for i, points in enumerate(x):
         text = f"{name}[{i}]"
         points = data.as_plain(text, points)
@@ -115,8 +115,8 @@ def _stack(x: Any, min_points: int, name: str) -> Measures:
         if points.dtype.kind not in "biuf":
             msg = f"{text} must be numeric and real, found dtype {points.dtype}"
             raise TypeError(msg)
-        if points.shape[1] != x[0].shape[1]:
-            found = f"{x[0].shape[1]} and {points.shape[1]}"
+        if clouds and points.shape[1] != clouds[0].shape[1]:
+            found = f"{clouds[0].shape[1]} and {points.shape[1]}"
             msg = f"all samples of {name} must have the same number of features, found {found}"
             raise ValueError(msg)
         clouds.append(as_points(points))
@@ -170,6 +170,23 @@ def as_same_labels(y: Any, n_samples: int, known: NDArray[Any]) -> NDArray[Any]:
         )
         raise TypeError(msg)
     return labels
+
+
+def as_weights(weights: Any, n_samples: int, name: str = "sample_weight") -> NDArray[np.float64]:
+    """Return one weight per sample, not all zero."""
+    plain = data.as_plain(name, weights)
+    try:
+        found = np.asarray(plain)
+    except ValueError:  # lists of several lengths
+        found = np.empty(0, dtype=object)
+    sound = found.shape == (n_samples,) and found.dtype.kind in "biuf"
+    if not sound or not np.isfinite(found).all() or (found < 0).any() or not found.any():
+        msg = (
+            f"{name} must hold one finite number for each of the {n_samples} samples, none of them negative and not "
+            f"all zero, found {check.shown(weights)}"
+        )
+        raise ValueError(msg)
+    return found.astype(np.float64)
 
 
 def as_targets(y: Any, n_samples: int, label_kind: Any, strata: Any = None) -> tuple[Targets, NDArray[Any]]:

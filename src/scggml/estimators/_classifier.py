@@ -18,7 +18,7 @@ from scggml.core.measures._progress import progress_bar
 from scggml.core.transport._distances import pairwise_distances
 from scggml.core.transport._solvers import Exact
 
-from ._checks import as_labels, as_measures, as_same_labels, check_classes
+from ._checks import as_labels, as_measures, as_same_labels, as_weights, check_classes
 from ._ground_metric import MIN_CELLS, GroundMetricLearner
 
 if TYPE_CHECKING:
@@ -189,7 +189,9 @@ class OTNeighborsClassifier(ClassifierMixin, BaseEstimator):
         scores = relative_class_scores(distances, self._codes, n_neighbors=self.n_neighbors)
         return class_probabilities(scores, self.inverse_temperature_)
 
-    def score(self, X: Samples, y: Sequence[Any] | NDArray[Any]) -> float:
+    def score(
+        self, X: Samples, y: Sequence[Any] | NDArray[Any], sample_weight: NDArray[np.floating] | None = None
+    ) -> float:
         """Return the accuracy of the predicted classes.
 
         Parameters
@@ -198,11 +200,15 @@ class OTNeighborsClassifier(ClassifierMixin, BaseEstimator):
             One (n_cells_i, n_features) array per sample.
         y
             Their classes, (n_samples,), text or numbers as in training.
+        sample_weight
+            Weight of each sample in the mean, (n_samples,). None weighs all alike.
         """
         check_is_fitted(self)
         measures = as_measures(X, n_features=self.n_features_in_)
         labels = as_same_labels(y, len(measures), self.classes_)
-        return float((self.predict(measures) == labels).mean())
+        if sample_weight is not None:
+            sample_weight = as_weights(sample_weight, len(measures))
+        return float(np.average(self.predict(measures) == labels, weights=sample_weight))
 
     def _scores(self, X: Samples) -> NDArray[np.float64]:
         return class_scores(self._distances(X), self._codes, rule=self.rule, n_neighbors=self.n_neighbors)

@@ -67,6 +67,13 @@ def cross_validate(
     return evaluate(samples, methods, splits, split_seeds(rng, len(splits)), n_jobs=n_jobs)
 
 
+def check_methods(samples: Samples, methods: Mapping[str, Method], splits: Sequence[Split]) -> None:
+    """Refuse methods that cannot learn without the samples of some split."""
+    for method in methods.values():
+        if isinstance(method, Learned):
+            method.check(samples, splits)
+
+
 def split_seeds(rng: np.random.Generator, n_splits: int) -> list[int]:
     """Return the seed of each split."""
     return [int(child.integers(2**31)) for child in rng.spawn(n_splits)]
@@ -81,9 +88,7 @@ def evaluate(
     n_jobs: int | None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return predictions and scores as `cross_validate`, from the seed of each split."""
-    for method in methods.values():
-        if isinstance(method, Learned):
-            method.check(samples, splits)
+    check_methods(samples, methods, splits)
     # what is learned or called comes first, so that errors of the user's functions show before the long work
     order = sorted(methods, key=lambda name: not isinstance(methods[name], Called | Learned))
     predictions, scores = [], []

@@ -240,7 +240,7 @@ def named_methods(methods: Any, *, samples: Samples) -> dict[str, Method]:
         methods = [methods]
     if not isinstance(methods, Mapping):
         if not isinstance(methods, Sequence) or not all(isinstance(method, str) for method in methods):
-            found = f"{check.shown(methods)}" if not isinstance(methods, pd.DataFrame) else "a DataFrame"
+            found = "a DataFrame" if isinstance(methods, pd.DataFrame) else check.shown(methods)
             msg = (
                 f"methods must be a list of names or a mapping from names to methods, found {found}. An estimator, "
                 "a function or a data frame needs a name: methods={'mine': ..., 'euclidean': 'euclidean'}."
@@ -315,10 +315,7 @@ def _method(name: str, what: Any, samples: Samples) -> Method:
             msg = f"methods[{name!r}] must take (train, labels, test), found {check.shown(what)}: {error}"
             raise TypeError(msg) from error
         return Called(name, what)
-    msg = (
-        f"methods[{name!r}] must be a name, an estimator, a function or a data frame, found {check.shown(what)} of "
-        f"type {type(what).__name__}"
-    )
+    msg = f"methods[{name!r}] must be a name, an estimator, a function or a data frame, found {check.shown(what)}"
     raise TypeError(msg)
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ._samples import Samples
 
 METHOD = "ggml"  # name of the metric in the tables of predictions
-N_INNER_FOLDS = 3
+_N_INNER_FOLDS = 3
 _FIXED = {"label_kind", "rng", "n_jobs"}
 # parameters of the parts that a learner is made of: parameter of the learner, class of the part
 _PARTS = {
@@ -75,6 +75,49 @@ class Chosen:
 
     def held_out(self, samples: Samples, split: Split, seed: int, n_jobs: int | None) -> Held:
         return self.learners[split.repeat, split.fold].held_out(samples, split, seed, n_jobs)
+
+
+@dataclass(frozen=True, eq=False)
+class Search:
+    """All folds of a search, and the learners with its settings, checked before any work.
+
+    Parameters
+    ----------
+    learners
+        One for each setting.
+    outer
+        The outer splits, and one that trains with all samples, last.
+    inner
+        The inner splits of each of them.
+    seeds
+        Seed of each outer split but the last, as in `cross_validate`.
+    rngs
+        Source of the seeds of the inner splits, one for each of `outer`.
+    """
+
+    learners: list[Learned]
+    outer: list[Split]
+    inner: list[list[Split]]
+    seeds: list[int]
+    rngs: list[np.random.Generator]
+
+    @classmethod
+    def planned(
+        cls, samples: Samples, settings: list[dict[str, Any]], splits: Sequence[Split], rng: np.random.Generator
+    ) -> Search:
+        """Return the search that `tune` makes with the same arguments, or say why it cannot be made."""
+        defaults = GroundMetricLearner().get_params(deep=False)
+        for setting in settings:
+            check_parameters({**defaults, **setting, "label_kind": samples.kind}, samples.measures.n_features)
+        learners = [Learned(METHOD, GroundMetricLearner(label_kind=samples.kind, **setting)) for setting in settings]
+        outer = [*splits, Split(-1, -1, np.arange(len(samples)), np.arange(0))]
+        seeds = split_seeds(rng, len(splits))  # first, as in cross_validate
+        rngs = rng.spawn(2 * len(outer))
+        inner = [_inner_splits(samples, split, child) for split, child in zip(outer, rngs[::2], strict=True)]
+        learners[0].check(samples, splits)
+        for split, within in zip(outer, inner, strict=True):
+            learners[0].check(samples.take(split.train), within)
+        return cls(learners, outer, inner, seeds, rngs[1::2])
 
 
 def candidate_settings(grid: Any) -> list[dict[str, Any]]:
@@ -161,27 +204,15 @@ def tune(
     n_jobs
         Threads; the result does not depend on it.
     """
-    defaults = GroundMetricLearner().get_params(deep=False)
-    for setting in settings:
-        check_parameters({**defaults, **setting, "label_kind": samples.kind}, samples.measures.n_features)
-    learners = [Learned(METHOD, GroundMetricLearner(label_kind=samples.kind, **setting)) for setting in settings]
-    everything = Split(-1, -1, np.arange(len(samples)), np.arange(0))
-    all_splits = [*splits, everything]
-    seeds = split_seeds(rng, len(splits))  # first, as in cross_validate
-    rngs = rng.spawn(2 * len(all_splits))
-    # inner folds are made before any work, so that problems show at once
-    inner_splits = [_inner_splits(samples, split, child) for split, child in zip(all_splits, rngs[::2], strict=True)]
-    learners[0].check(samples, splits)
-    for split, within in zip(all_splits, inner_splits, strict=True):
-        learners[0].check(samples.take(split.train), within)
+    search = Search.planned(samples, settings, splits, rng)
     inner: list[list[Any]] = []
     best: list[tuple[int, float]] = []
-    total = sum(len(found) for found in inner_splits) * len(settings)
+    total = sum(len(found) for found in search.inner) * len(settings)
     with progress_bar(total, "tuning", "fit") as bar:
-        for split, child, within in zip(all_splits, rngs[1::2], inner_splits, strict=True):
+        for split, child, within in zip(search.outer, search.rngs, search.inner, strict=True):
             train, seed = samples.take(split.train), int(child.integers(2**31))
             scores = []
-            for learner in learners:
+            for learner in search.learners:
                 table, _ = cross_validate(
                     train, {METHOD: learner}, within, rng=np.random.default_rng(seed), n_jobs=n_jobs
                 )
@@ -190,8 +221,8 @@ def tune(
             inner.extend([split.repeat, split.fold, i, value] for i, value in enumerate(scores))
             i = int(np.argmax(scores))
             best.append((i, scores[i]))
-    chosen = {(split.repeat, split.fold): learners[i] for split, (i, _) in zip(splits, best, strict=False)}
-    predictions, _ = evaluate(samples, {METHOD: Chosen(chosen)}, splits, seeds, n_jobs=n_jobs)
+    chosen = {(split.repeat, split.fold): search.learners[i] for split, (i, _) in zip(splits, best, strict=False)}
+    predictions, _ = evaluate(samples, {METHOD: Chosen(chosen)}, splits, search.seeds, n_jobs=n_jobs)
     outer = []
     for split, (i, inner_score) in zip(splits, best, strict=False):
         held = predictions[(predictions["repeat"] == split.repeat) & (predictions["fold"] == split.fold)]
@@ -211,7 +242,7 @@ def _inner_splits(samples: Samples, split: Split, rng: np.random.Generator) -> l
     """Return splits of the training samples."""
     train = samples.take(split.train)
     labels = train.stratify_by()
-    n_folds = min(N_INNER_FOLDS, *units_of_classes(labels, train.units).values())
+    n_folds = min(_N_INNER_FOLDS, *units_of_classes(labels, train.units).values())
     try:
         return make_splits(labels, train.donors, cv=n_folds, rng=rng)
     except ValueError as error:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from scggml.estimators import GroundMetricLearner
 
+    from ._methods import Method
     from ._samples import Samples
     from ._splits import Split
 
@@ -66,6 +67,11 @@ class Validation:
     predictions: pd.DataFrame
 
 
+def validation_methods(samples: Samples, learner: GroundMetricLearner) -> dict[str, Method]:
+    """Return what is compared: the learner, not fitted, and Euclidean optimal transport."""
+    return named_methods({LEARNED: learner, EUCLIDEAN: EUCLIDEAN}, samples=samples)
+
+
 def validate(
     samples: Samples,
     learner: GroundMetricLearner,
@@ -89,7 +95,7 @@ def validate(
     n_jobs
         Threads; the result does not depend on it.
     """
-    methods = named_methods({LEARNED: learner, EUCLIDEAN: EUCLIDEAN}, samples=samples)
+    methods = validation_methods(samples, learner)
     predictions, scores = cross_validate(samples, methods, splits, rng=rng, n_jobs=n_jobs)
     table = summary(predictions, scores, classes=list(samples.classes), baseline=EUCLIDEAN)
     classifier, score = main_of(samples.kind)

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from scggml.core.metric._pair_moments import n_directions
-from scggml.core.metric._work import held_out_work, moments_work
-from scggml.core.transport._exact import cross_pairs, square_pairs
+from scggml.core.metric._work import distances_work, held_out_work, moments_work
+from scggml.core.transport._exact import square_pairs
 from scggml.core.transport._work import Work, transport_work
 from scggml.estimators import GroundMetricLearner
 from scggml.estimators._checks import as_targets, training_options
 
 from ._methods import N_COMPS, CellMetric, FixedTransport, Learned
-from ._tuning import N_INNER_FOLDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -26,6 +23,7 @@ if TYPE_CHECKING:
     from ._permutations import Exchange
     from ._samples import Samples
     from ._splits import Split
+    from ._tuning import Search
 
 _NCA = 3.0  # seconds of a fit to a thousand cells
 
@@ -47,42 +45,36 @@ def evaluation_work(extent: Extent, samples: Samples, methods: Iterable[Method],
         elif isinstance(method, CellMetric):
             space = extent.projected(min(N_COMPS, extent.n_features))
             for split in splits:
-                both = space.take(np.concatenate([split.test, split.train]))
-                total += transport_work(both, cross_pairs(len(split.test), len(split.train)))
-                total += transport_work(both, square_pairs(len(split.test)))
+                total += distances_work(space, split.train, split.test)
             total += Work(serial_seconds=_NCA * len(splits) * (method.kind == "nca"))
         elif isinstance(method, Learned) and isinstance(method.estimator, GroundMetricLearner):
             total += _learner_work(extent, _targets(samples), method.estimator.get_params(deep=False), splits)
     return total
 
 
-def tuning_work(
-    extent: Extent, samples: Samples, settings: Sequence[Mapping[str, Any]], splits: Sequence[Split]
-) -> Work:
+def tuning_work(extent: Extent, samples: Samples, settings: Sequence[Mapping[str, Any]], search: Search) -> Work:
     """Return the work of `tune`.
 
     Parameters
     ----------
     extent
         The samples.
-    samples, settings, splits
+    samples, settings
         As in `tune`.
+    search
+        Its folds.
     """
-    targets, everyone = _targets(samples), np.arange(len(samples))
-    defaults = GroundMetricLearner().get_params(deep=False)
-    total, last = Work(), Work()
-    trained = splits[0].train
+    targets, defaults = _targets(samples), GroundMetricLearner().get_params(deep=False)
+    total, n_splits = Work(), len(search.seeds)
     for setting in settings:
         params = {**defaults, **setting}
-        for training, n in ((trained, len(splits)), (everyone, 1)):
-            held = np.arange(len(training)) % N_INNER_FOLDS == 0
-            inner = training[~held], training[held]
-            work = held_out_work(
-                extent, targets, training_options(params, extent.n_features), [inner] * N_INNER_FOLDS, within=True
-            )
-            total += work.times(n)
-        last = _learner_work(extent, targets, params, splits)
-    return total + last  # the chosen settings, which take about as long as any
+        for outer, inner, n in ((0, search.inner[0], n_splits), (-1, search.inner[-1], 1)):
+            train = search.outer[outer].train
+            pairs = [(train[split.train], train[split.test]) for split in inner]
+            options = training_options(params, extent.n_features)
+            total += held_out_work(extent, targets, options, pairs, within=True).times(n)
+    # the chosen settings, which take about as long as any
+    return total + _learner_work(extent, targets, params, search.outer[:-1])
 
 
 def separation_work(extent: Extent, exchange: Exchange, n_permutations: int) -> Work:
@@ -108,8 +100,7 @@ def separation_work(extent: Extent, exchange: Exchange, n_permutations: int) -> 
 
 def _learner_work(extent: Extent, targets: Targets, params: Mapping[str, Any], splits: Sequence[Split]) -> Work:
     options = training_options(dict(params), extent.n_features)
-    several = any(len(split.test) > 1 for split in splits)
-    return held_out_work(extent, targets, options, [(split.train, split.test) for split in splits], within=several)
+    return held_out_work(extent, targets, options, [(split.train, split.test) for split in splits], within=True)
 
 
 def _targets(samples: Samples) -> Targets:

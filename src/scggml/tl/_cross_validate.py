@@ -13,6 +13,7 @@ from scggml._anndata._writing import check_writable, stored_params, stored_resul
 from scggml._arguments import anything, checked
 from scggml._docs import shared_doc
 from scggml._keys import Keys
+from scggml.evaluation._cross_validation import check_methods
 from scggml.evaluation._cross_validation import cross_validate as evaluate
 from scggml.evaluation._methods import named_methods
 from scggml.evaluation._splits import make_splits
@@ -143,6 +144,7 @@ def cross_validate(
     samples = cohort.samples
     splits = make_splits(samples.stratify_by(), samples.donors, cv=cv, rng=fold_rng)
     known = named_methods(methods, samples=samples)
+    check_methods(samples, known, splits)
     announce(
         "cross_validate", lambda extent: evaluation_work(extent, samples, known.values(), splits), samples.measures,
         n_jobs=n_jobs, adata=adata, cohort=cohort, cheaper=["fewer methods", "fewer folds, such as cv=5"],

@@ -26,9 +26,10 @@ from scggml._keys import JOINT, Keys
 from scggml._warnings import warn
 from scggml.core.metric._work import training_work
 from scggml.estimators._checks import training_options
-from scggml.evaluation._methods import named_methods
+from scggml.evaluation._cross_validation import check_methods
 from scggml.evaluation._splits import make_splits
 from scggml.evaluation._validation import validate as validate_learner
+from scggml.evaluation._validation import validation_methods
 from scggml.evaluation._work import evaluation_work
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from scggml.core.transport._work import Extent, Work
     from scggml.estimators._ground_metric import GroundMetricLearner
     from scggml.estimators._presets import Preset
+    from scggml.evaluation._samples import Samples
+    from scggml.evaluation._splits import Split
 
 logger = logging.getLogger(__name__)
 
@@ -167,8 +170,11 @@ def fit_metric(
     )
     genes = read_genes(adata, features)
 
-    _announce(adata, cohort, model, validate=validate)
-    validation = _validation(cohort, model, own_rng=rng is None) if validate else None
+    fold_rng, method_rng = np.random.default_rng(deepcopy(model.rng)).spawn(2)  # the fit is the same without
+    samples = cohort.samples
+    splits = make_splits(samples.stratify_by(), samples.donors, rng=fold_rng) if validate else []
+    _announce(adata, cohort, model, splits)
+    validation = _validation(samples, model, splits, method_rng, own_rng=rng is None) if validate else None
     model.fit(cohort.measures, labels.y, labels.strata)
     _warn_about_constant(model, cohort)
     if not model.converged_:
@@ -199,11 +205,11 @@ def fit_metric(
     return adata if copy else None
 
 
-def _announce(adata: AnnData, cohort: Cohort, learner: GroundMetricLearner, *, validate: bool) -> None:
+def _announce(adata: AnnData, cohort: Cohort, learner: GroundMetricLearner, splits: list[Split]) -> None:
     samples = cohort.samples
     options = training_options(learner.get_params(deep=False), cohort.measures.n_features)
-    splits = make_splits(samples.stratify_by(), samples.donors, rng=np.random.default_rng(0)) if validate else []
-    methods = named_methods({"learner": learner, "euclidean": "euclidean"}, samples=samples) if validate else {}
+    methods = validation_methods(samples, learner) if splits else {}
+    check_methods(samples, methods, splits)
 
     def work(extent: Extent) -> Work:
         fit = training_work(extent, cohort.labels.targets, options)
@@ -211,19 +217,17 @@ def _announce(adata: AnnData, cohort: Cohort, learner: GroundMetricLearner, *, v
 
     announce(
         "fit_metric", work, samples.measures, solver=options.solver, n_jobs=learner.n_jobs, adata=adata, cohort=cohort,
-        cheaper=["validate=False"] if validate else ["learner=sg.GroundMetricLearner(max_cells=100)"],
+        cheaper=["validate=False"] if splits else ["learner=sg.GroundMetricLearner(max_cells=100)"],
     )  # fmt: skip
 
 
-def _validation(cohort: Cohort, learner: GroundMetricLearner, *, own_rng: bool) -> dict[str, Any]:
+def _validation(
+    samples: Samples, learner: GroundMetricLearner, splits: list[Split], rng: np.random.Generator, *, own_rng: bool
+) -> dict[str, Any]:
     """Return how the metric does on held-out samples beside Euclidean transport; warn if it is not better."""
-    generator = np.random.default_rng(deepcopy(learner.rng))  # the fit is the same without
-    fold_rng, method_rng = generator.spawn(2)
     if not own_rng:  # each fold draws a seed, as in cross_validate
         learner = clone(learner).set_params(rng=None)
-    samples = cohort.samples
-    splits = make_splits(samples.stratify_by(), samples.donors, rng=fold_rng)
-    found = validate_learner(samples, learner, splits, rng=method_rng, n_jobs=learner.n_jobs)
+    found = validate_learner(samples, learner, splits, rng=rng, n_jobs=learner.n_jobs)
     if found.value <= found.euclidean < 1:
         msg = (
             "the learned metric is not better than the Euclidean one on held-out samples: "

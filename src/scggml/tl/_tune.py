@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from scggml._docs import shared_doc
 from scggml._keys import Keys
 from scggml.estimators._ground_metric import GroundMetricLearner
 from scggml.evaluation._splits import make_splits
-from scggml.evaluation._tuning import candidate_settings
+from scggml.evaluation._tuning import Search, candidate_settings
 from scggml.evaluation._tuning import tune as search
 from scggml.evaluation._work import tuning_work
 
@@ -117,8 +118,9 @@ def tune(
     )  # fmt: skip
     samples = cohort.samples
     splits = make_splits(samples.stratify_by(), samples.donors, cv=cv, rng=fold_rng)
+    planned = Search.planned(samples, settings, splits, deepcopy(search_rng))  # as the search itself does
     announce(
-        "tune", lambda extent: tuning_work(extent, samples, settings, splits), samples.measures, n_jobs=n_jobs,
+        "tune", lambda extent: tuning_work(extent, samples, settings, planned), samples.measures, n_jobs=n_jobs,
         adata=adata, cohort=cohort, cheaper=["fewer settings in grid", "fewer folds (cv)"],
     )  # fmt: skip
     found = search(samples, settings, splits, rng=search_rng, n_jobs=n_jobs)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from scggml.core.transport._solvers import SolverSpec
     from scggml.core.transport._work import Extent
 
     from ._options import TrainingOptions
@@ -121,8 +122,20 @@ def held_out_work(
     looked_at = splits[:: max(len(splits) // _N_LOOKED_AT, 1)]  # the others are about as large
     for train, test in looked_at:
         total += training_work(extent.take(train), targets.take(train), options)
-        both = extent.take(np.concatenate([test, train])).projected(n_components(options, extent.n_features))
-        total += transport_work(both, cross_pairs(len(test), len(train)), options.solver)
-        if within:
-            total += transport_work(both, square_pairs(len(test)), options.solver)
+        space = extent.projected(n_components(options, extent.n_features))
+        total += distances_work(space, train, test, options.solver, within=within)
     return total.times(len(splits) / max(len(looked_at), 1))
+
+
+def distances_work(
+    extent: Extent,
+    train: NDArray[np.int64],
+    test: NDArray[np.int64],
+    solver: SolverSpec = Exact(),  # noqa: B008 it is frozen
+    *,
+    within: bool = True,
+) -> Work:
+    """Return the work of the distances from held-out to training samples, and between held-out ones if `within`."""
+    both = extent.take(np.concatenate([test, train]))
+    total = transport_work(both, cross_pairs(len(test), len(train)), solver)
+    return total + transport_work(both, square_pairs(len(test)), solver) if within else total
