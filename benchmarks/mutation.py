@@ -59,12 +59,10 @@ def changes(node):
     elif isinstance(node, ast.Constant) and isinstance(node.value, bool | int | float):
         new = not node.value if isinstance(node.value, bool) else node.value + 1
         yield f"{node.value} -> {new}", setting("value", new)
-    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not | ast.USub | ast.Invert):
-        plus = ast.UAdd() if not isinstance(node.op, ast.Not) else None
-        if plus is None:  # "not x" becomes "not not x"
-            yield "without not", setting("operand", ast.UnaryOp(ast.Not(), node.operand))
-        else:
-            yield f"without {type(node.op).__name__}", setting("op", plus)
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):  # "not x" becomes "not not x"
+        yield "without not", setting("operand", ast.UnaryOp(ast.Not(), node.operand))
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.Invert):
+        yield f"without {type(node.op).__name__}", setting("op", ast.UAdd())
     elif isinstance(node, ast.Attribute) and node.attr in _NAMES:
         yield f"{node.attr} -> {_NAMES[node.attr]}", setting("attr", _NAMES[node.attr])
     elif isinstance(node, ast.Name) and node.id in _NAMES:

@@ -98,7 +98,7 @@ def main() -> None:
         held, start = {}, time.perf_counter()
         for i in range(1, args.n + 1):
             one_round(i, *prepared, work)
-            if i in (early, args.n) or i % early == 0:
+            if i == args.n or i % early == 0:
                 held[i] = state()
                 print(f"round {i} ({time.perf_counter() - start:.0f} s): {held[i]}", flush=True)
         tempfile.tempdir = None

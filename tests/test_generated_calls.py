@@ -191,9 +191,7 @@ if __name__ == "__main__":
     chosen = plan(
         all_calls, int(sys.argv[1]) if len(sys.argv) > 1 else None, int(sys.argv[2]) if len(sys.argv) > 2 else 0
     )
-    compare = (
-        conftest.assert_same_anndata.__wrapped__() if hasattr(conftest.assert_same_anndata, "__wrapped__") else None
-    )
+    compare = conftest.assert_same_anndata.__wrapped__()
     counts: collections.Counter[str] = collections.Counter()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)

@@ -27,7 +27,7 @@ ALLOWED = {
     "_check_samples": {"_check"},
     "_data": {"_check"},
     "core.measures": set(),
-    "core.transport": {"core.measures"},
+    "core.transport": {"core.measures", "_warnings"},
     "core.metric": {"core.measures", "core.transport"},
     "core": CORE,
     "estimators": BOTTOM | CORE | {"_arguments"},

@@ -24,11 +24,18 @@ R = TypeVar("R")
 
 
 def checked(**own: Rule) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Check all arguments of a function when it is called: by `SHARED`, or by a rule of the function's own."""
+    """Check all arguments of a function when it is called: by `SHARED`, or by a rule of the function's own.
+
+    None is admitted where it is the default.
+    """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         signature = inspect.signature(function)
-        rules = {name: own[name] if name in own else SHARED[name] for name in signature.parameters}
+        rules = {
+            name: optional(rule) if parameter.default is None else rule
+            for name, parameter in signature.parameters.items()
+            for rule in [own[name] if name in own else SHARED[name]]
+        }
         assert set(own) <= set(rules), f"{function.__qualname__} has no argument {set(own) - set(rules)}"
 
         @functools.wraps(function)
@@ -54,9 +61,9 @@ def check_all(given: Mapping[str, Any], rules: Mapping[str, Rule], *, of: str = 
 # rules: each takes the name of the argument and its value
 
 
-def integer(minimum: int, maximum: int | None = None) -> Rule:
-    """A whole number within bounds."""
-    return lambda name, value: check.check_integer(name, value, minimum=minimum, maximum=maximum)
+def integer(minimum: int) -> Rule:
+    """A whole number that is not below a bound."""
+    return lambda name, value: check.check_integer(name, value, minimum=minimum)
 
 
 def number(*, minimum: float | None = None, above: float | None = None, maximum: float | None = None) -> Rule:
@@ -74,7 +81,7 @@ def either(*choices: Any, otherwise: str, rule: Rule) -> Rule:
     has_texts = any(isinstance(known, str) for known in choices)
 
     def check_either(name: str, value: Any) -> None:
-        if any(value is known or (isinstance(value, str) and value == known) for known in choices):
+        if check.is_among(value, choices):
             return
         if isinstance(value, str) and has_texts:
             check.check_choice(name, value, choices, otherwise=otherwise)
@@ -93,11 +100,6 @@ def optional(rule: Rule) -> Rule:
     return lambda name, value: None if value is None else rule(name, value)
 
 
-def flag(name: str, value: Any) -> None:
-    """True or False."""
-    check.check_flag(name, value)
-
-
 def text(what: str) -> Rule:
     """Text; `what` says what it names."""
     return lambda name, value: check.check_text(name, value, what)
@@ -108,26 +110,12 @@ def several(what: str) -> Rule:
     return lambda name, value: check.check_list(name, value, what)
 
 
-def path(name: str, value: Any) -> None:
-    """The path of a file or folder."""
-    check.check_path(name, value)
-
-
 def anything(name: str, value: Any) -> None:
     """What has so many forms that it is checked where it is read."""
 
 
-def _column(whose: str) -> Rule:
-    return text(f"the name of a column of {whose}obs")
-
-
-_OBS_COLUMN = _column("")
-
-
 def axes(name: str, value: Any) -> None:
-    """None, or axes of matplotlib that a plot can be drawn on."""
-    if value is None:
-        return
+    """Axes of matplotlib that a plot can be drawn on."""
     from matplotlib.axes import Axes
 
     if not isinstance(value, Axes):
@@ -150,34 +138,36 @@ def _is_among(ax: Axes, several: Iterable[Any]) -> bool:
 
 
 def color(name: str, value: Any) -> None:
-    """None, or the name of one column."""
+    """The name of one column."""
     if isinstance(value, list | tuple | set | pd.Index | np.ndarray):
         msg = (
             f"{name} must be one column, found {check.shown(value)}. Draw one plot for each column: fig, axes = "
             "plt.subplots(1, 2), and then color='a', ax=axes[0] and color='b', ax=axes[1]."
         )
         raise TypeError(msg)
-    if value is not None:
-        check.check_text(name, value, "the name of a column")
+    check.check_text(name, value, "the name of a column")
 
+
+flag, path = check.check_flag, check.check_path
+_OBS_COLUMN = text("the name of a column of obs")
 
 SHARED: Final[dict[str, Rule]] = {
     "adata": check.check_anndata,
     "ax": axes,
     "backed": flag,
-    "batch_key": optional(_OBS_COLUMN),
-    "cache_dir": optional(path),
-    "cell_type_key": optional(_OBS_COLUMN),
-    "classes": optional(several("classes")),
+    "batch_key": _OBS_COLUMN,
+    "cache_dir": path,
+    "cell_type_key": _OBS_COLUMN,
+    "classes": several("classes"),
     "color": color,
     "copy": flag,
     "cv": anything,
-    "donor_key": optional(_OBS_COLUMN),
+    "donor_key": _OBS_COLUMN,
     "key": check.check_name,
     "key_added": check.check_name,
     "label_key": _OBS_COLUMN,
     "label_kind": choice(*LABEL_KINDS),
-    "layer": optional(text("a key of layers")),
+    "layer": text("a key of layers"),
     "n_jobs": check.check_jobs,
     "new": check.check_anndata,
     "pdata": check.check_anndata,

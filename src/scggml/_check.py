@@ -19,7 +19,6 @@ _MAX_LISTED = 5
 _MAX_SHOWN = 80  # characters of one value in a message
 _MAX_INTEGER = 2**31 - 1
 _MAX_JOBS = 1024
-_MAX_SHOWN = 80
 _MAX_NAME = 500
 _MAX_FILE_NAME = 255
 # what pandas.read_csv takes for missing, and what casting missing values to text makes of them
@@ -115,9 +114,14 @@ def check_device(name: str, device: Any) -> None:
         raise ValueError(msg)
 
 
+def is_among(value: Any, choices: Collection[Any]) -> bool:
+    """Whether a value is one of several texts or objects; arrays are not compared element by element."""
+    return any(value is choice or (isinstance(value, str) and value == choice) for choice in choices)
+
+
 def check_choice(name: str, value: Any, choices: Collection[Any], *, otherwise: str = "") -> None:
     """Refuse a value that is not among `choices`; `otherwise` names what else the argument may be."""
-    if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
+    if not is_among(value, choices):
         allowed = ", ".join(repr(choice) for choice in choices) if otherwise else listed(choices, limit=None)
         wanted = f"{allowed} or {otherwise}" if otherwise else f"one of {allowed}"
         msg = f"{name} must be {wanted}, found {shown(value)}"
@@ -266,6 +270,7 @@ def check_unique_genes(name: str, genes: pd.Index) -> None:
 
 
 def shortened(text: Any) -> str:
+    """Return a text of at most some 80 characters."""
     text = str(text)
     return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 3]}..."
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ import pytest
 import scggml as sg
 from scggml._anndata import _entries
 from scggml._anndata._entries import Entry, Number, Numbers, Table, Text, Texts, check_entry
+from scggml.cli._errors import is_ours
 
 
 @pytest.fixture(scope="module")
@@ -229,3 +231,57 @@ def test_what_may_be_there():
     )
     with pytest.raises(ValueError, match=r"it\['d'\] must hold 1 finite numbers, found \[1, 2\] of type list"):
         check_entry({"a": 1, "b": "x", "c": "u", "d": [1, 2]}, wanted, "it", "")
+
+
+def parts_of(entry, path=()):
+    """Where everything in an entry stands: its fields, those within, and the columns of its tables."""
+    for name in entry:
+        yield (*path, name)
+        if isinstance(entry[name], Mapping | pd.DataFrame):
+            yield from parts_of(entry[name], (*path, name))
+
+
+def without(entry, path):
+    first, *rest = path
+    if isinstance(entry, pd.DataFrame):
+        return entry.drop(columns=first)
+    if not rest:
+        return {name: value for name, value in entry.items() if name != first}
+    return {**entry, first: without(entry[first], rest)}
+
+
+def all_readers(made, kind):
+    """The call that reads an entry, and others that read other parts of it."""
+    more = {
+        "metric": [lambda x: sg.tl.rank_genes(x, copy=True), lambda x: sg.tl.class_barycenters(x, n_points=3, rng=0)],
+        "cross_validation": [sg.pl.cross_validation],
+        "distances": [
+            lambda x: sg.get.distances(x, bounds=True), lambda x: sg.tl.order_samples(x, "well", copy=True),
+        ],
+        "explanation": [
+            *(lambda x, table=table: sg.get.explanation(x, table, classes=["sick", "well"]) for table in
+              ("summary", "cell_types", "flows", "genes", "pairs")),
+            sg.pl.transport, sg.pl.explained_genes,
+        ],
+    }  # fmt: skip
+    return [made[kind][3], *more.get(kind, [])]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_is_read_that_may_be_missing_without_a_word(made, kind, pyplot):
+    """Each field that was written is left out in turn: readers do without it, or say what is wrong."""
+    adata, key, *_ = made[kind]
+    wrong = []
+    for path in list(parts_of(adata.uns[key])):
+        changed = adata.copy()
+        changed.uns[key] = without(adata.uns[key], path)
+        for read in all_readers(made, kind):
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    read(changed)
+            except (KeyError, TypeError, ValueError) as error:
+                if not is_ours(error):
+                    wrong.append(f"without {path}: {type(error).__name__} {str(error)[:80]}")
+            pyplot.close("all")
+    assert not wrong, "\n".join(wrong)

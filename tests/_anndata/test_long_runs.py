@@ -150,7 +150,7 @@ def test_explanations_references_barycenters_and_bootstraps(adata, solved, annou
     _, expected, found = counted("explain_distances", adata, pdata)
     assert expected == found - 5  # a few are compared with what is stored, before the others
     reference, expected, found = counted("make_reference", adata, pdata, cv=3, rng=0)
-    assert expected == pytest.approx(found, abs=len(pdata))  # one of each sample is compared with what is stored
+    assert expected == found - (len(pdata) + 1) // 2  # one of each sample is compared with what is stored
     new = adata[adata.obs["sample"].isin(["s1", "s2", "s4"])].copy()
     new.obs["sample"] = "new_" + new.obs["sample"].astype(str)
     _, expected, found = counted("map_samples", new, reference)

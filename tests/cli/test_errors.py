@@ -9,8 +9,7 @@ import pytest
 
 import scggml as sg
 from scggml.cli._errors import explained
-from scggml.core.transport._memory_limits import gigabytes, pair_bytes
-from scggml.core.transport._out_of_memory import sizes_in_memory_errors
+from scggml.core.transport._memory_limits import gigabytes, pair_bytes, sizes_in_memory_errors
 
 
 def raised(function, *args, **kwargs):

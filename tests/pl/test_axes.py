@@ -144,15 +144,15 @@ def other_axes(pyplot):
         "several": (np.array(pyplot.figure().subplots(1, 2)), TypeError, r"found ndarray of shape .*\. Pass one of them, such as ax\[0\]"),
         "three dimensions": (figure.add_subplot(projection="3d"), ValueError, "found the projection '3d'"),
         "polar": (figure.add_subplot(projection="polar"), ValueError, "found the projection 'polar'"),
-        "removed": (removed, ValueError, "ax was removed from its figure"),
-        "cleared": (cleared, ValueError, "ax was removed from its figure"),
+        "removed": (removed, ValueError, "was removed from its figure"),
+        "cleared": (cleared, ValueError, "was removed from its figure"),
     }  # fmt: skip
 
 
 def test_what_ax_cannot_be(draw, pyplot):
     for ax, error, words in other_axes(pyplot).values():
         open_before = pyplot.get_fignums()
-        with pytest.raises(error, match=f"ax .*{words}|{words}"):
+        with pytest.raises(error, match=rf"ax .*{words}"):
             draw(ax)
         assert pyplot.get_fignums() == open_before
 
@@ -207,7 +207,7 @@ MAPS = {
 @pytest.mark.parametrize("case", MAPS)
 def test_maps_that_cannot_be_drawn(pdata, case):
     change, words = MAPS[case]
-    pdata = SimpleNamespace(obs_names=pdata.obs_names, obsm={"X_mds": change(pdata.obsm["X_mds"])})
+    pdata = SimpleNamespace(is_view=False, obs_names=pdata.obs_names, obsm={"X_mds": change(pdata.obsm["X_mds"])})
     with pytest.raises(ValueError, match=rf"basis='mds': obsm\['X_mds'\] .*{words.format(pdata.obs_names[1])}"):
         map_points(pdata, "basis", "mds", "X_mds", "")
 

@@ -13,7 +13,7 @@ from scggml import _data as data
 from scggml._keys import Keys
 from scggml.evaluation._frames import check_distances
 
-from ._entries import DISTANCES, check_entry
+from ._entries import DISTANCES, read_entry
 from ._features import with_mask
 from ._writing import plain
 
@@ -79,6 +79,4 @@ def distances_entry(pdata: AnnData, key: str) -> dict[str, Any]:
             "Compute distances with sg.tl.sample_distances."
         )
         raise KeyError(msg)
-    check_entry(entry, DISTANCES, f"uns[{key!r}]", "Compute distances again with sg.tl.sample_distances.")
-    found: dict[str, Any] = plain(entry)
-    return found
+    return read_entry(entry, DISTANCES, f"uns[{key!r}]", "Compute distances again with sg.tl.sample_distances.")

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 import numpy as np
 import pandas as pd
 
+from scggml import _check as check
 from scggml._keys import N_CELLS, N_POINTS
 
-_LONGEST = 60  # characters of a value in a message
+from ._writing import plain
+
+Fault: TypeAlias = tuple[tuple[str, ...], str]  # names of the fields that lead there, and what should be there
 
 
 class Wanted(Protocol):
@@ -21,8 +24,8 @@ class Wanted(Protocol):
     def optional(self) -> bool:
         """Whether a field may be missing."""
 
-    def fault(self, value: Any, sizes: dict[str, int]) -> tuple[str, str] | None:
-        """Return where within the value a fault is, such as "['scale']", and what should be there; or None."""
+    def fault(self, value: Any, sizes: dict[str, int]) -> Fault | None:
+        """Return a fault within the value, or None."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Numbers:
     finite: bool = True
     optional: bool = False
 
-    def fault(self, value: Any, sizes: dict[str, int]) -> tuple[str, str] | None:
+    def fault(self, value: Any, sizes: dict[str, int]) -> Fault | None:
         array = _as_array(value)
         kind = "integers" if self.integers else "numbers"
         bounds = "" if self.minimum is None else f", at least {self.minimum:g}"
@@ -44,17 +47,17 @@ class Numbers:
         known = " x ".join(str(sizes.get(name, name)) for name in self.shape)
         text = f"hold {known}{' finite' if self.finite else ''} {kind}{bounds}"
         if array is None or array.dtype.kind not in ("iu" if self.integers else "iuf"):
-            return "", text
+            return (), text
         if array.ndim == 0 and len(self.shape) == 1:  # some readers make one value of an array of length one
             array = array.reshape(1)
         expected = tuple(sizes.get(name, n) for name, n in zip(self.shape, array.shape, strict=False))
         if array.ndim != len(self.shape) or array.shape != expected:
-            return "", text
+            return (), text
         low = (self.minimum is None or (array >= self.minimum).all()) and (
             self.above is None or (array > self.above).all()
         )
         if not low or (self.finite and not np.isfinite(array).all()) or np.isnan(array).any():
-            return "", text
+            return (), text
         sizes.update(zip(self.shape, array.shape, strict=True))
         return None
 
@@ -67,16 +70,16 @@ class Number:
     above: float | None = None
     optional: bool = False
 
-    def fault(self, value: Any, sizes: dict[str, int]) -> tuple[str, str] | None:
+    def fault(self, value: Any, sizes: dict[str, int]) -> Fault | None:
         array = _as_array(value)
         bounds = "" if self.minimum is None else f" of at least {self.minimum:g}"
         bounds += "" if self.above is None else f" greater than {self.above:g}"
         one = array is not None and array.size == 1 and array.dtype.kind in "iuf" and np.isfinite(array).all()
         if array is None or not one:
-            return "", f"be a finite number{bounds}"
+            return (), f"be a finite number{bounds}"
         number = float(array.ravel()[0])
         low = (self.minimum is None or number >= self.minimum) and (self.above is None or number > self.above)
-        return None if low else ("", f"be a finite number{bounds}")
+        return None if low else ((), f"be a finite number{bounds}")
 
 
 @dataclass(frozen=True)
@@ -85,9 +88,9 @@ class Flag:
 
     optional: bool = False
 
-    def fault(self, value: Any, sizes: dict[str, int]) -> tuple[str, str] | None:
+    def fault(self, value: Any, sizes: dict[str, int]) -> Fault | None:
         array = _as_array(value)
-        return None if array is not None and array.size == 1 and array.dtype.kind == "b" else ("", "be true or false")
+        return None if array is not None and array.size == 1 and array.dtype.kind == "b" else ((), "be true or false")
 
 
 @dataclass(frozen=True)
@@ -97,11 +100,11 @@ class Text:
     choices: tuple[str, ...] = ()
     optional: bool = False
 
-    def fault(self, value: Any, sizes: dict[str, int]) -> tuple[str, str] | None:
+    def fault(self, value: Any, sizes: dict[str, int]) -> Fault | None:
         texts = _as_texts(value)
         if texts is not None and len(texts) == 1 and (not self.choices or texts[0] in self.choices):
             return None
-        return "", f"be one of {', '.join(map(repr, self.choices))}" if self.choices else "be a text"
+        return (), f"be one of {', '.join(map(repr, self.choices))}" if self.choices else "be a text"
 
 
 @dataclass(frozen=True)
@@ -111,10 +114,10 @@ class Texts:
     size: str
     optional: bool = False
 
-    def fault(self, value: Any, sizes: dict[str, int]) -> tuple[str, str] | None:
+    def fault(self, value: Any, sizes: dict[str, int]) -> Fault | None:
         texts = _as_texts(value)
         if texts is None or len(texts) != sizes.get(self.size, len(texts)):
-            return "", f"hold {sizes.get(self.size, '')} texts".replace("  ", " ")
+            return (), f"hold {sizes.get(self.size, '')} texts".replace("  ", " ")
         sizes[self.size] = len(texts)
         return None
 
@@ -128,19 +131,19 @@ class Table:
     size: str | None = None
     optional: bool = False
 
-    def fault(self, value: Any, sizes: dict[str, int]) -> tuple[str, str] | None:
+    def fault(self, value: Any, sizes: dict[str, int]) -> Fault | None:
         rows = "" if self.size is None else f" of {sizes.get(self.size, 'some')} rows"
         names = ", ".join((*self.columns, *self.numeric)) or "any names"
         text = f"be a data frame{rows} with the columns {names}"
         if not isinstance(value, pd.DataFrame) or not value.columns.is_unique:
-            return "", text
+            return (), text
         if not {*self.columns, *self.numeric} <= set(value.columns):
-            return "", text
+            return (), text
         if self.size is not None and len(value) != sizes.setdefault(self.size, len(value)):
-            return "", text
+            return (), text
         for name in self.numeric:
             if not pd.api.types.is_numeric_dtype(value[name]) or pd.api.types.is_bool_dtype(value[name]):
-                return f"[{name!r}]", "hold numbers"
+                return (name,), "hold numbers"
         return None
 
 
@@ -149,22 +152,22 @@ class Entry:
     """A mapping with these fields; others may be there too. `rule` is about several of them, as `fault`."""
 
     fields: Mapping[str, Wanted] = field(default_factory=dict)
-    rule: Callable[[Mapping[str, Any]], tuple[str, str] | None] | None = None
+    rule: Callable[[Mapping[str, Any]], Fault | None] | None = None
     optional: bool = False
 
-    def fault(self, value: Any, sizes: dict[str, int]) -> tuple[str, str] | None:
+    def fault(self, value: Any, sizes: dict[str, int]) -> Fault | None:
         if not isinstance(value, Mapping):
-            return "", "be a mapping"
+            return (), "be a mapping"
         for name, wanted in self.fields.items():
             found = value.get(name)
             if found is None:
                 if wanted.optional:
                     continue
-                return f"[{name!r}]", "be there"
+                return (name,), "be there"
             fault = wanted.fault(found, sizes)
             if fault is not None:
                 where, what = fault
-                return f"[{name!r}]{where}", what
+                return (name, *where), what
         return None if self.rule is None else self.rule(value)
 
 
@@ -190,17 +193,20 @@ def check_entry(value: Any, wanted: Wanted, text: str, remedy: str) -> None:
     fault = wanted.fault(value, {})
     if fault is None:
         return
-    where, what = fault
-    found = _described(_at(value, where))
+    path, what = fault
+    found = value
+    for name in path:
+        found = found[name] if isinstance(found, Mapping | pd.DataFrame) and name in found else None
+    where, found = "".join(f"[{name!r}]" for name in path), _described(found)
     msg = f"{text}{where} must {what}, found {found}: the entry was damaged, or not made by scggml. {remedy}"
     raise ValueError(msg)
 
 
-def _at(value: Any, where: str) -> Any:
-    """Return the part of a value at a place such as "['genes']['mean']", or None."""
-    for name in where.removeprefix("['").removesuffix("']").split("']['") if where else []:
-        value = value[name] if isinstance(value, Mapping | pd.DataFrame) and name in value else None
-    return value
+def read_entry(value: Any, wanted: Wanted, text: str, remedy: str, name: str = "") -> dict[str, Any]:
+    """Return a stored entry that is as it was written, with Python's numbers and text: `check_entry`, then `plain`."""
+    check_entry(value, wanted, text, remedy)
+    found: dict[str, Any] = plain(value, name)
+    return found
 
 
 def _described(value: Any) -> str:
@@ -212,8 +218,7 @@ def _described(value: Any) -> str:
         kind = value.dtype
         n_bad = int((~np.isfinite(value)).sum()) if kind.kind == "f" else 0
         return f"{kind} of shape {value.shape}" + (f" with {n_bad} values that are NaN or infinite" if n_bad else "")
-    text = repr(value)
-    return f"{text if len(text) <= _LONGEST else f'{text[:_LONGEST]}...'} of type {type(value).__name__}"
+    return check.shown(value)
 
 
 def _as_array(value: Any) -> np.ndarray | None:
@@ -234,34 +239,48 @@ def _as_texts(value: Any) -> list[str] | None:
     return texts if all(isinstance(text, str) for text in texts) else None
 
 
-def _solver_rule(entry: Mapping[str, Any]) -> tuple[str, str] | None:
+def _solver_rule(entry: Mapping[str, Any]) -> Fault | None:
     entropic = str(entry.get("solver", "exact")).startswith("sinkhorn")
-    return ("['epsilon']", "be there, as the solver is entropic") if entropic and "epsilon" not in entry else None
+    return (("epsilon",), "be there, as the solver is entropic") if entropic and "epsilon" not in entry else None
 
 
-def _calibration_rule(entry: Mapping[str, Any]) -> tuple[str, str] | None:
+def _classes_rule(entry: Mapping[str, Any]) -> Fault | None:
+    return None if entry.get("classes") is not None else (("classes",), "be there")  # empty for continuous labels
+
+
+def _tuning_rule(entry: Mapping[str, Any]) -> Fault | None:
+    for table in ("inner", "outer"):
+        missing = [str(name) for name in np.atleast_1d(entry["params"]["names"]) if name not in entry[table]]
+        if missing:
+            return (table,), f"have a column {missing[0]!r}, a parameter that was tuned"
+    return None
+
+
+def _calibration_rule(entry: Mapping[str, Any]) -> Fault | None:
     known = entry["held_out"]["label"].astype(str).isin(list(entry["classes"]))
-    return None if known.all() else ("['held_out']['label']", "hold the classes of the calibration")
+    return None if known.all() else (("held_out", "label"), "hold the classes of the calibration")
 
 
-def _reference_rule(entry: Mapping[str, Any]) -> tuple[str, str] | None:
+def _reference_rule(entry: Mapping[str, Any]) -> Fault | None:
     offsets, n_points = np.asarray(entry["offsets"]), len(entry["points"])
     n_samples = len(entry["samples"])
     if len(offsets) != n_samples + 1 or offsets[0] != 0 or offsets[-1] != n_points or (np.diff(offsets) < 1).any():
-        return "['offsets']", f"rise from 0 to {n_points} in {n_samples} steps"
+        return ("offsets",), f"rise from 0 to {n_points} in {n_samples} steps"
     if entry.get("weights") is not None:
         totals = np.add.reduceat(np.asarray(entry["weights"], dtype=np.float64), offsets[:-1].astype(np.int64))
         if not np.allclose(totals, 1.0, rtol=0, atol=1e-9):
-            return "['weights']", "sum to one in each sample"
+            return ("weights",), "sum to one in each sample"
     genes, clusters = entry.get("genes"), entry.get("clusters")
     if genes is not None and "loadings" not in genes and len(genes["names"]) != len(entry["metric"]["scale"]):
-        return "['genes']['names']", f"hold {len(entry['metric']['scale'])} texts, the features of the metric"
+        return ("genes", "names"), f"hold {len(entry['metric']['scale'])} texts, the features of the metric"
     if genes is not None and "loadings" in genes:
         missing = [name for name in ("unit", "offset") if name not in genes]
         if missing:
-            return f"['genes'][{missing[0]!r}]", "be there, as loadings are"
+            return ("genes", missing[0]), "be there, as loadings are"
     if clusters is not None and np.sum(clusters["n_clusters"]) != len(clusters["centroids"]):
-        return "['clusters']['n_clusters']", f"sum to {len(clusters['centroids'])}, the number of centroids"
+        return ("clusters", "n_clusters"), f"sum to {len(clusters['centroids'])}, the number of centroids"
+    if clusters is not None and "novelty" not in entry.get("calibration", ()):
+        return ("calibration", "novelty"), "be there, as clusters are"
     return None
 
 
@@ -275,6 +294,12 @@ METRIC: Final = Entry({
     "components": Numbers(("n_components", "n_features")),
     "scale": Numbers(("n_features",), above=0),
     "params": Entry({**_PARAMS, "learner": Entry(optional=True)}),
+    "space": Entry({
+        "genes": Texts("n_space_genes"),
+        "loadings": Numbers(("n_space_genes", "n_features")),
+        "n_genes": Number(minimum=0),
+    }, optional=True),
+    "fingerprint": Numbers(("n_components",), optional=True),
     "features": Texts("n_features", optional=True),
     "solver": Text(_SOLVERS, optional=True),
     "epsilon": Number(above=0, optional=True),
@@ -329,8 +354,8 @@ EXPLANATION: Final = Entry({
     "params": Entry(),
     "summary": Table(_CLASSES, ("distance",), size="n_comparisons"),
     "cell_types": Table((*_CLASSES, "cell_type"), ("distance",)),
-    "flows": Table((*_CLASSES, "source", "target"), ("mass", "cost")),
-    "pairs": Table(("sample_a", "sample_b"), ("distance",)),
+    "flows": Table((*_CLASSES, "source", "target"), ("mass", "cost", "share", "excess")),
+    "pairs": Table((*_CLASSES, "sample_a", "sample_b"), ("distance",)),
     "genes": Entry({
         "names": Texts("n_genes"),
         "parts": Texts("n_parts"),
@@ -339,17 +364,18 @@ EXPLANATION: Final = Entry({
     }, optional=True),
 })  # fmt: skip
 CROSS_VALIDATION: Final = Entry({
-    "params": Entry(),
-    "predictions": Table(("method", "classifier", "sample"), ("repeat", "fold")),
+    "params": Entry({"n_splits": Number(minimum=1), "leave_one_out": Flag()}),
+    "predictions": Table(("method", "classifier", "sample", "donor", "label", "predicted"), ("repeat", "fold")),
     "scores": Table(("method", "classifier", "score"), ("repeat", "fold", "value")),
-})  # fmt: skip
+}, _classes_rule)  # fmt: skip
 TUNING: Final = Entry({
     "params": Entry({"names": Texts("n_names"), "score": Text()}),
     "inner": Table((), ("fold", "setting", "inner_score")),
     "outer": Table(()),
-    "score": Number(optional=True),
+    "score": Number(),
     "best": Entry(optional=True),
-})  # fmt: skip
+}, _tuning_rule)  # fmt: skip
+BARYCENTERS: Final = Entry({"fingerprint": Numbers(("n_components",), optional=True)})
 JOINT_SPACE: Final = Entry({
     "n_features": Numbers(("n_modalities",), minimum=1, integers=True),
     "modalities": Texts("n_modalities"),

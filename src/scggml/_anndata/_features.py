@@ -13,7 +13,6 @@ from scggml import _check as check
 from scggml import _data as data
 from scggml._keys import JOINT, PCA
 from scggml._warnings import warn
-from scggml.core.measures._magnitudes import check_squares
 from scggml.core.measures._measures import as_points
 from scggml.core.measures._moments import weighted_moments
 from scggml.reference._values import largest_count
@@ -118,7 +117,7 @@ def read_features(adata: AnnData, use_rep: Any, layer: str | None) -> Features:
 
     None takes `X_joint` of joined modalities where there is one, else `X_pca`, else `X`.
 
-    What is not in memory stays where it is. It is read once, by blocks of rows, for the check that all of it is finite.
+    What is not in memory stays where it is. It is read once, by blocks of rows, to check its values.
     """
     with reading("layers or obsm"):  # anndata looks into every matrix
         layers, obsm = adata.layers, adata.obsm
@@ -157,7 +156,9 @@ def read_features(adata: AnnData, use_rep: Any, layer: str | None) -> Features:
     return _checked(Features(points, use_rep, layer, names))
 
 
-def with_mask(adata: AnnData, values: Any, slot: Literal["X", "layers", "obsm", "obsp"], key: str | None) -> Any:
+def with_mask(
+    adata: AnnData, values: Any, slot: Literal["X", "layers", "obsm", "obsp", "varm"], key: str | None
+) -> Any:
     """Return values of a slot as they are, with the mask of a masked array, which a view does not show."""
     if not adata.is_view or not isinstance(values, np.ndarray):
         return values
@@ -165,6 +166,8 @@ def with_mask(adata: AnnData, values: Any, slot: Literal["X", "layers", "obsm", 
     found = found if key is None else found[key]
     if not isinstance(found, np.ma.MaskedArray):
         return values
+    if slot == "varm":
+        return found[adata._vidx]
     columns = {"obsm": slice(None), "obsp": adata._oidx}.get(slot, adata._vidx)
     return found[adata._oidx][:, columns]
 
@@ -190,8 +193,7 @@ def _checked(features: Features) -> Features:
     elif sp.issparse(points) and points.format != "csr":
         points = sp.csr_array(points)
     names = features.names
-    data.check_finite(points, names.tolist() if names is not None else None, name=text)
-    check_squares(points, names.tolist() if names is not None else None, name=text)
+    data.check_values(points, names.tolist() if names is not None else None, name=text)
     return Features(points, features.use_rep, features.layer, names)
 
 

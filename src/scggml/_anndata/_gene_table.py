@@ -32,7 +32,7 @@ def gene_table(adata: AnnData, key: str) -> pd.DataFrame:
     `component`, the component with the largest weight. A metric on several modalities also has the `modality` of each
     feature.
     """
-    use_rep = read_metric(adata, key).params["use_rep"]
+    use_rep = read_metric(adata, key).param("use_rep")
     name = Keys(key).gene_weights
     if name not in adata.varm:
         msg = (

@@ -13,7 +13,7 @@ from scggml._keys import JOINT, LOADINGS, PCA
 from scggml._warnings import warn
 from scggml.reference._values import sample_of_rows, taken_rows
 
-from ._features import read_features, standard_deviation
+from ._features import read_features, standard_deviation, with_mask
 from ._on_disk import unreadable
 
 if TYPE_CHECKING:
@@ -211,5 +211,7 @@ def unfit_loadings(adata: AnnData, name: str, features: Features) -> str | None:
     found = np.shape(loadings)[1]
     if found != width:
         return f"varm[{name!r}] is {found} wide, not {width} like {features.text}"
+    if np.ma.is_masked(with_mask(adata, loadings, "varm", name)):
+        return f"varm[{name!r}] has masked values"
     finite = np.isfinite(loadings.data if sp.issparse(loadings) else np.asarray(loadings))
     return None if finite.all() else f"varm[{name!r}] has {int((~finite).sum())} values that are NaN or infinite"

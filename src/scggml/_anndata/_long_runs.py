@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from scggml.core.transport._cluster import dask_backend
 from scggml.core.transport._memory_limits import gigabytes, problems_within_memory
-from scggml.core.transport._solvers import Exact
+from scggml.core.transport._solvers import Exact, is_on_gpu
 from scggml.core.transport._work import Extent, measured_pace, threads_of
 
 from ._sketches import sketches_of
@@ -64,8 +64,9 @@ def announce(
     """
     extent = Extent.of(measures)
     whole = work(extent)
-    n_threads = threads_of(whole.n_pairs, n_jobs)
-    if dask_backend() is None:  # else it is the memory of other machines
+    on_gpu = is_on_gpu(solver)
+    n_threads = 1 if on_gpu else threads_of(whole.n_pairs, n_jobs)
+    if dask_backend() is None and not on_gpu:  # else it is another memory than that of this machine
         n_threads = problems_within_memory(n_threads, whole.largest, whole.pair_bytes, whole.kept_bytes)
     if whole.duration(n_threads) < _WORTH_A_TRIAL:
         return

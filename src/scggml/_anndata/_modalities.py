@@ -21,11 +21,11 @@ from scggml.core.measures._blocks import row_blocks
 from scggml.core.measures._measures import Measures, as_points
 from scggml.core.measures._moments import feature_scale
 
-from ._entries import JOINT_SPACE, check_entry
+from ._entries import JOINT_SPACE, read_entry
 from ._features import read_features
 from ._genes import unfit_loadings
 from ._on_disk import in_memory
-from ._writing import plain, stored_result
+from ._writing import stored_result
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -132,10 +132,12 @@ def modality_shares(adata: AnnData, linear_map: NDArray[np.float64]) -> dict[str
     The share of each modality, in their order; they sum to one. None if `adata.uns` does not say where the modalities
     are, for example after :func:`anndata.concat`, or if the learned space has no extent.
     """
-    entry, points = plain(adata.uns.get(JOINT)), read_features(adata, JOINT, None).points
-    if isinstance(entry, Mapping):
-        check_entry(entry, JOINT_SPACE, f"uns[{JOINT!r}]", "Join the modalities again with sg.pp.join_modalities.")
-    if not isinstance(entry, Mapping) or int(np.sum(entry["n_features"])) != points.shape[1]:
+    stored, points = adata.uns.get(JOINT), read_features(adata, JOINT, None).points
+    if not isinstance(stored, Mapping):
+        return None
+    again = "Join the modalities again with sg.pp.join_modalities."
+    entry = read_entry(stored, JOINT_SPACE, f"uns[{JOINT!r}]", again)
+    if int(np.sum(entry["n_features"])) != points.shape[1]:
         return None
     ends = np.cumsum([0, *entry["n_features"]])
     coordinates: list[list[NDArray[np.float64]]] = [[] for _ in ends[1:]]

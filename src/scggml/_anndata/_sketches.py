@@ -12,7 +12,7 @@ from scggml import _check as check
 from scggml._keys import N_POINTS, SketchKeys
 from scggml.core.transport._sketch import Sketch
 
-from ._entries import SKETCH, check_entry
+from ._entries import SKETCH, read_entry
 from ._writing import plain
 
 if TYPE_CHECKING:
@@ -42,19 +42,13 @@ def read_sketch(
     return Sketch.from_codes(codes, len(names), groups, is_support)
 
 
-def _is_sketch(entry: Any) -> bool:
-    """Whether a `.uns` entry was written by `pp.sketch`."""
-    params = entry.get("params") if isinstance(entry, Mapping) else None
-    return isinstance(params, Mapping) and {"sample_key", "method"} <= set(params)
-
-
 def sketches_of(adata: AnnData, sample_key: str) -> dict[str, int]:
     """Return the keys of the sketches of these samples, and how many points their largest sample has."""
-    found = {key: entry for key, entry in adata.uns.items() if _is_sketch(entry)}
+    found = {key: plain(entry) for key, entry in adata.uns.items() if SKETCH.fault(entry, {}) is None}
     return {
         key: int(entry["samples"][N_POINTS].max())
         for key, entry in found.items()
-        if entry["params"]["sample_key"] == sample_key and N_POINTS in entry.get("samples", ())
+        if entry["params"]["sample_key"] == sample_key and "samples" in entry
     }
 
 
@@ -72,12 +66,13 @@ def _params(sketch_key: str, uns: Mapping[str, Any]) -> dict[str, Any]:
             "first. If anndata.concat dropped the entry, copy it from one of the parts."
         )
         raise KeyError(msg)
-    if not _is_sketch(uns[sketch_key]):
+    entry = uns[sketch_key]
+    params = entry.get("params") if isinstance(entry, Mapping) else None
+    if not isinstance(params, Mapping) or not {"sample_key", "method"} <= set(params):
         msg = f"uns[{check.shown(sketch_key)}] is not a sketch. Pass the key_added of sg.pp.sketch."
         raise ValueError(msg)
-    check_entry(uns[sketch_key], SKETCH, f"uns[{sketch_key!r}]", "Run sg.pp.sketch again.")
-    params: dict[str, Any] = plain(uns[sketch_key]["params"], "params")
-    return params
+    found: dict[str, Any] = read_entry(entry, SKETCH, f"uns[{sketch_key!r}]", "Run sg.pp.sketch again.")["params"]
+    return found
 
 
 def _column(sketch_key: str, column: str, obs: pd.DataFrame, kinds: str) -> NDArray[Any]:

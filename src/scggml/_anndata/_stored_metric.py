@@ -15,10 +15,10 @@ from scggml.core.metric._ground_metric import GroundMetric
 from scggml.reference._values import sample_of_rows, taken_rows
 
 from ._cohort import read_samples
-from ._entries import METRIC, check_entry
+from ._entries import METRIC, read_entry
 from ._learners import learner_of, solver_of, stored_solver
 from ._space import check_same_cells, check_same_space
-from ._writing import plain, stored_result
+from ._writing import stored_result
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ._features import Features
 
 _NEEDED = ("components", "scale", "params")
+_AGAIN = "Fit again, or copy the entry from where it was learned."
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +56,13 @@ class StoredMetric:
     def params(self) -> dict[str, Any]:
         """Columns and features that it was learned with, and the learner's settings."""
         return dict(self.entry["params"])
+
+    def param(self, name: str) -> str:
+        """Return a column or representation that it was learned with, or say that it is not known."""
+        if name not in self.params:
+            msg = f"uns[{self.key!r}]['params'] does not say {name!r} of the metric. {_AGAIN}"
+            raise ValueError(msg)
+        return str(self.params[name])
 
     @cached_property
     def metric(self) -> GroundMetric:
@@ -130,7 +138,7 @@ class StoredMetric:
         chosen = {name: self.params[name] for name in names if name in self.params}
         chosen |= {name: self.params.get(name) for name in ("sample_key", "use_rep", "layer")}
         if labels:
-            chosen["label_key"] = self.params["label_key"]
+            chosen["label_key"] = self.param("label_key")
         return read_samples(adata, **{**chosen, "warn": False, **changed})
 
 
@@ -147,8 +155,7 @@ def read_metric(adata: AnnData, key: str) -> StoredMetric:
     if missing:
         msg = f"uns[{key!r}] is not a learned metric: {check.listed(missing)} missing"
         raise ValueError(msg)
-    check_entry(entry, METRIC, f"uns[{key!r}]", "Fit again, or copy the entry from where it was learned.")
-    return StoredMetric(key, plain(entry), with_cells=True)
+    return StoredMetric(key, read_entry(entry, METRIC, f"uns[{key!r}]", _AGAIN), with_cells=True)
 
 
 def metric_entry(learner: GroundMetricLearner, params: Mapping[str, Any], **more: Any) -> dict[str, Any]:

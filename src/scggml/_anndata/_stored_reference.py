@@ -21,11 +21,10 @@ from scggml.reference._gene_space import GeneSpace
 from scggml.reference._novelty import CellClusters
 from scggml.reference._values import describe_values, difference_of_values
 
-from ._entries import REFERENCE, check_entry
+from ._entries import REFERENCE, read_entry
 from ._features import read_features
 from ._genes import LINEAR, linear_map_of_genes, unfit_loadings
 from ._stored_metric import StoredMetric
-from ._writing import plain
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -169,7 +168,7 @@ def read_reference(reference: Any, key: str) -> StoredReference:
             f"sg.tl.make_reference(adata, pdata, key={key!r})."
         )
         raise KeyError(msg)
-    check_entry(entry, REFERENCE, f"uns[{name!r}]", "Make the reference again with sg.tl.make_reference.")
+    entry = read_entry(entry, REFERENCE, f"uns[{name!r}]", "Make the reference again with sg.tl.make_reference.")
     names = reference.obs_names.astype(str).to_numpy(dtype=object)
     if not np.array_equal(names, np.asarray(entry["samples"], dtype=object)):
         msg = (
@@ -177,7 +176,7 @@ def read_reference(reference: Any, key: str) -> StoredReference:
             "order: samples were dropped, moved or renamed after it was made. Pass it as it was made."
         )
         raise ValueError(msg)
-    return StoredReference(key, plain(entry))
+    return StoredReference(key, entry)
 
 
 def measures_of(entry: Mapping[str, Any]) -> Measures:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from scggml._arguments import anything, checked, choice, integer, number, optional
+from scggml._arguments import anything, checked, choice, integer, number
 from scggml._check import shown
 from scggml._docs import shared_doc
 
@@ -43,11 +43,11 @@ _SIGNAL_SCALE: Final = 5 / 4
 
 @shared_doc
 @checked(
-    preset=optional(choice(*get_args(Preset))),
+    preset=choice(*get_args(Preset)),
     offsets=anything,
     n_points_per_mode=integer(1),
-    n_noise_dims=optional(integer(0)),
-    noise_scale=optional(number(above=0)),
+    n_noise_dims=integer(0),
+    noise_scale=number(above=0),
 )
 def synthetic_cohort(
     preset: Preset | None = None,

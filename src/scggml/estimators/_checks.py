@@ -12,7 +12,6 @@ from scggml import _check as check
 from scggml import _check_samples as check_samples
 from scggml import _data as data
 from scggml._arguments import SHARED, check_all, choice, either, flag, integer, number, optional
-from scggml.core.measures._magnitudes import check_squares
 from scggml.core.measures._measures import Measures, as_points
 from scggml.core.metric._discriminant import WIDE
 from scggml.core.metric._objective import REGULARIZERS
@@ -122,7 +121,7 @@ def _stack(x: Any, min_points: int, name: str) -> Measures:
         clouds.append(as_points(points))
         data.check_finite(clouds[-1], None, name=text)
     measures = Measures.from_arrays(clouds)
-    check_squares(measures.points, None, name=name)
+    data.check_squares(measures.points, None, name=name)
     return measures
 
 

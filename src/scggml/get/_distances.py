@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from scggml._anndata._distances import read_distances
-from scggml._anndata._writing import plain
+from scggml._anndata._columns import is_numeric
+from scggml._anndata._distances import distances_entry, read_distances
+from scggml._anndata._learners import is_exact
 from scggml._arguments import checked, flag
 from scggml._docs import shared_doc
 from scggml._keys import IS_REFERENCE, SKETCH_ERROR, Keys
@@ -71,8 +72,8 @@ def _bounds(pdata: AnnData, key: str) -> pd.DataFrame:
             "Compute them again with sg.tl.sample_distances."
         )
         raise KeyError(msg)
-    entry = plain(pdata.uns[name])
-    if "epsilon" in entry:
+    entry = distances_entry(pdata, key)
+    if not is_exact(entry):
         msg = (
             f"the distances of key={key!r} are entropic, for which no bounds are known. Compute distances with "
             "sg.tl.sample_distances(..., solver='exact')."
@@ -87,7 +88,11 @@ def _bounds(pdata: AnnData, key: str) -> pd.DataFrame:
         )
         raise KeyError(msg)
     if sketch_key is not None or {IS_REFERENCE, SKETCH_ERROR} <= set(pdata.obs.columns):  # or of a sketched reference
-        errors = pdata.obs[SKETCH_ERROR].to_numpy(dtype=np.float64)
+        column = pdata.obs[SKETCH_ERROR]
+        if not is_numeric(column):
+            msg = f"obs[{SKETCH_ERROR!r}] must hold numbers, found {column.dtype}. Compute the distances again."
+            raise TypeError(msg)
+        errors = column.to_numpy(dtype=np.float64)
     matrix = errors[:, None] + errors
     np.fill_diagonal(matrix, 0.0)  # the distance of a sample to itself is exact
     return pd.DataFrame(matrix, index=pdata.obs_names.copy(), columns=pdata.obs_names.copy())

@@ -8,9 +8,8 @@ import numpy as np
 import pandas as pd
 
 from scggml import _check as check
-from scggml._anndata._entries import EXPLANATION, check_entry
-from scggml._anndata._writing import plain
-from scggml._arguments import checked, choice, integer, optional, text
+from scggml._anndata._entries import EXPLANATION, read_entry
+from scggml._arguments import checked, choice, integer, text
 from scggml._docs import shared_doc
 from scggml._keys import Keys
 from scggml.explanation._excess import excess_over_within
@@ -26,7 +25,7 @@ ALL_PARTS = "all"  # states, exchange and composition together
 
 
 @shared_doc
-@checked(table=choice(*_TABLES), cell_type=optional(text("a cell type")), n_genes=optional(integer(1)))
+@checked(table=choice(*_TABLES), cell_type=text("a cell type"), n_genes=integer(1))
 def explanation(
     pdata: AnnData,
     table: Literal["summary", "cell_types", "flows", "genes", "pairs"] = "summary",
@@ -120,16 +119,14 @@ def stored_explanation(pdata: AnnData, key: str) -> dict[str, Any]:
             f"key={key!r}) first."
         )
         raise KeyError(msg)
-    check_entry(pdata.uns[name], EXPLANATION, f"uns[{name!r}]", "Run sg.tl.explain_distances again.")
-    entry: dict[str, Any] = plain(pdata.uns[name])
-    return entry
+    return read_entry(pdata.uns[name], EXPLANATION, f"uns[{name!r}]", "Run sg.tl.explain_distances again.")
 
 
 def compared(entry: dict[str, Any], classes: Sequence[str]) -> int:
     """Return the row of the summary with these two classes, in either order."""
     a, b = (entry["summary"][name].astype(str).to_numpy() for name in ("class_a", "class_b"))
     known = _compared_text(entry["summary"])
-    if isinstance(classes, str) or len(classes) != 2:
+    if len(classes) != 2:
         msg = f"classes must be two that were compared, found {check.shown(classes)}. Compared: {known}"
         raise ValueError(msg)
     first, second = (str(name) for name in classes)

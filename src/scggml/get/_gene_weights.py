@@ -13,7 +13,6 @@ from scggml._docs import shared_doc
 from scggml._keys import Keys
 
 if TYPE_CHECKING:
-    import pandas as pd
     from anndata import AnnData
 
 
@@ -59,6 +58,8 @@ def gene_weights(adata: AnnData, *, key: str = "ggml") -> pd.DataFrame:
     """
     name = Keys(key).gene_ranking
     stored = adata.uns[name] if name in ranking_slots(key).own(adata) else None
-    if stored is None or not stored.index.sort_values().equals(adata.var_names.sort_values()):  # of other genes
+    if not isinstance(stored, pd.DataFrame) or not stored.index.sort_values().equals(
+        adata.var_names.sort_values()
+    ):  # of other genes
         return gene_table(adata, key)
     return stored.copy()

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from scggml import _check as check
-from scggml._anndata._entries import CROSS_VALIDATION, check_entry
-from scggml._anndata._writing import plain
-from scggml._arguments import checked, optional, text
+from scggml._anndata._entries import CROSS_VALIDATION, read_entry
+from scggml._arguments import checked, text
 from scggml._keys import Keys
 from scggml.evaluation._cross_validation import summary
 
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
-@checked(baseline=optional(text("a method")))
+@checked(baseline=text("a method"))
 def scores(adata: AnnData, *, key: str = "ggml", baseline: str | None = None) -> pd.DataFrame:
     """Return the scores of a cross-validation over all held-out samples.
 
@@ -84,6 +83,4 @@ def stored_scores(adata: AnnData, key: str) -> dict[str, Any]:
             f"key_added={key!r}) first."
         )
         raise KeyError(msg)
-    check_entry(adata.uns[name], CROSS_VALIDATION, f"uns[{name!r}]", "Run sg.tl.cross_validate again.")
-    entry: dict[str, Any] = plain(adata.uns[name])
-    return entry
+    return read_entry(adata.uns[name], CROSS_VALIDATION, f"uns[{name!r}]", "Run sg.tl.cross_validate again.")

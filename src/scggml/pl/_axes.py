@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from scggml import _check as check
+from scggml._anndata._features import with_mask
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -67,7 +68,7 @@ def map_points(adata: AnnData, argument: str, value: str, name: str, how: str) -
     if name not in adata.obsm:
         msg = f"{argument}={value!r}: obsm[{name!r}] does not exist. {how}"
         raise KeyError(msg)
-    found: Any = adata.obsm[name]
+    found: Any = with_mask(adata, adata.obsm[name], "obsm", name)
     if np.ma.isMaskedArray(found):
         found = np.ma.filled(found.astype(np.float64), np.nan)
     found = np.asarray(found.toarray() if sp.issparse(found) else found)

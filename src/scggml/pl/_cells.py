@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scggml import _check as check
+from scggml._anndata._entries import BARYCENTERS, read_entry
 from scggml._anndata._stored_metric import read_metric
-from scggml._anndata._writing import plain
-from scggml._arguments import SHARED, anything, checked, optional, text
+from scggml._arguments import SHARED, anything, checked, text
 from scggml._docs import shared_doc
 from scggml._keys import Keys, embedding
 
@@ -34,9 +34,9 @@ _SAME = 1e-6  # relative difference between fingerprints of one metric
 
 @shared_doc
 @checked(
-    basis=optional(text("a key of obsm")),
+    basis=text("a key of obsm"),
     components=anything,
-    barycenters=optional(SHARED["adata"]),
+    barycenters=SHARED["adata"],
 )
 def cells(
     adata: AnnData,
@@ -151,7 +151,9 @@ def _check_same_metric(adata: AnnData, barycenters: AnnData, key: str) -> None:
     entry = barycenters.uns.get(Keys(key).barycenters)
     if key not in adata.uns or not isinstance(entry, Mapping) or "fingerprint" not in entry:
         return
-    found, wanted = np.asarray(plain(entry)["fingerprint"], dtype=np.float64), read_metric(adata, key).fingerprint
+    where, again = f"barycenters.uns[{Keys(key).barycenters!r}]", "Compute them again with sg.tl.class_barycenters."
+    stored = read_entry(entry, BARYCENTERS, where, again)["fingerprint"]
+    found, wanted = np.asarray(stored, dtype=np.float64), read_metric(adata, key).fingerprint
     if found.shape != wanted.shape or not np.allclose(found, wanted, rtol=0, atol=_SAME * np.abs(wanted).max()):
         msg = (
             f"barycenters are those of another metric than that in uns[{key!r}], which was learned again or copied "

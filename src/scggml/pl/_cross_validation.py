@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scggml import _check as check
-from scggml._arguments import checked, optional, text
+from scggml._arguments import checked, text
 from scggml._docs import shared_doc
 from scggml.evaluation._cross_validation import MAIN, MAIN_ORDERED
 from scggml.get._scores import scores as score_table
@@ -27,9 +27,7 @@ _NAMES = {"mae": "mean absolute error", "ari": "adjusted Rand index", "roc_auc":
 
 
 @shared_doc
-@checked(
-    score=optional(text("a score")), classifier=optional(text("a classifier")), baseline=optional(text("a method"))
-)
+@checked(score=text("a score"), classifier=text("a classifier"), baseline=text("a method"))
 def cross_validation(
     adata: AnnData,
     *,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from scggml._arguments import checked, integer, optional, text
+from scggml._arguments import checked, integer, text
 from scggml._docs import shared_doc
 from scggml.get import explanation as get_explanation
 from scggml.get._explanation import chosen_classes, stored_explanation
@@ -23,7 +23,7 @@ _LINE = 34  # characters of the title on one line
 
 
 @shared_doc
-@checked(cell_type=optional(text("a cell type")), n_genes=integer(1))
+@checked(cell_type=text("a cell type"), n_genes=integer(1))
 def explained_genes(
     pdata: AnnData,
     *,

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scggml._anndata._entries import TUNING, check_entry
-from scggml._anndata._writing import plain
+from scggml._anndata._entries import TUNING, read_entry
 from scggml._arguments import checked
 from scggml._docs import shared_doc
 from scggml._keys import Keys
@@ -63,8 +62,7 @@ def tuning(adata: AnnData, *, key: str = "ggml", ax: Axes | None = None) -> Axes
             f"key_added={key!r}) first."
         )
         raise KeyError(msg)
-    check_entry(adata.uns[name], TUNING, f"uns[{name!r}]", "Run sg.tl.tune again.")
-    entry = plain(adata.uns[name])
+    entry = read_entry(adata.uns[name], TUNING, f"uns[{name!r}]", "Run sg.tl.tune again.")
     params, inner, outer = entry["params"], entry["inner"], entry["outer"]
     score, parameters = str(params["score"]).replace("_", " "), [str(n) for n in np.atleast_1d(params["names"])]
     table = inner[inner["fold"] >= 0].groupby("setting")["inner_score"].agg(["mean", "min", "max"])

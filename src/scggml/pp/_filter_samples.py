@@ -11,7 +11,7 @@ import pandas as pd
 from scggml import _check as check
 from scggml._anndata._columns import kept_palettes, sample_codes, sample_values
 from scggml._anndata._writing import writable
-from scggml._arguments import SHARED, checked, integer, optional
+from scggml._arguments import checked, integer
 from scggml._docs import shared_doc
 from scggml._warnings import warn
 
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 @shared_doc
-@checked(label_key=optional(SHARED["label_key"]), min_cells=integer(1), min_samples=integer(1))
+@checked(min_cells=integer(1), min_samples=integer(1))
 def filter_samples(
     adata: AnnData,
     sample_key: str,

@@ -12,7 +12,7 @@ from scggml._anndata._cohort import read_samples
 from scggml._anndata._columns import read_cell_types
 from scggml._anndata._slots import check_free, sketch_slots
 from scggml._anndata._writing import check_writable, stored_params, stored_result, writable
-from scggml._arguments import checked, integer, optional
+from scggml._arguments import checked, integer
 from scggml._docs import shared_doc
 from scggml._keys import N_CELLS, N_POINTS, SketchKeys
 from scggml.core.transport._sketch import Sketch, coresets
@@ -26,7 +26,7 @@ _N_POINTS = 100  # of a coreset
 
 
 @shared_doc
-@checked(n_points=optional(integer(1)))
+@checked(n_points=integer(1))
 def sketch(
     adata: AnnData,
     sample_key: str,

@@ -16,7 +16,7 @@ from scggml._anndata._features import read_features
 from scggml._anndata._long_runs import announce
 from scggml._anndata._stored_metric import read_metric
 from scggml._anndata._writing import stored_params, stored_result
-from scggml._arguments import SHARED, checked, integer, optional
+from scggml._arguments import checked, integer
 from scggml._docs import shared_doc
 from scggml._keys import CELL_TYPES, POINT_WEIGHT, Keys
 from scggml.core.measures._means import share_means
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 
 @shared_doc
-@checked(label_key=optional(SHARED["label_key"]), n_points=integer(1))
+@checked(n_points=integer(1))
 def class_barycenters(
     adata: AnnData,
     label_key: str | None = None,
@@ -160,7 +160,7 @@ def class_barycenters(
 def _label_key(learned: StoredMetric, label_key: str | None) -> str:
     if label_key is not None:
         return label_key
-    own: str = learned.params["label_key"]
+    own = learned.param("label_key")
     if learned.params.get("label_kind") == "continuous":
         msg = f"the metric was learned from the continuous label {own!r}. Pass label_key with a column of classes."
         raise ValueError(msg)

@@ -11,7 +11,7 @@ from scggml import _check as check
 from scggml._anndata._distances import checked_distances
 from scggml._anndata._slots import check_free, cluster_slots
 from scggml._anndata._writing import check_writable, stored_params, stored_result, writable
-from scggml._arguments import SHARED, checked, integer, optional
+from scggml._arguments import checked, integer
 from scggml._docs import shared_doc
 from scggml._keys import Keys
 
@@ -23,7 +23,7 @@ _MAX_CLUSTERS = 10
 
 
 @shared_doc
-@checked(n_clusters=optional(integer(2)), key_added=optional(SHARED["key_added"]))
+@checked(n_clusters=integer(2))
 def cluster_samples(
     pdata: AnnData,
     n_clusters: int | None = None,

@@ -12,7 +12,7 @@ from scggml._anndata._distances import checked_distances
 from scggml._anndata._sample_graph import diffusion_map, sample_graph
 from scggml._anndata._slots import check_free, embedding_slots
 from scggml._anndata._writing import check_writable, stored_params, stored_result, writable
-from scggml._arguments import checked, choice, integer, optional
+from scggml._arguments import checked, choice, integer
 from scggml._docs import shared_doc
 from scggml._keys import embedding
 from scggml.core.measures._compiled import cached_imports
@@ -25,7 +25,7 @@ METHODS = ("mds", "umap", "diffmap", "tsne")
 
 
 @shared_doc
-@checked(method=choice(*METHODS), n_components=integer(1), n_neighbors=optional(integer(2)))
+@checked(method=choice(*METHODS), n_components=integer(1), n_neighbors=integer(2))
 def embed_samples(
     pdata: AnnData,
     method: Literal["mds", "umap", "diffmap", "tsne"] = "mds",

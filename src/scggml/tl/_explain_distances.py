@@ -20,7 +20,7 @@ from scggml._anndata._long_runs import announce
 from scggml._anndata._slots import check_free, explanation_slots
 from scggml._anndata._stored_metric import read_metric
 from scggml._anndata._writing import check_writable, stored_params, stored_result, writable
-from scggml._arguments import SHARED, checked, optional, several
+from scggml._arguments import checked, several
 from scggml._docs import shared_doc
 from scggml._keys import JOINT, Keys
 from scggml._warnings import warn
@@ -42,7 +42,9 @@ _MAX_REMAINDER = 1e-3  # share of a distance that genes may leave over without a
 
 
 @shared_doc
-@checked(samples=optional(several("samples")), label_key=optional(SHARED["label_key"]))
+@checked(
+    samples=several("samples"),
+)
 def explain_distances(
     adata: AnnData,
     pdata: AnnData,

@@ -20,7 +20,7 @@ from scggml._anndata._slots import check_free, check_other_representation, drop_
 from scggml._anndata._space import space_of
 from scggml._anndata._stored_metric import metric_entry
 from scggml._anndata._writing import check_writable, stored_params, writable
-from scggml._arguments import anything, checked, flag, integer, optional
+from scggml._arguments import anything, checked, flag, integer
 from scggml._docs import shared_doc
 from scggml._keys import JOINT, Keys
 from scggml._warnings import warn
@@ -49,7 +49,7 @@ logger = logging.getLogger(__name__)
 
 
 @shared_doc
-@checked(learner=anything, n_comps=optional(integer(1)), validate=flag)
+@checked(learner=anything, n_comps=integer(1), validate=flag)
 def fit_metric(
     adata: AnnData,
     sample_key: str,

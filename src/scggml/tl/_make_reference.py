@@ -16,7 +16,7 @@ from scggml._anndata._slots import check_free, reference_slots
 from scggml._anndata._stored_metric import read_metric
 from scggml._anndata._stored_reference import gene_space, genes_of_features, measures_of
 from scggml._anndata._writing import stored_params, stored_result
-from scggml._arguments import checked, integer, optional
+from scggml._arguments import checked, integer
 from scggml._docs import shared_doc
 from scggml._keys import N_CELLS, PCA, SKETCH_ERROR, Keys
 from scggml._warnings import warn
@@ -42,7 +42,7 @@ _LEFT_OUT = ("loss_history", "validation")  # of the metric: not needed, and lar
 
 
 @shared_doc
-@checked(n_points=optional(integer(1)))
+@checked(n_points=integer(1))
 def make_reference(
     adata: AnnData,
     pdata: AnnData,
@@ -162,7 +162,7 @@ def make_reference(
             points, cohort.codes, len(cohort), n_points, rng=point_rng, n_jobs=n_jobs, progress="reference points"
         )
     params = stored_params(
-        sample_key=cohort.sample_key, label_key=learned.params["label_key"], label_kind=cohort.labels.kind,
+        sample_key=cohort.sample_key, label_key=learned.param("label_key"), label_kind=cohort.labels.kind,
         layer=cohort.features.layer if layer is None else layer,
         sketch_key=cohort.sketch_key if n_points is None else None, n_points=n_points,
         donor_key=learned.params.get("donor_key"), cv=None if cv is None else str(cv), n_splits=len(splits), rng=rng,

@@ -17,7 +17,7 @@ from scggml._anndata._distances import distances_entry, read_distances
 from scggml._anndata._learners import is_exact, solver_of
 from scggml._anndata._long_runs import announce
 from scggml._anndata._stored_reference import read_reference
-from scggml._arguments import SHARED, checked, optional
+from scggml._arguments import checked
 from scggml._docs import shared_doc
 from scggml._keys import IS_REFERENCE, N_CELLS, SKETCH_ERROR, Keys, embedding
 from scggml.core.transport._distances import pairwise_distances
@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 
 @shared_doc
-@checked(sample_key=optional(SHARED["sample_key"]))
+@checked()
 def map_samples(
     new: AnnData,
     reference: AnnData,

@@ -13,7 +13,7 @@ from scggml._anndata._distances import checked_distances
 from scggml._anndata._sample_graph import sample_graph
 from scggml._anndata._slots import check_free, trajectory_slots
 from scggml._anndata._writing import check_writable, plain, stored_params, stored_result, writable
-from scggml._arguments import SHARED, checked, optional, text
+from scggml._arguments import checked, text
 from scggml._docs import shared_doc
 from scggml._keys import Keys
 from scggml.core._diffusion import diffusion_distances
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 
 @shared_doc
-@checked(root=text("the name of a sample or of a class"), label_key=optional(SHARED["label_key"]))
+@checked(
+    root=text("the name of a sample or of a class"),
+)
 def order_samples(
     pdata: AnnData,
     root: str,
@@ -110,7 +112,8 @@ def _root(pdata: AnnData, root: str, label_key: str | None, key: str, matrix: ND
         return int(named[0])
     if label_key is None:
         entry = plain(pdata.uns.get(Keys(key).metric))
-        label_key = entry.get("params", {}).get("label_key") if isinstance(entry, dict) else None
+        params = entry.get("params") if isinstance(entry, dict) else None
+        label_key = params.get("label_key") if isinstance(params, dict) else None
         if label_key is None:
             msg = (
                 f"root={check.shown(root)} is not the name of a sample ({check.listed(pdata.obs_names)}), and it is "

@@ -10,9 +10,9 @@ import pandas as pd
 
 from scggml import _check as check
 from scggml._anndata._distances import read_distances
-from scggml._anndata._entries import CALIBRATION, check_entry
+from scggml._anndata._entries import CALIBRATION, read_entry
 from scggml._anndata._slots import check_free, prediction_slots
-from scggml._anndata._writing import check_writable, plain, stored_result, writable
+from scggml._anndata._writing import check_writable, stored_result, writable
 from scggml._arguments import SHARED, checked, number
 from scggml._docs import shared_doc
 from scggml._keys import IS_REFERENCE, N_CELLS, OUTLIER, OUTLIER_P, PREDICTED, Keys
@@ -174,7 +174,8 @@ def _calibration(mapped: AnnData, keys: Keys) -> tuple[dict[str, Any], NDArray[n
         )
         raise ValueError(msg)
     again = "Map the samples again with sg.tl.map_samples."
-    check_entry(entry["calibration"], CALIBRATION, f"uns[{keys.reference!r}]['calibration']", again)
+    where = f"uns[{keys.reference!r}]['calibration']"
+    calibration = read_entry(entry["calibration"], CALIBRATION, where, again, "calibration")
     if not pd.api.types.is_bool_dtype(mapped.obs[IS_REFERENCE]):
         msg = f"obs[{IS_REFERENCE!r}] must be true or false, found {mapped.obs[IS_REFERENCE].dtype}. {again}"
         raise ValueError(msg)
@@ -182,7 +183,7 @@ def _calibration(mapped: AnnData, keys: Keys) -> tuple[dict[str, Any], NDArray[n
     if not is_new.any():
         msg = f"no sample is new: obs[{IS_REFERENCE!r}] is true for all"
         raise ValueError(msg)
-    return plain(entry["calibration"], "calibration"), is_new
+    return calibration, is_new
 
 
 def _warn_about_small(mapped: AnnData, is_new: NDArray[np.bool_]) -> None:

@@ -135,7 +135,7 @@ def rank_genes(
         )  # fmt: skip
     if labels.kind != "continuous":
         weight: NDArray[np.float64] = table["weight"].reindex(adata.var_names).to_numpy()
-        by_class = means.by_class(weight, adata.var_names, learned.params["label_key"])
+        by_class = means.by_class(weight, adata.var_names, learned.param("label_key"))
         adata.uns[keys.gene_ranking_by_class] = stored_result(**by_class)
     return adata if copy else None
 

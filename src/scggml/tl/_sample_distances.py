@@ -14,7 +14,7 @@ from scggml._anndata._long_runs import announce
 from scggml._anndata._sketches import has_sketch
 from scggml._anndata._stored_metric import read_metric
 from scggml._anndata._writing import stored_params, stored_result
-from scggml._arguments import SHARED, checked, choice, either, optional, path
+from scggml._arguments import SHARED, checked, choice, either, path
 from scggml._docs import shared_doc
 from scggml._keys import N_POINTS, SKETCH_ERROR, Keys, SketchKeys
 from scggml.core.measures._digest import digest
@@ -40,12 +40,10 @@ _METRICS = ("learned", "euclidean", "cityblock", "cosine")
 
 @shared_doc
 @checked(
-    sample_key=optional(SHARED["sample_key"]),
     metric=choice(*_METRICS),
     sketch_key=either(False, otherwise="the key of a sketch", rule=SHARED["sketch_key"]),
-    solver=optional(check_solver),
-    checkpoint=optional(path),
-    key_added=optional(SHARED["key_added"]),
+    solver=check_solver,
+    checkpoint=path,
 )
 def sample_distances(
     adata: AnnData,

@@ -39,6 +39,15 @@ def test_bytes_of_a_pair():
     )
 
 
+def test_bytes_of_a_pair_whose_costs_are_turned():
+    # few rows of many columns are solved as many rows of few columns, with a copy of the costs
+    sizes = np.array([[10, 640], [10, 639], [640, 10]])
+    found = pair_bytes(sizes, "simplex")
+    np.testing.assert_array_equal(found, [20 * 6400 + 160 * 650, 12 * 6390 + 160 * 649, 12 * 6400 + 160 * 650])
+    np.testing.assert_array_equal(pair_bytes(sizes[:1], "simplex_on_sparse"), 25 * 6400 + 160 * 650)
+    np.testing.assert_array_equal(pair_bytes(sizes[:1], "entropic"), 16 * 6400 + 160 * 650)
+
+
 def test_bytes_of_plans():
     # of n + m - 1 entries, each of two int32 and a float64, twice while they are joined
     assert plan_bytes(np.array([[2, 3], [10, 1]])) == (4 + 10) * (4 + 4 + 8) * 2

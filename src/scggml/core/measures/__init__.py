@@ -1,1 +1,1 @@
-"""Clouds of cells as measures: ragged arrays, points on disk, moments, products of sparse rows, threads."""
+"""Clouds of cells as measures: arrays, points on disk, moments, sparse products; and the machine: threads, memory."""

@@ -19,7 +19,7 @@ _NO_PLACE = "cannot cache function"  # how numba's error starts
 _REMEDY = "Set the environment variable NUMBA_CACHE_DIR to a folder that can be written"
 
 
-def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+def njit(*, cache: bool = False, **options: Any) -> Callable[[Callable[..., Any]], Any]:
     """Return the decorator `numba.njit`, for which a cache on disk is not a condition.
 
     In containers often neither the package nor the home folder can be written, and on clusters their disks are full.
@@ -27,14 +27,14 @@ def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
-        try:
-            compiled = numba.njit(**options)(function)
-            compiled._cache = _ForgivingCache(function)
-        except RuntimeError as error:
-            if not str(error).startswith(_NO_PLACE):
-                raise
-            _log_once("there is no folder that can be written")
-            return numba.njit(**{**options, "cache": False})(function)
+        compiled = numba.njit(**options)(function)
+        if cache:
+            try:
+                compiled._cache = _ForgivingCache(function)
+            except RuntimeError as error:
+                if not str(error).startswith(_NO_PLACE):
+                    raise
+                _log_once("there is no folder that can be written")
         return compiled
 
     return decorate

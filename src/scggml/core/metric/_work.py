@@ -65,18 +65,22 @@ def training_work(extent: Extent, targets: Targets, options: TrainingOptions) ->
 
 def closed_form_work(extent: Extent, targets: Targets, options: TrainingOptions) -> Work:
     """Return the work of one sweep of the closed form."""
-    pairs = _pairs(targets, "auto")[0]
-    seen = extent.thinned(cells_per_sample(extent, pairs, options.max_cells))
-    edges = float(seen.sizes[pairs].sum())
-    return transport_work(seen, pairs, options.solver, keep_plans=True) + moments_work(seen, edges)
+    plans, moments = _sweep(extent, targets, options)
+    return plans + moments
 
 
 def bootstrap_work(extent: Extent, targets: Targets, options: TrainingOptions, n_boot: int) -> Work:
     """Return the work of `bootstrap_metrics`, which solves plans once."""
+    plans, moments = _sweep(extent, targets, options)
+    return plans + moments.times(n_boot)
+
+
+def _sweep(extent: Extent, targets: Targets, options: TrainingOptions) -> tuple[Work, Work]:
+    """Return the work of the plans and of the moments of one sweep."""
     pairs = _pairs(targets, "auto")[0]
     seen = extent.thinned(cells_per_sample(extent, pairs, options.max_cells))
-    again = moments_work(seen, float(seen.sizes[pairs].sum()))
-    return closed_form_work(extent, targets, options) + again.times(n_boot)
+    plans = transport_work(seen, pairs, options.solver, keep_plans=True)
+    return plans, moments_work(seen, float(seen.sizes[pairs].sum()))
 
 
 def moments_work(extent: Extent, n_edges: float) -> Work:

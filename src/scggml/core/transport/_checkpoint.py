@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import warnings
 import zlib
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import numpy as np
+
+from scggml._warnings import warn
 
 if sys.platform == "win32":
     import msvcrt
@@ -81,9 +82,9 @@ class Checkpoint:
         data = self._file.read()
         n_records = len(data) // _RECORD.itemsize
         records = np.frombuffer(data, _RECORD, count=n_records)
-        keys, span = _keys(pairs), np.int64(2**32)
+        keys = _keys(pairs)
         order = np.argsort(keys)
-        wanted = records["pair"].astype(np.int64) @ np.array([span, 1])
+        wanted = _keys(records["pair"].astype(np.int64))
         place = np.searchsorted(keys, wanted, sorter=order) % max(len(keys), 1)
         sound = self._checksums(records) == records["checksum"]
         sound &= (keys[order[place]] == wanted) if len(keys) else False
@@ -98,7 +99,7 @@ class Checkpoint:
                 f"checkpoint={str(self._path)!r} has {int((~sound).sum())} damaged record(s) among {n_records}, which "
                 "are removed: the distances of these pairs are computed again. Check the disk that the file is on."
             )
-            warnings.warn(msg, UserWarning, stacklevel=3)
+            warn(msg)
         done, last = np.unique(order[place[sound]][::-1], return_index=True)
         kept = records[sound][::-1][last]
         return done, kept["distance"].astype(np.float64), kept["gap"].astype(np.float64)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, field, replace
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -11,12 +10,12 @@ import joblib
 import numpy as np
 import scipy.sparse as sp
 
+from scggml._warnings import warn
 from scggml.core.measures._blocks import column_blocks
 from scggml.core.measures._progress import progress_bar
 from scggml.core.measures._threads import n_threads
 
-from ._memory_limits import threads_within_memory
-from ._out_of_memory import sizes_in_memory_errors
+from ._memory_limits import sizes_in_memory_errors, threads_within_memory
 from ._sinkhorn import Backend, SinkhornIteration, backend_of
 from ._transport import Transport
 
@@ -232,13 +231,11 @@ def solve_pairs_entropic(
             self_terms=selves,
         )
     if not solved.converged.all():
-        warnings.warn(
+        warn(
             f"{(~solved.converged).sum()} of {len(pairs)} pairs did not reach a marginal error of {tol:g} within "
             f"{max_iter} sweeps, the worst is off by {solved.marginal_error.max():.2g}: raise max_iter, or the "
             "entropic strength "
-            f"(now epsilon = {solved.epsilon:g})",
-            UserWarning,
-            stacklevel=2,
+            f"(now epsilon = {solved.epsilon:g})"
         )
     return solved
 

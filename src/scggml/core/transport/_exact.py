@@ -20,8 +20,7 @@ from . import _simplex as simplex
 from ._cluster import dask_backend, on_cluster
 from ._costs import cost_matrix
 from ._interrupts import interruptible
-from ._memory_limits import engine_of, threads_within_memory
-from ._out_of_memory import sizes_in_memory_errors
+from ._memory_limits import engine_of, sizes_in_memory_errors, threads_within_memory
 from ._plans import Plans
 from ._transport import Transport
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -25,14 +25,19 @@ def interruptible(function: Callable[..., T], *arguments: object, stop: NDArray[
     """
     if threading.current_thread() is not threading.main_thread():
         return function(*arguments)
-    executor = ThreadPoolExecutor(1)
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(function(*arguments))
+        except BaseException as error:  # noqa: BLE001 it is raised below
+            future.set_exception(error)
+
+    threading.Thread(target=run).start()
     try:
-        future = executor.submit(function, *arguments)
         while not wait([future], timeout=_TICK).done:
             pass
         return future.result()
     except BaseException:
         stop[0] = True
         raise
-    finally:
-        executor.shutdown(wait=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import joblib
@@ -9,7 +10,11 @@ import numpy as np
 
 from scggml.core.measures._memory import available_memory
 
+from ._network_simplex import NARROW
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
 Engine: TypeAlias = Literal["simplex", "simplex_on_costs", "simplex_on_sparse", "pot", "entropic"]
@@ -22,6 +27,7 @@ PER_ENTRY: dict[Engine, int] = {
     "pot": 49,  # costs, their multiple, plan, and the arcs of POT
     "entropic": 16,  # costs and kernel
 }
+_PER_TURNED_ENTRY = 20  # costs, their transposed copy where a row is so long, and the kernel
 PER_POINT = 160  # of both clouds: the tree, masses, potentials and the edges that are returned
 PER_KEPT_ENTRY = 32  # of plans that are kept: two indices and a mass, and all of them once more when they are joined
 _SHARE = 0.75  # of the available memory: the rest is for what comes after, and for others
@@ -40,7 +46,11 @@ def engine_of(method: str, cost: str, *, sparse: bool) -> Engine:
 def pair_bytes(sizes: NDArray[np.int64], engine: Engine) -> NDArray[np.int64]:
     """Return the peak memory while a pair of clouds is solved, (...,), for their numbers of points, (..., 2)."""
     sizes = np.asarray(sizes, dtype=np.int64)
-    return PER_ENTRY[engine] * sizes.prod(axis=-1) + PER_POINT * sizes.sum(axis=-1)
+    per_entry = np.full(sizes.shape[:-1], PER_ENTRY[engine])
+    if engine.startswith("simplex"):
+        is_turned = sizes[..., 1] >= NARROW * sizes[..., 0]
+        per_entry = np.where(is_turned, np.maximum(per_entry, _PER_TURNED_ENTRY), per_entry)
+    return per_entry * sizes.prod(axis=-1) + PER_POINT * sizes.sum(axis=-1)
 
 
 def plan_bytes(sizes: NDArray[np.int64]) -> int:
@@ -132,3 +142,18 @@ def gigabytes(n_bytes: float) -> str:
     if n_bytes < 1e9:
         return f"{max(n_bytes / 1e6, 1):.0f} MB"
     return f"{n_bytes / 1e9:,.1f} GB" if n_bytes < 1e10 else f"{n_bytes / 1e9:,.0f} GB"
+
+
+@contextmanager
+def sizes_in_memory_errors(sizes: NDArray[np.integer]) -> Iterator[None]:
+    """Name the largest of the pairs that are solved, (n_pairs, 2) numbers of points, and the remedies."""
+    try:
+        yield
+    except MemoryError as error:
+        n, m = sizes[sizes.prod(axis=1).argmax()].tolist()
+        msg = (
+            f"optimal transport between samples of {n:,} and {m:,} cells does not fit into memory: their costs alone "
+            f"take {8 * n * m / 1e9:.2g} GB in each thread. Compare fewer cells of each sample, with sg.pp.sketch or a "
+            "random subset, or pass n_jobs=1."
+        )
+        raise MemoryError(msg) from error

@@ -9,6 +9,7 @@ from scggml.core.measures._moments import typical_cost
 
 from ._entropic import solve_pairs_entropic
 from ._exact import Method, solve_pairs
+from ._sinkhorn import backend_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -148,3 +149,8 @@ class Sinkhorn:
 
 Solver: TypeAlias = Exact | Entropic
 SolverSpec: TypeAlias = Exact | Sinkhorn
+
+
+def is_on_gpu(solver: Solver | SolverSpec) -> bool:
+    """Whether transport is solved on a GPU, which has a memory of its own."""
+    return not isinstance(solver, Exact) and backend_of(solver.device, "float64").device != "cpu"

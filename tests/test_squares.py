@@ -5,7 +5,7 @@ import pytest
 import scipy.sparse as sp
 
 import scggml as sg
-from scggml.core.measures._magnitudes import check_squares
+from scggml._data import check_squares
 from scggml.core.measures._measures import Measures
 from scggml.core.transport._distances import pairwise_distances
 from scggml.estimators._checks import as_measures
