@@ -193,11 +193,8 @@ def check_anndata(name: str, adata: Any) -> None:
         raise TypeError(msg)
 
 
-def check_column(name: str, key: Any, obs: pd.DataFrame) -> pd.Series:
-    """Return a column of `obs` that exists and has no missing values."""
-    if not isinstance(key, str):
-        msg = f"{name} must be the name of a column of obs, found {shown(key)}"
-        raise TypeError(msg)
+def existing_column(name: str, key: str, obs: pd.DataFrame) -> pd.Series:
+    """Return the one column of `obs` of this name, or say which there are."""
     if key not in obs.columns:
         msg = f"{name}={shown(key)} is not a column of obs. Found: {listed(obs.columns, limit=20)}"
         raise KeyError(msg)
@@ -205,6 +202,15 @@ def check_column(name: str, key: Any, obs: pd.DataFrame) -> pd.Series:
     if isinstance(column, pd.DataFrame):
         msg = f"{name}={key!r} names {column.shape[1]} columns of obs. Rename them apart."
         raise ValueError(msg)
+    return column
+
+
+def check_column(name: str, key: Any, obs: pd.DataFrame) -> pd.Series:
+    """Return a column of `obs` that exists and has no missing values."""
+    if not isinstance(key, str):
+        msg = f"{name} must be the name of a column of obs, found {shown(key)}"
+        raise TypeError(msg)
+    column = existing_column(name, key, obs)
     missing = column.isna()
     if missing.any():
         msg = (

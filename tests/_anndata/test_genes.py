@@ -133,3 +133,12 @@ def test_nothing_that_leads_to_genes(fitted, name, assert_same_anndata):
     with pytest.raises(KeyError, match=text):
         sg.tl.rank_genes(fitted)
     assert_same_anndata(fitted, before)
+
+
+@pytest.mark.parametrize("as_view", [False, True])
+def test_masked_loadings_lead_to_no_genes(cohort, as_view):
+    cohort.varm["PCs"] = np.ma.masked_array(cohort.varm["PCs"], np.arange(60).reshape(12, 5) == 0)
+    given = cohort[:, :] if as_view else cohort
+    with pytest.warns(UserWarning, match=r"no gene weights .*varm\['PCs'\] has masked values"):
+        sg.tl.fit_metric(given, "sample", "label", rng=0)
+    assert "ggml" not in given.varm

@@ -269,3 +269,17 @@ def test_outer_loops_have_one_bar(monkeypatch):
 )  # fmt: skip
 def test_durations(seconds, text):
     assert duration(seconds) == text
+
+
+def test_entries_that_only_look_like_sketches_are_not_proposed(adata, announced):
+    adata.uns["mine"] = {"params": {"sample_key": "sample", "method": "coreset"}, "samples": 3}
+    sg.tl.sample_distances(adata, "sample", metric="euclidean", use_rep="X")
+    assert "mine" not in announced.messages[0]
+
+
+def test_a_gpu_has_a_memory_of_its_own(adata, announced, monkeypatch):
+    solver = sg.Sinkhorn(device="cpu")
+    monkeypatch.setattr("scggml._anndata._long_runs.problems_within_memory", lambda *args: pytest.fail("host memory"))
+    monkeypatch.setattr("scggml._anndata._long_runs.is_on_gpu", lambda given: True)
+    sg.tl.sample_distances(adata, "sample", metric="euclidean", use_rep="X", solver=solver)
+    assert "on 1 thread," in announced.messages[0]

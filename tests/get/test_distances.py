@@ -94,3 +94,18 @@ def test_bounds_without_errors_or_distances_are_refused(cohort):
     del pdata.obs["sketch_error"]
     with pytest.raises(KeyError, match=r"obs\['sketch_error'\] does not exist.*sketch 'sketch'.*sample_distances"):
         sg.get.distances(pdata, bounds=True)
+
+
+@pytest.mark.parametrize("entry", ["text", 7, {"a": 1}, {"metric": "learned", "solver": "exact", "params": 3}])
+def test_bounds_of_distances_whose_origin_was_damaged(pdata, entry):
+    pdata.uns["ggml"] = entry
+    with pytest.raises((KeyError, ValueError), match=r"uns\['ggml'\]"):
+        sg.get.distances(pdata, bounds=True)
+
+
+def test_bounds_from_errors_that_are_no_numbers(cohort):
+    sg.pp.sketch(cohort, "sample", n_points=3, rng=0)
+    pdata = sg.tl.sample_distances(cohort, "sample", metric="euclidean", sketch_key="sketch")
+    pdata.obs["sketch_error"] = pdata.obs["sketch_error"].astype(str)
+    with pytest.raises(TypeError, match=r"obs\['sketch_error'\] must hold numbers"):
+        sg.get.distances(pdata, bounds=True)

@@ -86,3 +86,9 @@ def test_tables_of_others_are_not_shown(fitted):
     expected = sg.get.gene_weights(fitted)
     fitted.uns["ggml_rank_genes"] = pd.DataFrame({"mine": np.zeros(12)}, index=fitted.var_names)
     pd.testing.assert_frame_equal(sg.get.gene_weights(fitted), expected)
+
+
+def test_something_else_in_place_of_the_ranking(fitted):
+    expected = sg.get.gene_weights(fitted)
+    fitted.uns["ggml_rank_genes"] = dict.fromkeys(("weight", "share", "rank", "component"), 1)
+    pd.testing.assert_frame_equal(sg.get.gene_weights(fitted), expected)

@@ -75,21 +75,9 @@ class Classes:
         return [(name, shade, self.codes == code) for name, shade, code in groups if (self.codes == code).any()]
 
 
-def obs_column(adata: AnnData, name: str, key: str) -> pd.Series:
-    """Return a column of `obs`, or say which there are."""
-    if key not in adata.obs.columns:
-        msg = f"{name}={key!r} is not a column of obs. Found: {check.listed(adata.obs.columns, limit=20)}"
-        raise KeyError(msg)
-    column = adata.obs[key]
-    if isinstance(column, pd.DataFrame):
-        msg = f"{name}={key!r} names {column.shape[1]} columns of obs. Rename them apart."
-        raise ValueError(msg)
-    return column
-
-
 def column_numbers(column: pd.Series) -> NDArray[np.float64] | None:
     """Return the numbers of a column, NaN where they are missing; None if it does not hold numbers."""
-    if not is_numeric(column) or pd.api.types.is_complex_dtype(column):
+    if not is_numeric(column):
         return None
     return column.to_numpy(dtype=np.float64, na_value=np.nan)
 
@@ -109,7 +97,7 @@ def read_colors(adata: AnnData, color: str, *, gene: bool = False) -> Numbers | 
     if gene and color not in adata.obs.columns:
         column = _gene(adata, color)
     else:
-        column = obs_column(adata, "color", color)
+        column = check.existing_column("color", color, adata.obs)
     numbers = column_numbers(column)
     if numbers is None or np.isnan(numbers).all():
         return _classes(adata, color, column)

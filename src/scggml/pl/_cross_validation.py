@@ -83,7 +83,7 @@ def cross_validation(
     score = defaults[1] if score is None else score
     table = _rows(table, score, classifier)
     names = [
-        drawn_text(row["method"]) if row["asked"] else drawn_text(f"{row['method']} ({row['classifier']})")
+        drawn_text(row["method"] if row["asked"] else f"{row['method']} ({row['classifier']})")
         for _, row in table.iterrows()
     ]
     width = 4.0 + text_width(names) + (1.6 if baseline is not None else 0.0)

@@ -13,7 +13,7 @@ from scggml._docs import shared_doc
 from scggml._keys import Keys, embedding
 
 from ._axes import PLAIN, drawing, equal_scales, map_points, two_axes
-from ._colors import column_numbers, draw_points, legend_width, obs_column, read_colors
+from ._colors import column_numbers, draw_points, legend_width, read_colors
 from ._names import drawn_text, write_names
 
 if TYPE_CHECKING:
@@ -118,12 +118,11 @@ def _pseudotime(pdata: AnnData, trajectory: bool | str) -> NDArray[np.float64]:
             "first."
         )
         raise KeyError(msg)
-    time = column_numbers(obs_column(pdata, "trajectory", name))
+    time = column_numbers(check.existing_column("trajectory", name, pdata.obs))
     if time is None or not np.isfinite(time).all() or len(np.unique(time)) < 2:
         msg = (
             f"trajectory={check.shown(trajectory)}: obs[{name!r}] must hold different finite numbers. Run "
-            "sg.tl.order_samples "
-            "again."
+            "sg.tl.order_samples again."
         )
         raise ValueError(msg)
     return time

@@ -118,13 +118,14 @@ def class_barycenters(
     genes = None if adata.X is None else read_features(adata, "X", None).points
 
     measures = cohort.measures_of(learned.project(adata, cohort.features))
+    members = [labels == name for name in names]
     announce(
-        "class_barycenters", lambda extent: barycenter_work(extent, [labels == name for name in names], n_points),
-        measures, cost="sqeuclidean", cheaper=["fewer points (n_points)", "some of the classes only (classes)"],
+        "class_barycenters", lambda extent: barycenter_work(extent, members, n_points), measures, cost="sqeuclidean",
+        cheaper=["fewer points (n_points)", "some of the classes only (classes)"],
     )  # fmt: skip
     found, shares = [], []
-    for name, child in zip(names, generator.spawn(len(names)), strict=True):
-        samples = np.flatnonzero(labels == name)
+    for name, is_member, child in zip(names, members, generator.spawn(len(names)), strict=True):
+        samples = np.flatnonzero(is_member)
         barycenter = free_support_barycenter(measures.take(samples), n_points, rng=child)
         if not barycenter.converged:
             logger.info("the barycenter of %s was still improving after %d iterations", name, len(barycenter.history))
@@ -148,7 +149,7 @@ def class_barycenters(
     )  # fmt: skip
     result = stored_result(
         params=params, fingerprint=learned.fingerprint, classes=np.array(names, dtype=object),
-        n_samples=np.array([int((labels == name).sum()) for name in names]),
+        n_samples=np.array([int(is_member.sum()) for is_member in members]),
         objective=np.array([barycenter.history[-1] for barycenter in found]),
         converged=np.array([barycenter.converged for barycenter in found]), history=_history(names, found),
     )  # fmt: skip

@@ -115,8 +115,8 @@ def cross_validate(
     Raises
     ------
     KeyError, ValueError, TypeError
-        If a column, a method or the folds do not allow it, for example a class with fewer samples than folds; before
-        any work.
+        If a column, a method or the folds do not allow it, for example a class with fewer samples than folds, or
+        `.uns` holds something other than an earlier result; before any work.
 
     Warns
     -----

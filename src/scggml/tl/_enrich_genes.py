@@ -96,8 +96,8 @@ def enrich_genes(
     Raises
     ------
     KeyError, ValueError, TypeError, FileNotFoundError
-        If there is no such metric, it does not lead back to genes, or gene sets are malformed or do not match the
-        genes.
+        If there is no such metric, it does not lead back to genes, gene sets are malformed or do not match the genes,
+        or `.uns` holds something other than an earlier result.
     ImportError
         If decoupler is not installed.
 

@@ -138,7 +138,8 @@ def explain_distances(
     Raises
     ------
     KeyError, ValueError, TypeError
-        If keys or arguments do not fit, or the distances are not those of these cells. Nothing has been written then.
+        If keys or arguments do not fit, the distances are not those of these cells, or `.uns` holds something other
+        than an earlier result. Nothing has been written then.
 
     Warns
     -----

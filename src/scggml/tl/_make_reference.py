@@ -117,8 +117,8 @@ def make_reference(
     Raises
     ------
     KeyError, ValueError, TypeError
-        If metric, cells and distances do not belong together, or classes are too small to hold samples out; before any
-        work.
+        If metric, cells and distances do not belong together, classes are too small to hold samples out, or `pdata`
+        holds something other than an earlier reference; before any work.
 
     Warns
     -----

@@ -65,7 +65,8 @@ def order_samples(
     Raises
     ------
     KeyError, ValueError, TypeError
-        If there are no such distances, sample or class, or an argument is out of range.
+        If there are no such distances, sample or class, an argument is out of range, or `.obs` or `.uns` holds
+        something other than an earlier result.
 
     Examples
     --------

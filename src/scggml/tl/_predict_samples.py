@@ -93,7 +93,8 @@ def predict_samples(mapped: AnnData, *, key: str = "ggml", alpha: float = 0.05, 
     Raises
     ------
     KeyError, ValueError, TypeError
-        If there is no calibration, or `alpha` is out of range. Nothing has been written then.
+        If there is no calibration, `alpha` is out of range, or a field holds something other than an earlier result.
+        Nothing has been written then.
 
     Warns
     -----

@@ -61,8 +61,8 @@ def project(
     Raises
     ------
     KeyError, ValueError, TypeError
-        If there is no such reference, genes are missing or not unique, or the representation does not fit. Nothing has
-        been written then.
+        If there is no such reference, genes are missing or not unique, the representation does not fit, or a field
+        holds something other than an earlier result. Nothing has been written then.
 
     Warns
     -----

@@ -88,7 +88,8 @@ def rank_genes(
     ------
     KeyError, ValueError, TypeError
         If there is no such metric, it does not lead back to genes, gene names are not unique, `.obs` lacks the samples
-        or labels that it was learned with, or, with `n_boot`, it is not the exact closed form of one sweep.
+        or labels that it was learned with, `.uns` holds something other than an earlier result, or, with `n_boot`, it
+        is not the exact closed form of one sweep.
 
     Examples
     --------

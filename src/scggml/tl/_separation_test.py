@@ -103,7 +103,8 @@ def separation_test(
     Raises
     ------
     KeyError, ValueError, TypeError
-        If a column or the labels do not allow it; before any work.
+        If a column or the labels do not allow it, or `.uns` holds something other than an earlier result; before any
+        work.
 
     Warns
     -----

@@ -98,7 +98,8 @@ def tune(
     Raises
     ------
     KeyError, ValueError, TypeError
-        If a column, the grid or the folds do not allow it; before any work.
+        If a column, the grid or the folds do not allow it, or `.uns` holds something other than an earlier result;
+        before any work.
 
     Examples
     --------

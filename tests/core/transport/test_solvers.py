@@ -15,7 +15,7 @@ from scggml.core.measures._measures import Measures
 from scggml.core.transport._checkpoint import Checkpoint
 from scggml.core.transport._entropic import solve_pairs_entropic
 from scggml.core.transport._exact import solve_pairs, square_pairs
-from scggml.core.transport._solvers import Entropic, Exact, Sinkhorn
+from scggml.core.transport._solvers import Entropic, Exact, Sinkhorn, is_on_gpu
 
 EPSILON = 0.5
 SOLVERS = {
@@ -205,3 +205,12 @@ def test_solvers_are_frozen():
 
 def test_sinkhorn_is_public():
     assert sg.Sinkhorn is Sinkhorn
+
+
+@pytest.mark.parametrize(("n_gpus", "device", "expected"), [(0, None, False), (1, None, True), (1, "cpu", False)])
+def test_which_solvers_are_on_a_gpu(monkeypatch, n_gpus, device, expected):
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: n_gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: n_gpus)
+    assert is_on_gpu(Sinkhorn(device=device)) is is_on_gpu(Entropic(0.1, False, device)) is expected
+    assert not is_on_gpu(Exact())
