@@ -41,7 +41,7 @@ def first(value):
     """A function that puts a value in the first place of a column or array."""
 
     def put(old):
-        new = pd.Series(old).astype(object).to_numpy() if getattr(old, "ndim", 1) == 1 else np.array(old)
+        new = pd.Series(old).astype(object).to_numpy(copy=True) if getattr(old, "ndim", 1) == 1 else np.array(old)
         new[(0,) * new.ndim] = value
         return new
 

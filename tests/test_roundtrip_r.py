@@ -128,8 +128,7 @@ def test_modalities(cohort):
     protein = cohort[:, :2].copy()
     protein.var_names = ["CD4", "CD8"]
     del protein.obsm["X_pca"], protein.varm["PCs"]
-    with mudata.set_options(pull_on_update=False):
-        joint = sg.pp.join_modalities(mudata.MuData({"rna": cohort, "prot": protein}))
+    joint = sg.pp.join_modalities(mudata.MuData({"rna": cohort, "prot": protein}))
     found = through_r(joint)
     for each in (joint, found):
         sg.tl.fit_metric(each, *FIT, rng=0)

@@ -64,8 +64,8 @@ def same_as_text(adata):
 
 
 def text_for_missing(adata):
-    missing_text_label(adata)
-    adata.obs["label"] = adata.obs["label"].where(adata.obs["label"].notna()).astype(str)
+    adata.obs["label"] = adata.obs["label"].astype(object)
+    adata.obs.loc[adata.obs_names[4], "label"] = "nan"
 
 
 def masked_pca(adata):
@@ -171,7 +171,7 @@ CASES = {
     "zero width": (flat_representation, {}, ValueError, ["obsm['X_pca']", "(87, 0)"]),
     "cube": (cube, {}, ValueError, ["obsm['X_pca']", "(87, 2, 2)"]),
     "text in obsm": (text_representation, {}, TypeError, ["obsm['X_pca']", "numeric", "<U1"]),
-    "text column": (text_in_data_frame, {"use_rep": "X_df"}, TypeError, ["obsm['X_df']", "numeric", "object"]),
+    "text column": (text_in_data_frame, {"use_rep": "X_df"}, TypeError, ["obsm['X_df']", "numeric", "other columns: u"]),
     "all constant": (all_constant, {}, ValueError, ["no feature varies"]),
     "identical samples": (
         identical_samples,

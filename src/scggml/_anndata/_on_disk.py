@@ -120,7 +120,8 @@ def _place(x: Any) -> str | None:
     stored = getattr(x, "group", x)  # of a sparse matrix
     with suppress(ValueError):  # of a file that was closed
         file = getattr(getattr(stored, "file", None), "filename", None)  # of h5py
-        return str(file or getattr(stored, "store_path", "") or "") or None
+        place = file or getattr(stored, "store_path", None) or getattr(getattr(stored, "store", None), "path", None)
+        return None if place is None else str(place)  # of zarr 3, or 2
     return None
 
 

@@ -152,9 +152,17 @@ def _download(path: Path, checksum: str | None, base_url: str, *, progress: bool
 def _remove_abandoned(path: Path) -> None:
     """Remove what earlier downloads of this file left when they were killed; one that goes on is written to."""
     for folder in path.parent.glob(f"{path.name}.*{_UNFINISHED}"):
-        last = max((file.stat().st_mtime for file in (folder, *folder.glob("*")) if file.exists()), default=0.0)
+        last = max(map(_last_change, (folder, *folder.glob("*"))))
         if time.time() - last > _ABANDONED:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _last_change(file: Path) -> float:
+    """Return when a file or folder was changed; a long time ago if it is gone, as after a download that has ended."""
+    try:
+        return file.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _downloader(*, progress: bool) -> Callable[[str, str, Any], None]:
