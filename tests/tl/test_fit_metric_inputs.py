@@ -171,7 +171,12 @@ CASES = {
     "zero width": (flat_representation, {}, ValueError, ["obsm['X_pca']", "(87, 0)"]),
     "cube": (cube, {}, ValueError, ["obsm['X_pca']", "(87, 2, 2)"]),
     "text in obsm": (text_representation, {}, TypeError, ["obsm['X_pca']", "numeric", "<U1"]),
-    "text column": (text_in_data_frame, {"use_rep": "X_df"}, TypeError, ["obsm['X_df']", "numeric", "other columns: u"]),
+    "text column": (
+        text_in_data_frame,
+        {"use_rep": "X_df"},
+        TypeError,
+        ["obsm['X_df']", "numeric", "other columns: u"],
+    ),
     "all constant": (all_constant, {}, ValueError, ["no feature varies"]),
     "identical samples": (
         identical_samples,
