@@ -11,6 +11,7 @@ from scggml.core._neighbors import class_scores, neighbor_means
 from scggml.core._probabilities import N_NEIGHBORS, relative_class_scores
 from scggml.core.measures._progress import progress_bar
 
+from ._held_out_separation import log_ratios, separation, separation_interval, share_interval
 from ._intervals import auc_interval, label_intervals, mean_interval, rank_interval, sign_test
 from ._methods import Called, Learned
 from ._scores import LABEL_SCORES, cluster_scores, label_scores, one_against_rest_auc, value_scores
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 CLASSIFIERS = {"class_mean": N_NEIGHBORS, "knn": 5}  # and their numbers of neighbours
 REGRESSION = "neighbors"
 BATCHES = "batch"  # takes the column of the classifier for predictions of the batch
-CLUSTERS = "clusters"  # and for scores of clusterings
+CLUSTERS = "clusters"  # for scores of clusterings
+DISTANCES = "distances"  # and for scores of the distances themselves
 MAIN = ("class_mean", "balanced_accuracy")  # the classifier and the score of classes by which methods are judged
 MAIN_ORDERED = (REGRESSION, "spearman")  # and those of ordinal and continuous labels
 _CLASS = "score_"
@@ -182,22 +184,50 @@ def summary(
                 pooled = _pooled_values(part) if "value" in part else _pooled(part, classes)
             for name, value, low, high in pooled:
                 rows.append([method, classifier, name, value, low, high, part["sample"].nunique(), *comparison])
+        rows += _separation_rows(table, method, baseline)
         clusters = scores[(scores["method"] == method) & (scores["classifier"] == CLUSTERS)]
         for name, values in clusters.groupby("score", sort=False)["value"]:
             rows.append([method, CLUSTERS, name, values.mean(), *[np.nan] * 2, len(values), *[np.nan] * 3])
-    columns = [
-        "method",
-        "classifier",
-        "score",
-        "value",
-        "ci_low",
-        "ci_high",
-        "n",
-        "only_method",
-        "only_baseline",
-        "p_value",
-    ]
-    return pd.DataFrame(rows, columns=columns)
+    columns = ["method", "classifier", "score", "value", "ci_low", "ci_high", "n"]
+    columns += ["only_method", "only_baseline", "p_value", "difference", "difference_low", "difference_high"]
+    return pd.DataFrame([row + [np.nan] * (len(columns) - len(row)) for row in rows], columns=columns)
+
+
+def _separation_rows(table: pd.DataFrame, method: str, baseline: str | None) -> list[list[Any]]:
+    """Return the rows of the held-out separation of classes, and of the share of samples nearer to their own class."""
+    found = _log_ratios_of(table, method)
+    if found is None:
+        return []
+    values, codes, n = found["separation"].to_numpy(), found["label"].cat.codes.to_numpy(), found["sample"].nunique()
+    units = np.unique(found["donor"], return_inverse=True)[1]
+    other = None if baseline in (None, method) else _log_ratios_of(table, str(baseline))
+    comparison, difference = [np.nan] * 3, [np.nan] * 3
+    right = pd.Series((values > 0).astype(float))
+    if other is not None and other.index.equals(found.index):
+        against = other["separation"].to_numpy()
+        difference = [separation(values, codes) - separation(against, codes)]
+        difference += separation_interval(values, codes, units, against)
+        apart = right.groupby(units).mean() - pd.Series((against > 0).astype(float)).groupby(units).mean()
+        only_method, only_baseline = int((apart > 0).sum()), int((apart < 0).sum())
+        comparison = [only_method, only_baseline, sign_test(only_method, only_baseline)]
+    n_units = int(units.max()) + 1
+    share = float(right.groupby(units).mean().mean())
+    return [
+        [method, DISTANCES, "separation", separation(values, codes), *separation_interval(values, codes, units), n]
+        + [np.nan] * 3 + difference,
+        [method, DISTANCES, "nearer_own_class", share, *share_interval(share * n_units, n_units), n, *comparison],
+    ]  # fmt: skip
+
+
+def _log_ratios_of(table: pd.DataFrame, method: str) -> pd.DataFrame | None:
+    """Return the mean log ratio of each sample over repeats, with its label and donor; None if there are none."""
+    part = table[table["method"] == method]
+    if "separation" not in part or part["separation"].isna().all():
+        return None
+    part = part[part["classifier"] == part["classifier"].iloc[0]]  # they are the same for all classifiers
+    by_sample = part.groupby("sample", observed=True)
+    found = by_sample[["label", "donor"]].first().assign(separation=by_sample["separation"].mean())
+    return found.astype({"label": "category"}).reset_index().set_index("sample", drop=False)
 
 
 def _pooled_values(part: pd.DataFrame) -> Iterator[tuple[str, float, float, float]]:
@@ -285,7 +315,7 @@ def _classified(held: Held, codes: NDArray[np.int64]) -> Iterator[tuple[str, NDA
 
 def _evaluated(held: Held, samples: Samples, split: Split) -> Iterator[tuple[pd.DataFrame, dict[str, float]]]:
     """Yield the predictions of each classifier on a split, and their scores."""
-    about = {
+    about: dict[str, Any] = {
         "repeat": split.repeat,
         "fold": split.fold,
         "sample": samples.names[split.test],
@@ -294,6 +324,8 @@ def _evaluated(held: Held, samples: Samples, split: Split) -> Iterator[tuple[pd.
     classes, labels = samples.classes, samples.labels[split.test]
     if samples.kind == "class":
         codes = samples.codes
+        if held.to_train is not None:
+            about["separation"] = log_ratios(held.to_train, codes[split.train], codes[split.test])
         for classifier, fits in _classified(held, codes[split.train]):
             predicted = fits.argmax(axis=1)
             # not by name: a name of a class may not be allowed as a key in a file

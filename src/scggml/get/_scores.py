@@ -38,8 +38,9 @@ def scores(adata: AnnData, *, key: str = "ggml", baseline: str | None = None) ->
         95 % confidence interval, which allows for the number of samples. The method depends on the score: for
         accuracies, a combination of Jeffreys intervals of the classes :cite:p:`zou2008`; for F1, a simulation of the
         confusion matrix :cite:p:`brodersen2010`; for areas under the curve, the score interval :cite:p:`newcombe2006`;
-        for rank correlations, Fisher's interval :cite:p:`bonett2000`; for mean absolute errors, Student's interval.
-        With `donor_key`, each donor counts once per class. NaN for clusterings.
+        for rank correlations, Fisher's interval :cite:p:`bonett2000`; for mean absolute errors, Student's interval; for
+        separations, the jackknife :cite:p:`efron1981`. With `donor_key`, each donor counts once per class. NaN for
+        clusterings.
     `n`
         Number of samples. For clusterings, the number of folds.
     `only_method`, `only_baseline`
@@ -50,6 +51,15 @@ def scores(adata: AnnData, *, key: str = "ggml", baseline: str | None = None) ->
         predictions, whatever the score of the row. NaN for the baseline itself, clusterings and predicted batches.
     `p_value`
         Two-sided sign test of the discordant pairs.
+    `difference`, `difference_low`, `difference_high`
+        Of `"separation"` only: by how much it is larger than that of the baseline on the same samples, with its 95 %
+        interval.
+
+    Rows with `classifier` `"distances"` need no classifier. For each held-out sample take the log of its mean distance
+    to the other classes over that to its own class. `"separation"` is the mean of these over classes, divided by their
+    standard deviation within classes. It is about zero if distances do not depend on the class. It changes with every
+    sample, whereas an accuracy changes in steps of one sample, so it shows smaller differences between methods.
+    `"nearer_own_class"` is the share of samples that are nearer to their own class, for which the log is positive.
 
     Raises
     ------

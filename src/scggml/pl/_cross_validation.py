@@ -9,7 +9,7 @@ import numpy as np
 from scggml import _check as check
 from scggml._arguments import checked, text
 from scggml._docs import shared_doc
-from scggml.evaluation._cross_validation import MAIN, MAIN_ORDERED
+from scggml.evaluation._cross_validation import DISTANCES, MAIN, MAIN_ORDERED
 from scggml.get._scores import scores as score_table
 from scggml.get._scores import stored_scores
 
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 _LOWER_IS_BETTER = ("mae", "variation_of_information")
 _LINE = 20  # characters of the baseline on one line
+_OF_DISTANCES = ("separation", "nearer_own_class")  # scores that need no classifier
 _NAMES = {"mae": "mean absolute error", "ari": "adjusted Rand index", "roc_auc": "ROC AUC", "macro_f1": "macro F1"}
+_NAMES["nearer_own_class"] = "share nearer to the own class,"
 
 
 @shared_doc
@@ -50,11 +52,13 @@ def cross_validation(
         One of the scores of :func:`scggml.get.scores`. None for "balanced_accuracy", or "spearman" for ordinal and
         continuous labels.
     classifier
-        The classifier. None for "class_mean", or "neighbors" for ordinal and continuous labels. A method without this
-        classifier is drawn with its own, which is named beside it.
+        The classifier. None for "class_mean", or "neighbors" for ordinal and continuous labels; for scores of the
+        distances themselves, "distances". A method without this classifier is drawn with its own, which is named beside
+        it.
     baseline
         Method that the others are compared with. The discordant pairs are written beside each method: how many samples
         (or donors) it predicts correctly and the baseline does not, and the reverse, with the p-value of the sign test.
+        For "separation", the difference from the baseline with its 95 %% interval.
     key
         Key of the results: `.uns[key + "_cross_validation"]`.
     %(ax)s
@@ -79,8 +83,9 @@ def cross_validation(
     predictions, params = entry["predictions"], entry["params"]
     table = score_table(adata, key=key, baseline=baseline)
     defaults = MAIN_ORDERED if "predicted_value" in predictions else MAIN
-    classifier = defaults[0] if classifier is None else classifier
     score = defaults[1] if score is None else score
+    if classifier is None:
+        classifier = DISTANCES if score in _OF_DISTANCES else defaults[0]
     table = _rows(table, score, classifier)
     names = [
         drawn_text(row["method"] if row["asked"] else f"{row['method']} ({row['classifier']})")
@@ -95,10 +100,11 @@ def cross_validation(
             ax.plot(row["value"], y, marker="o", color=color)
         ax.set_yticks(range(len(table)), names)
         ax.set_ylim(-0.6, len(table) - 0.4)
-        chance = _chance(score, predictions[predictions["classifier"] == classifier])
+        judged = predictions if classifier == DISTANCES else predictions[predictions["classifier"] == classifier]
+        chance = _chance(score, judged)
         if chance is not None:
             ax.axvline(chance, color="0.6", linewidth=1, linestyle=":", zorder=0)
-        if (table["value"] <= 1).all():
+        if score != "separation" and (table["value"] <= 1).all():
             ax.set_xlim(right=1.03)
         of = "batch predictions" if classifier == "batch" else "held-out samples"
         ax.set_xlabel(f"{_NAMES.get(score, score.replace('_', ' '))} of {of}")
@@ -127,16 +133,27 @@ def _rows(table: pd.DataFrame, score: str, classifier: str) -> pd.DataFrame:
 def _chance(score: str, predictions: pd.DataFrame) -> float | None:
     """Return the expected score of random predictions, None where it is not known."""
     n_classes = max(predictions["label"].nunique(), 1)
-    return {"roc_auc": 0.5, "balanced_accuracy": 1 / n_classes, "spearman": 0.0, "kendall": 0.0}.get(score)
+    by_chance = {"roc_auc": 0.5, "balanced_accuracy": 1 / n_classes, "nearer_own_class": 0.5}
+    return (by_chance | dict.fromkeys(("spearman", "kendall", "separation"), 0.0)).get(score)
 
 
 def _write_comparison(ax: Axes, table: pd.DataFrame, baseline: str | None, units: str) -> None:
-    """Write the discordant pairs beside each method."""
-    if not np.isfinite(table["only_method"]).any():
-        return
-    for y, (_, row) in enumerate(table.iterrows()):
-        if np.isfinite(row["only_method"]):
-            text = f"{int(row['only_method'])} : {int(row['only_baseline'])}, p = {row['p_value']:.2g}"
-            ax.annotate(text, (1.02, y), xycoords=("axes fraction", "data"), va="center", fontsize="small")
-    heading = f"{units} predicted\nbetter : worse than\n{drawn_text(str(baseline), _LINE)}"
-    ax.annotate(heading, (1.02, 1.0), xycoords="axes fraction", va="bottom", fontsize="small")
+    """Write the discordant pairs, or the difference of separations, beside each method."""
+    texts = {
+        y: f"{int(row['only_method'])} : {int(row['only_baseline'])}, p = {row['p_value']:.2g}"
+        for y, row in table.iterrows()
+        if np.isfinite(row["only_method"])
+    }
+    heading = f"{units} predicted\nbetter : worse than\n"
+    if not texts:
+        texts = {
+            y: f"{row['difference']:+.2f} ({row['difference_low']:.2f} to {row['difference_high']:.2f})"
+            for y, row in table.iterrows()
+            if np.isfinite(row["difference"])
+        }
+        heading = "difference from\n"
+    for y, written in texts.items():
+        ax.annotate(written, (1.02, y), xycoords=("axes fraction", "data"), va="center", fontsize="small")
+    if texts:
+        heading += drawn_text(str(baseline), _LINE)
+        ax.annotate(heading, (1.02, 1.0), xycoords="axes fraction", va="bottom", fontsize="small")

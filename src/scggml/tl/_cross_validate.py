@@ -109,8 +109,9 @@ def cross_validate(
 
     `.uns[key_added + "_cross_validation"]` : `dict`
         `params`; `classes`; `predictions`, one row per method, classifier, fold and held-out sample, with `score_0`
-        and so on for how well each class fits, in the order of `classes` (for ordinal and continuous labels `value`
-        and `predicted_value`); `scores`, the table that is returned; and `version`.
+        and so on for how well each class fits, in the order of `classes`, and `separation`, the log of the mean
+        distance to the other classes over that to the own class (for ordinal and continuous labels `value` and
+        `predicted_value`); `scores`, the table that is returned; and `version`.
 
     Raises
     ------
