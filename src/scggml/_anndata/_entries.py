@@ -305,6 +305,8 @@ METRIC: Final = Entry({
     "epsilon": Number(above=0, optional=True),
     "loss_history": Numbers(("n_iterations",), optional=True),
     "converged": Flag(optional=True),
+    "label_signal": Number(minimum=0, optional=True),
+    "label_p_value": Number(minimum=0, optional=True),
 }, _solver_rule)  # fmt: skip
 DISTANCES: Final = Entry({
     "params": Entry(_PARAMS),

@@ -160,6 +160,7 @@ def read_metric(adata: AnnData, key: str) -> StoredMetric:
 
 def metric_entry(learner: GroundMetricLearner, params: Mapping[str, Any], **more: Any) -> dict[str, Any]:
     """Return what is stored of a fitted learner."""
+    signal = {"label_signal": learner.label_signal_, "label_p_value": learner.label_p_value_}
     return stored_result(
         params=dict(params),
         components=learner.metric_.components,
@@ -168,6 +169,7 @@ def metric_entry(learner: GroundMetricLearner, params: Mapping[str, Any], **more
         n_iter=learner.n_iter_,
         converged=learner.converged_,
         gap=learner.gap_,
+        **{name: value for name, value in signal.items() if not np.isnan(value)},
         **stored_solver(learner.solver_),
         **more,
     )

@@ -52,8 +52,8 @@ LEARNER: dict[str, Rule] = {
     "scale": choice(*SCALES),
     "n_sweeps": integer(1),
     "ridge": either("auto", otherwise="a number", rule=number(minimum=0)),
-    "power": number(minimum=0),
-    "whitening": number(minimum=0, maximum=1),
+    "power": either("auto", otherwise="a number", rule=number(minimum=0)),
+    "whitening": either("auto", otherwise="a number", rule=number(minimum=0, maximum=1)),
     "max_cells": either("auto", None, otherwise="a number", rule=integer(2)),
     "solver": check_solver,
     "refine": _check_refinement,
@@ -277,7 +277,7 @@ def _check_closed_form(options: TrainingOptions, n_features: int) -> None:
         names = ("n_sweeps", "ridge", "power", "whitening", "max_cells")
         why = "refine=Refinement(start='random'), which computes no closed form"
         _refuse_without_effect("GroundMetricLearner", options, TrainingOptions(), names, why)
-    elif options.power != 1 and n_features > WIDE:
+    elif options.power not in (1, "auto") and n_features > WIDE:
         msg = (
             f"power={options.power:g} needs a matrix of {n_features} x {n_features} features, which is not formed "
             f"beyond {WIDE}. Pass power=1, or fewer features, for example X_pca or highly variable genes."

@@ -24,6 +24,7 @@ from scggml._arguments import anything, checked, flag, integer
 from scggml._docs import shared_doc
 from scggml._keys import JOINT, Keys
 from scggml._warnings import warn
+from scggml.core.metric._label_signal import N_RELABELINGS
 from scggml.core.metric._work import training_work
 from scggml.estimators._checks import training_options
 from scggml.evaluation._cross_validation import check_methods
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
     from scggml.evaluation._splits import Split
 
 logger = logging.getLogger(__name__)
+
+_CHANCE = 0.05  # p-value from which on the labels may as well be random ones
 
 
 @shared_doc
@@ -115,7 +118,9 @@ def fit_metric(
         `d(x, y) = ||components @ ((x - y) / scale)||`. `features`, their names, where they have any. `classes`, the
         classes, or the ordinal labels in order. `loss_history` (n_iter,), `n_iter` and `converged`. `gap`, the largest
         relative duality gap of the last transport problems (of entropic ones, the largest marginal error), and
-        `solver`, with `epsilon` if it is entropic. `params`, the arguments, and `version`, that of scggml. On `"X_pca"`
+        `solver`, with `epsilon` if it is entropic. `label_signal`, from 0 to 1, and `label_p_value`: whether transport
+        depends on the labels more than on 50 random relabelings; the metric is shrunk towards the Euclidean one by the
+        former, see :class:`scggml.GroundMetricLearner`. `params`, the arguments, and `version`, that of scggml. On `"X_pca"`
         or `"X_joint"` also `space`, by which their space is known again: up to 200 `genes` with the largest loadings,
         their `loadings`, and `n_genes`, the number of all genes with loadings. On several modalities also
         `modality_weights`, the share of each modality in the variance of cells in the learned space.
@@ -142,7 +147,8 @@ def fit_metric(
     -----
     UserWarning
         If a batch holds one class only, features are constant, the representation should lead back to genes but does
-        not, or `validate` finds no gain over Euclidean transport.
+        not, the labels have no more to do with transport than random ones (`label_p_value` above 0.05), or `validate`
+        finds no gain over Euclidean transport.
 
     Examples
     --------
@@ -177,6 +183,7 @@ def fit_metric(
     validation = _validation(samples, model, splits, method_rng, own_rng=rng is None) if validate else None
     model.fit(cohort.measures, labels.y, labels.strata)
     _warn_about_constant(model, cohort)
+    _warn_about_signal(model)
     if not model.converged_:
         logger.info("the objective was still falling after %d iterations (max_iter)", model.n_iter_)
     cells = model.metric_.project(features.points)
@@ -249,5 +256,16 @@ def _warn_about_constant(learner: GroundMetricLearner, cohort: Cohort) -> None:
         msg = (
             f"{len(constant)} feature(s) of {features.text} are constant{where} and get weight zero: "
             f"{check.listed(names)}"
+        )
+        warn(msg)
+
+
+def _warn_about_signal(learner: GroundMetricLearner) -> None:
+    if learner.label_p_value_ > _CHANCE:
+        msg = (
+            f"transport between these samples depends on their labels no more than on random ones (p = "
+            f"{learner.label_p_value_:.2g} of {N_RELABELINGS} relabelings, signal {learner.label_signal_:.2f} of 1). "
+            "Do not rely on gene weights or on a map of the training samples. sg.tl.cross_validate and "
+            "sg.tl.separation_test look at held-out samples."
         )
         warn(msg)

@@ -14,7 +14,7 @@ from scggml.core.measures._threads import single_threaded_blas
 from scggml.core.transport._work import Extent
 
 from ._ground_metric import GroundMetric, alignment
-from ._training import cells_per_sample, choose_triplets, closed_form_pairs, components_of
+from ._training import cells_per_sample, choose_triplets, closed_form_pairs, components_of, relabelings_of, ridge_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -65,12 +65,15 @@ def bootstrap_metrics(
     measures = measures.thinned(cells_per_sample(Extent.of(measures), pairs, options.max_cells))
     space = measures.scaled(~constant / scale)
     solved = options.solver.at(space).solve(space, pairs, keep_plans=True, n_jobs=n_jobs, progress="transport")
+    relabelings = relabelings_of(space, ~constant, solved, options, ridge=ridge_of(measures, options))
+    signal = None if relabelings is None else relabelings.signal(targets)  # one shrinkage for all draws
     for _ in tqdm(range(n_boot), desc="bootstrap", unit="draw", delay=2, leave=False, disable=None):
         times = _draw(targets, pairs, draw_rng)
         with single_threaded_blas:
             components = components_of(
-                measures, solved, targets, options, scale=scale, active=~constant, sample_weights=times, n_jobs=n_jobs
-            )
+                measures, solved, targets, options, signal, scale=scale, active=~constant, sample_weights=times,
+                n_jobs=n_jobs,
+            )  # fmt: skip
         yield GroundMetric(components, scale)
 
 

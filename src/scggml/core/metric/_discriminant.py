@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import scipy.linalg
@@ -135,19 +135,43 @@ def metric_matrix(
     largest eigenvalue r is less than one. Transport between samples with the same label has `R = I`, and the part due
     to the label is small compared with it.
     """
+    moments = moment_ratio(s_w, s_b, ridge=ridge)
+    ratios, directions = np.linalg.eigh(moments.ratio)
+    ratios = np.maximum(ratios - contrast * np.minimum(ratios[..., -1:], 1.0), 0.0)
+    ratios = ratios / ratios[..., -1:]  # the metric has no unit of its own
+    factor = (moments.axes * (moments.variances ** (-whitening / 2))[..., None, :]) @ (
+        directions * (ratios ** (power / 2))[..., None, :]
+    )
+    return np.asarray(factor @ np.swapaxes(factor, -1, -2))
+
+
+class MomentRatio(NamedTuple):
+    """The ratio of moments between and within classes, in the axes of those within.
+
+    Parameters
+    ----------
+    variances, axes
+        Eigenvalues (..., d) and eigenvectors (..., d, d) of the moments within classes, with their ridge.
+    ratio
+        `R`, the moments between classes in units of those within, (..., d, d).
+    """
+
+    variances: NDArray[np.float64]
+    axes: NDArray[np.float64]
+    ratio: NDArray[np.float64]
+
+
+def moment_ratio(s_w: NDArray[np.float64], s_b: NDArray[np.float64], *, ridge: float) -> MomentRatio:
+    """Return the ratio of moments within and between classes, (..., d, d) both."""
     d = s_w.shape[-1]
     spread = np.maximum(*(np.trace(s, axis1=-2, axis2=-1) * unit for s, unit in ((s_w, 1.0), (s_b, 1e-8))))
     s_w = s_w + max(ridge, 1e-10) / d * spread[..., None, None] * np.eye(d)
     variances, axes = np.linalg.eigh(s_w)
     variances = np.maximum(variances, 1e-12 * variances[..., -1:])
-    root = axes / np.sqrt(variances)[..., None, :]  # S_w^(-1/2), up to the rotation by `axes` that cancels below
-    ratios, directions = np.linalg.eigh(np.swapaxes(root, -1, -2) @ s_b @ root)
-    ratios = np.maximum(ratios - contrast * np.minimum(ratios[..., -1:], 1.0), 0.0)
-    ratios = ratios / ratios[..., -1:]  # the metric has no unit of its own
-    factor = (axes * (variances ** (-whitening / 2))[..., None, :]) @ (
-        directions * (ratios ** (power / 2))[..., None, :]
-    )
-    return np.asarray(factor @ np.swapaxes(factor, -1, -2))
+    root = (
+        axes / np.sqrt(variances)[..., None, :]
+    )  # S_w^(-1/2), up to the rotation by `axes` that cancels in the metric
+    return MomentRatio(variances, axes, np.swapaxes(root, -1, -2) @ s_b @ root)
 
 
 def _as_components(vectors: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -88,8 +88,8 @@ class TrainingOptions:
     scale: ScaleKind = "feature"
     n_sweeps: int = 1
     ridge: Literal["auto"] | float = "auto"
-    power: float = 1.0
-    whitening: float = 1.0
+    power: Literal["auto"] | float = "auto"
+    whitening: Literal["auto"] | float = "auto"
     max_cells: Literal["auto"] | int | None = "auto"
     solver: SolverSpec = Exact()
     refine: Refinement | None = None

@@ -59,15 +59,10 @@ class PairMoments:
         plans, pairs
             Transport plans of all pairs, (n_samples (n_samples - 1) / 2, 2).
         """
-        points = _leading_directions(measures, plans)
+        points = leading_directions(measures, plans)
         n, d = len(measures), points.shape[1]
         packed = np.zeros((n, n, d * (d + 1) // 2))
-        with progress_bar(len(pairs), "moments", "pair") as bar:
-            for p, (i, j) in enumerate(pairs):
-                entries = slice(plans.offsets[p], plans.offsets[p + 1])
-                difference = points[plans.rows[entries]] - points[plans.cols[entries]]
-                packed[i, j] = packed[j, i] = pack((difference * plans.mass[entries, None]).T @ difference)
-                bar.update()
+        packed[pairs[:, 0], pairs[:, 1]] = packed[pairs[:, 1], pairs[:, 0]] = pair_moments(points, plans, len(pairs))
         return cls(packed, d)
 
     def held_out_distances(
@@ -139,6 +134,19 @@ class PairMoments:
         return result / np.maximum(n_known, 1.0)[:, None]
 
 
+def pair_moments(points: NDArray[np.float64], plans: Plans, n_pairs: int) -> NDArray[np.float64]:
+    """Return the second moments of transported differences of each pair, packed, (n_pairs, d (d + 1) / 2)."""
+    d = points.shape[1]
+    packed = np.empty((n_pairs, d * (d + 1) // 2))
+    with progress_bar(n_pairs, "moments", "pair") as bar:
+        for p in range(n_pairs):
+            entries = slice(plans.offsets[p], plans.offsets[p + 1])
+            difference = points[plans.rows[entries]] - points[plans.cols[entries]]
+            packed[p] = pack((difference * plans.mass[entries, None]).T @ difference)
+            bar.update()
+    return packed
+
+
 def _weights_without_each(targets: Targets) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the weights of all pairs i < j without each sample, (n_samples, n_pairs), as in `Targets.pair_weights`."""
     n = len(targets)
@@ -179,7 +187,8 @@ def n_directions(n: int, n_features: int) -> int:
     return min(int((np.sqrt(1 + 8 * _MAX_BYTES / (8 * n * n)) - 1) / 2), _MAX_DIRECTIONS, n_features)
 
 
-def _leading_directions(measures: Measures, plans: Plans) -> NDArray[np.float64]:
+def leading_directions(measures: Measures, plans: Plans) -> NDArray[np.float64]:
+    """Return dense points in at most 100 directions: their features, or the leading directions of transport."""
     points = measures.points
     room = n_directions(len(measures), points.shape[1])
     if points.shape[1] <= room:

@@ -17,6 +17,7 @@ from scggml.core.transport._work import Extent
 
 from ._discriminant import WIDE, default_ridge, transport_discriminant
 from ._ground_metric import GroundMetric
+from ._label_signal import Relabelings
 from ._options import Refinement
 from ._problem import Problem
 from ._refinement import evaluate, refine, refine_by_minibatches
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from scggml.core.transport._solvers import Solver
     from scggml.core.transport._transport import Transport
 
+    from ._label_signal import LabelSignal
     from ._options import TrainingOptions
     from ._targets import Targets
 
@@ -63,6 +65,8 @@ class TrainingResult:
         error.
     solver
         Solver for distances under the metric, in their unit.
+    signal
+        What the labels have beyond random ones. None without a closed form, and with entropic transport.
     """
 
     metric: GroundMetric
@@ -71,6 +75,7 @@ class TrainingResult:
     converged: bool
     gap: float
     solver: Solver
+    signal: LabelSignal | None
 
 
 def train(
@@ -116,7 +121,7 @@ def _train(
     if constant.all():
         msg = "no feature varies between cells: there is nothing to learn a metric from"
         raise ValueError(msg)
-    active = ~constant
+    active, signal = ~constant, None
     start_rng, triplet_rng, minibatch_rng = rng.spawn(3)
     settings = options.refine or Refinement()
     if settings.start == "random":
@@ -125,7 +130,7 @@ def _train(
         components = start_rng.uniform(-1, 1, size=(n_comps, measures.n_features)) * active
     else:
         triplets = choose_triplets(targets, "auto", triplet_rng)
-        components = _closed_form(
+        components, signal = _closed_form(
             measures, targets, closed_form_pairs(targets, triplets), options, scale, active, n_jobs
         )
         if settings.triplets != "auto":
@@ -144,7 +149,7 @@ def _train(
     else:
         found = refine_by_minibatches(problem, components, triplets, settings, settings.minibatch, minibatch_rng)
     metric = GroundMetric(found.components, scale)
-    return TrainingResult(metric, constant, found.loss_history, found.converged, found.error, found.solver)
+    return TrainingResult(metric, constant, found.loss_history, found.converged, found.error, found.solver, signal)
 
 
 def choose_triplets(targets: Targets, kind: Literal["auto", "all"] | int, rng: np.random.Generator) -> Triplets:
@@ -206,8 +211,8 @@ def _closed_form(
     scale: NDArray[np.float64],
     active: NDArray[np.bool_],
     n_jobs: int | None,
-) -> NDArray[np.float64]:
-    """Return the components of the closed form; the first plans are Euclidean, on scaled features."""
+) -> tuple[NDArray[np.float64], LabelSignal | None]:
+    """Return the closed form, whose first plans are Euclidean, on scaled features, and the signal along these."""
     limit, largest = cells_per_sample(Extent.of(measures), pairs, options.max_cells), int(measures.sizes.max())
     if limit < largest and options.max_cells == "auto":
         logger.info(
@@ -216,7 +221,7 @@ def _closed_form(
         )  # fmt: skip
     measures = measures.thinned(limit)
     space = measures.scaled(active / scale)
-    components = np.empty((0, 0))
+    components, signal = np.empty((0, 0)), None
     for sweep in range(options.n_sweeps):
         if sweep:
             space = GroundMetric(components, scale).project_measures(measures)
@@ -225,8 +230,22 @@ def _closed_form(
         if not solved.distances.any():
             msg = "all samples hold the same cells: there is no difference between classes to learn from"
             raise ValueError(msg)
-        components = components_of(measures, solved, targets, options, scale=scale, active=active, n_jobs=n_jobs)
-    return components
+        if not sweep:
+            relabelings = relabelings_of(space, active, solved, options, ridge=ridge_of(measures, options))
+            signal = None if relabelings is None else relabelings.signal(targets)
+        components = components_of(
+            measures, solved, targets, options, signal, scale=scale, active=active, n_jobs=n_jobs
+        )
+    return components, signal
+
+
+def relabelings_of(
+    space: Measures, active: NDArray[np.bool_], solved: Transport, options: TrainingOptions, *, ridge: float
+) -> Relabelings | None:
+    """Return what the signal of labels is computed from; None if the exponents are given, or plans are entropic."""
+    if "auto" not in (options.power, options.whitening) or solved.plans is None:
+        return None
+    return Relabelings.of(space, active, solved.plans, solved.pairs, ridge=ridge)
 
 
 def components_of(
@@ -234,15 +253,27 @@ def components_of(
     solved: Transport,
     targets: Targets,
     options: TrainingOptions,
+    signal: LabelSignal | None,
     *,
     scale: NDArray[np.float64],
     active: NDArray[np.bool_],
     sample_weights: NDArray[np.float64] | None = None,
     n_jobs: int | None = None,
 ) -> NDArray[np.float64]:
-    """Return the components of the closed form for given plans, (k, n_features), with the settings of `options`."""
+    """Return the components of the closed form for given plans, (k, n_features), with the settings of `options`.
+
+    Exponents that are "auto" are the strength of the signal. They are 1 where it is not known, and where there are
+    fewer components than features: these cannot hold the Euclidean metric.
+    """
+    n_active = int(active.sum())
+    n_comps = n_components(options, n_active)
+    strength = 1.0 if signal is None or n_comps < n_active else signal.strength
+    power, whitening = (strength if value == "auto" else value for value in (options.power, options.whitening))
     return transport_discriminant(
-        measures, solved, targets, scale=scale, active=active, n_comps=n_components(options, int(active.sum())),
-        ridge=default_ridge(measures) if options.ridge == "auto" else options.ridge,
-        power=options.power, whitening=options.whitening, sample_weights=sample_weights, n_jobs=n_jobs,
+        measures, solved, targets, scale=scale, active=active, n_comps=n_comps, ridge=ridge_of(measures, options),
+        power=power, whitening=whitening, sample_weights=sample_weights, n_jobs=n_jobs,
     )  # fmt: skip
+
+
+def ridge_of(measures: Measures, options: TrainingOptions) -> float:
+    return default_ridge(measures) if options.ridge == "auto" else options.ridge

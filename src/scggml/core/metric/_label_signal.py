@@ -1,0 +1,122 @@
+"""How far the differences between transport directions are due to the labels, and not to chance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ._discriminant import moment_ratio
+from ._pair_moments import leading_directions, pair_moments, unpack
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from scggml.core.measures._measures import Measures
+    from scggml.core.transport._plans import Plans
+
+    from ._targets import Targets
+
+N_RELABELINGS = 50
+_SEED = 0  # the signal is a function of the data
+
+
+@dataclass(frozen=True)
+class LabelSignal:
+    """What the given labels have beyond random ones.
+
+    Parameters
+    ----------
+    strength
+        From 0, as for random labels, to 1: the square root of the share of the spread of the ratio of moments that
+        random relabelings do not reach.
+    p_value
+        The share of random relabelings, the given labels added, whose ratio is spread at least as much.
+    """
+
+    strength: float
+    p_value: float
+
+
+@dataclass(frozen=True, eq=False)
+class Relabelings:
+    """Moments of transport along plans that do not depend on labels, for any labels of the samples.
+
+    Parameters
+    ----------
+    packed
+        Second moments of transported differences of each pair, as from `pack`, (n_pairs, d (d + 1) / 2).
+    pairs
+        Indices of the samples, (n_pairs, 2).
+    n_directions
+        Number of features or directions, d.
+    ridge
+        As in `transport_discriminant`.
+    """
+
+    packed: NDArray[np.float64]
+    pairs: NDArray[np.int64]
+    n_directions: int
+    ridge: float
+
+    @classmethod
+    def of(
+        cls, measures: Measures, active: NDArray[np.bool_], plans: Plans, pairs: NDArray[np.int64], *, ridge: float
+    ) -> Relabelings:
+        """Take the moments of scaled samples, in at most 100 leading directions.
+
+        Parameters
+        ----------
+        measures
+            Samples with scaled points.
+        active
+            Which features vary, (n_features,).
+        plans, pairs
+            Transport plans of pairs of samples under the Euclidean metric.
+        ridge
+            As in `transport_discriminant`.
+        """
+        if not active.all() and measures.n_features <= len(measures.weights):
+            measures = measures.with_points(measures.points[:, np.flatnonzero(active)])
+        points = leading_directions(measures, plans)
+        return cls(pair_moments(points, plans, len(pairs)), pairs, points.shape[1], ridge)
+
+    def signal(self, targets: Targets, sample_weights: NDArray[np.float64] | None = None) -> LabelSignal:
+        """Compare the labels with random exchanges of them within strata.
+
+        The spread of the ratio of moments between and within labels is the variance of its eigenvalues, in units of
+        their squared mean: zero, if transport is longer between labels by the same factor in all directions. Random
+        relabelings show how much of it is noise, as in shrinkage of James and Stein :cite:p:`james1961`. The square
+        root is the size of the effect of the labels relative to that of effect and noise.
+
+        Parameters
+        ----------
+        targets
+            Labels of the samples.
+        sample_weights
+            1 for each sample that takes part, else 0, (n_samples,); None takes all.
+        """
+        rng = np.random.default_rng(_SEED)
+        taking_part = np.arange(len(targets)) if sample_weights is None else np.flatnonzero(sample_weights)
+        strata = np.zeros(len(targets), dtype=np.int64) if targets.strata is None else targets.strata
+        sets = [taking_part[strata[taking_part] == s] for s in np.unique(strata[taking_part])]
+        weights = [targets.pair_weights(self.pairs, sample_weights)]
+        for _ in range(N_RELABELINGS):
+            values = targets.values.copy()
+            for members in sets:
+                values[members] = rng.permutation(values[members])
+            weights.append(replace(targets, values=values).pair_weights(self.pairs, sample_weights))
+        # a relabeling may leave no pairs with different labels within strata
+        found = np.array([self._spread(*both) for both in weights if both[0].any() and both[1].any()])
+        spread, random = found[0], found[1:]
+        if spread <= 0 or not len(random):
+            return LabelSignal(0.0, 1.0)
+        as_much = int((random >= spread * (1 - 1e-9)).sum())
+        return LabelSignal(float(np.sqrt(max(0.0, 1 - random.mean() / spread))), (as_much + 1) / (len(random) + 1))
+
+    def _spread(self, within: NDArray[np.float64], between: NDArray[np.float64]) -> float:
+        s_w, s_b = (unpack(weights @ self.packed, self.n_directions) for weights in (within, between))
+        ratio = moment_ratio(s_w, s_b, ridge=self.ridge).ratio
+        mean = np.trace(ratio) / len(ratio)
+        return float(((ratio - mean * np.eye(len(ratio))) ** 2).sum() / max(len(ratio) * mean**2, 1e-300))
