@@ -145,7 +145,7 @@ def test_scikit_learn_interface():
     classifier = OTNeighborsClassifier(GroundMetricLearner(), rule="knn", n_neighbors=2, n_jobs=1)
     assert is_classifier(classifier)
     copy = clone(classifier)
-    assert copy.get_params()["learner__power"] == 1
+    assert copy.get_params()["learner__power"] == "auto"
     assert {k: v for k, v in copy.get_params().items() if k != "learner"} == {
         k: v for k, v in classifier.get_params().items() if k != "learner"
     }

@@ -71,7 +71,7 @@ def test_draws_leave_two_samples_of_each_class():
 
 
 def test_a_draw_is_the_closed_form_with_its_weights(measures):
-    options = TrainingOptions(ridge=0.2)
+    options = TrainingOptions(ridge=0.2, power=1.0, whitening=1.0)
     metrics = list(bootstrap_metrics(measures, TARGETS, options, n_boot=3, rng=np.random.default_rng(5)))
     rng = np.random.default_rng(5).spawn(2)[1]
     scale, constant = feature_scale(measures, "feature")

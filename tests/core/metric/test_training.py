@@ -23,7 +23,7 @@ PAPER = asdict(preset("paper").refine)
 @pytest.mark.parametrize("scale", ["feature", "global", None])
 def test_without_refinement_it_is_the_closed_form_in_median_distances(labelled, scale, fit, distances_under, upper):
     measures, codes = labelled(n_classes=3, n_per_class=3)
-    result = fit((measures, codes), scale=scale)
+    result = fit((measures, codes), scale=scale, power=1.0, whitening=1.0)
     unit, constant = feature_scale(measures, scale)
     pairs = square_pairs(len(measures))
     transport = solve_pairs(measures.scaled(1 / unit), pairs, keep_plans=True)
@@ -48,7 +48,7 @@ def test_given_ridge_replaces_the_default(labelled, fit):
 
 def test_second_sweep_solves_under_the_first_metric(labelled, fit):
     measures, codes = labelled(shift=1.0, d=4, sizes=(6, 12))
-    one, two = (fit((measures, codes), n_sweeps=n).metric for n in (1, 2))
+    one, two = (fit((measures, codes), n_sweeps=n, power=1.0, whitening=1.0).metric for n in (1, 2))
     pairs = square_pairs(len(measures))
     transport = solve_pairs(measures.with_points(one.project(measures.points)), pairs, keep_plans=True)
     expected = transport_discriminant(

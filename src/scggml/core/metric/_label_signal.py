@@ -98,7 +98,8 @@ class Relabelings:
             1 for each sample that takes part, else 0, (n_samples,); None takes all.
         """
         rng = np.random.default_rng(_SEED)
-        taking_part = np.arange(len(targets)) if sample_weights is None else np.flatnonzero(sample_weights)
+        order = self._order(len(targets))
+        taking_part = order if sample_weights is None else order[sample_weights[order] > 0]
         strata = np.zeros(len(targets), dtype=np.int64) if targets.strata is None else targets.strata
         sets = [taking_part[strata[taking_part] == s] for s in np.unique(strata[taking_part])]
         weights = [targets.pair_weights(self.pairs, sample_weights)]
@@ -108,12 +109,18 @@ class Relabelings:
                 values[members] = rng.permutation(values[members])
             weights.append(replace(targets, values=values).pair_weights(self.pairs, sample_weights))
         # a relabeling may leave no pairs with different labels within strata
-        found = np.array([self._spread(*both) for both in weights if both[0].any() and both[1].any()])
-        spread, random = found[0], found[1:]
-        if spread <= 0 or not len(random):
+        spread, *others = [self._spread(*both) if both[0].any() and both[1].any() else np.nan for both in weights]
+        random = np.array(others)[np.isfinite(others)]
+        if not spread > 0 or not len(random):
             return LabelSignal(0.0, 1.0)
         as_much = int((random >= spread * (1 - 1e-9)).sum())
         return LabelSignal(float(np.sqrt(max(0.0, 1 - random.mean() / spread))), (as_much + 1) / (len(random) + 1))
+
+    def _order(self, n_samples: int) -> NDArray[np.int64]:
+        """Return the samples ordered by their transport to the others, so that the order as given does not matter."""
+        rows, cols = np.triu_indices(self.n_directions)
+        squared = self.packed[:, rows == cols].sum(axis=1)
+        return np.argsort(np.bincount(self.pairs.ravel(), np.repeat(squared, 2), minlength=n_samples), kind="stable")
 
     def _spread(self, within: NDArray[np.float64], between: NDArray[np.float64]) -> float:
         s_w, s_b = (unpack(weights @ self.packed, self.n_directions) for weights in (within, between))
