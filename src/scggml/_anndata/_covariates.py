@@ -79,21 +79,21 @@ def _read(obs: pd.DataFrame, name: str, role: Role, units: NDArray[np.int64]) ->
     n_others = int(known.sum() - of_units.max(initial=0))
     if n_others < N_NEIGHBORS:
         msg = (
-            f"{text} is known in {int(known.sum())} of {len(column)} samples. A sample is predicted by its {N_NEIGHBORS} "
-            f"nearest samples, other than its replicates, and {n_others} can be left. Leave the column out, or add "
-            "samples."
+            f"{text} is known in {int(known.sum())} of {len(column)} samples. A sample is predicted by its "
+            f"{N_NEIGHBORS} nearest samples other than its replicates, but some have only {n_others}. Leave the "
+            "column out, or add samples."
         )
         raise ValueError(msg)
     column = check.check_column(role, name, obs[known])
     kind, values = _kind_and_values(role, name, column)
     if not np.isfinite(values).all():
         msg = (
-            f"{text} has {int((~np.isfinite(values)).sum())} infinite values. Replace them, or set them to NaN: samples "
-            "without a value are left out."
+            f"{text} has {int((~np.isfinite(values)).sum())} infinite values. Replace them, or set them to NaN: "
+            "samples without a value are left out."
         )
         raise ValueError(msg)
     if len(np.unique(values)) < 2:
-        msg = f"{text} has only the value {check.shown(column.iloc[0])}: there is nothing to predict. Leave it out."
+        msg = f"{text} has only the value {check.shown(column.tolist()[0])}: there is nothing to predict. Leave it out."
         raise ValueError(msg)
     return Covariate(name, role, kind, known, values)
 
@@ -140,6 +140,5 @@ def _warn_of_single(obs: pd.DataFrame, covariates: list[Covariate], units: NDArr
         if (counts == 1).any():
             found.append(f"{covariate.name} ({int((counts == 1).sum())} of {len(counts)} classes)")
     if found:
-        warn(
-            f"classes of one sample or patient cannot be predicted and count as such: {check.listed(found, limit=None)}."
-        )
+        text = check.listed(found, limit=None)
+        warn(f"classes of one sample or patient cannot be predicted, which lowers the score: {text}.")

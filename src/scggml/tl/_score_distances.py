@@ -122,17 +122,22 @@ def score_distances(
     check_not_training(pdata, key)
     check_writable(pdata, copy=False)
     check_free(pdata, distance_score_slots(key), "key", key)
-    given: Any = {"relevant": relevant, "technical": technical, "contextual": contextual}
+    given: Any = {
+        role: names if names is None or isinstance(names, str) else list(names)
+        for role, names in (("relevant", relevant), ("technical", technical), ("contextual", contextual))
+    }
     if replicate_key is None and all(names is None for names in given.values()):
-        msg = "there is nothing to score by. Pass columns of pdata.obs as relevant, technical, contextual or replicate_key."
+        msg = (
+            "there is nothing to score by. Pass columns of pdata.obs as relevant, technical, contextual or "
+            "replicate_key."
+        )
         raise ValueError(msg)
     units = np.arange(pdata.n_obs) if replicate_key is None else read_patients(pdata.obs, replicate_key)
     rows = _rows(matrix, read_covariates(pdata.obs, given, units), units)
     if replicate_key is not None:
         n = int((np.bincount(units)[units] > 1).sum())
-        rows.append(
-            [replicate_key, "replicate", "class", "replicate_robustness", *replicate_robustness(matrix, units), n]
-        )
+        what = [replicate_key, "replicate", "class", "replicate_robustness"]
+        rows.append([*what, *replicate_robustness(matrix, units), n])
     table = pd.DataFrame(rows, columns=list(_COLUMNS))
     params = stored_params(key=key, **given, replicate_key=replicate_key)
     writable(pdata, copy=False).uns[Keys(key).distance_scores] = stored_result(params=params, table=table.copy())
@@ -146,14 +151,14 @@ def _rows(matrix: NDArray[np.float64], covariates: list[Covariate], units: NDArr
     graph = trajectory_graph(matrix) if has_order else None
     for covariate in covariates:
         known = np.flatnonzero(covariate.known)
-        text, n = [covariate.name, covariate.role, covariate.kind], len(known)
+        what, n = [covariate.name, covariate.role, covariate.kind], len(known)
         score = information_retention(matrix[np.ix_(known, known)], covariate.values, covariate.kind, units[known])
         if covariate.role == "technical":
-            rows.append([*text, "batch_removal", *reversed_score(score), n])
+            rows.append([*what, "batch_removal", *reversed_score(score), n])
             continue
-        rows.append([*text, "information_retention", *score, n])
+        rows.append([*what, "information_retention", *score, n])
         if graph is not None and covariate.role == "relevant" and covariate.kind != "class":
             root = medoid(matrix, known[covariate.values == covariate.values.min()])
             score = trajectory_preservation(pseudotime_since(graph, root)[known], covariate.values, units[known])
-            rows.append([*text, "trajectory_preservation", *score, n])
+            rows.append([*what, "trajectory_preservation", *score, n])
     return rows
