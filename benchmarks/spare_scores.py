@@ -86,7 +86,10 @@ def of_patpy(pdata, key, ours, roles, replicates):
             values.append(abs(found["correlation"].iloc[0]))
         elif score == "replicate_robustness":
             patient = meta.obs[replicates].astype(str)
-            frame = pd.DataFrame(meta.obsm[f"{key}_distances"], index=meta.obs_names, columns=meta.obs_names)
+            distances = meta.obsm[f"{key}_distances"] - np.eye(
+                meta.n_obs
+            )  # patpy takes the first for the sample itself
+            frame = pd.DataFrame(distances, index=meta.obs_names, columns=meta.obs_names)
             number = 1 - evaluation.replicate_robustness(frame, lambda a, of, p=patient: list(p[of] == p[a]))
             values.append(1 - number / (meta.n_obs - 1))  # patpy does not divide the number of closer samples
         else:
