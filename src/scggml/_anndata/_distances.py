@@ -83,15 +83,13 @@ def distances_entry(pdata: AnnData, key: str) -> dict[str, Any]:
 
 
 def check_not_training(pdata: AnnData, key: str) -> None:
-    """Refuse distances under a metric that may have seen the labels of these very samples."""
-    entry = pdata.uns.get(Keys(key).metric)
-    if read_distances(pdata, key).attrs.get("metric") != "learned" or "folds" in entry:
+    """Refuse distances under a metric that has seen the labels of these very samples."""
+    entry = plain(pdata.uns.get(Keys(key).metric))
+    if read_distances(pdata, key).attrs.get("metric") != "learned" or "folds" in entry or entry.get("status") == "new":
         return
-    name = Keys(key).distances
     msg = (
-        f"key={key!r} holds distances under a metric that was learned with the labels of the samples. They show "
-        "whatever is associated with these labels too well. Compute held-out distances: pdata = "
-        "sg.tl.sample_distances(adata, cv='auto'). If the metric was learned on other samples, keep the distances "
-        f"under a key of their own: pdata.obsp['new_distances'] = pdata.obsp[{name!r}], and pass key='new'."
+        f"key={key!r} holds distances under a metric that was learned with the labels of these samples, which show "
+        "whatever is associated with the labels too well. Compute held-out distances: pdata = "
+        "sg.tl.sample_distances(adata, cv='auto')."
     )
     raise ValueError(msg)

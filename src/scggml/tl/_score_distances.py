@@ -58,21 +58,22 @@ def score_distances(
     - `"information_retention"` of relevant and contextual covariates: how well the value of a sample is predicted by
       its 3 nearest samples, each weighted by one over its distance. For classes, macro F1 corrected for chance: with L
       classes, L / (L - 1) (F1 - 1 / L). For other values, Spearman's correlation between values and predictions.
-      Negative scores are set to zero, for correlations too, where the publication takes the absolute value.
+      Negative scores are set to zero. (The publication weights neighbours alike, and takes the absolute value of
+      correlations.)
     - `"batch_removal"` of technical covariates: one minus the same.
     - `"trajectory_preservation"` of relevant covariates with an order: the absolute Spearman correlation of the
       covariate with a diffusion pseudotime :cite:p:`haghverdi2016` that begins at the samples of its lowest value,
       at their medoid if there are several. The pseudotime has scanpy's settings, not those of
       :func:`scggml.tl.order_samples`.
     - `"replicate_robustness"`: the share of samples that are farther from a sample than its replicate, as a mean over
-      patients. patpy 0.15 returns one minus their number.
+      patients. patpy 0.15 returns one minus the number of samples that are closer.
 
     Parameters
     ----------
     pdata
         Samples with distances: from :func:`scggml.tl.sample_distances`, or any others in
         `.obsp[key + "_distances"]`, if they have not seen the covariates. Distances under a learned metric must be
-        held out.
+        held-out.
     relevant
         Columns of `.obs` that distances should reflect, such as the disease. The dtype decides how a column is scored:
         numbers are ordered, like ordered categories; other categories, text and booleans are classes. If numbers are
