@@ -27,6 +27,7 @@ def build_calls(cohort: AnnData, fitted: AnnData, pdata: AnnData) -> dict[str, t
         sg.tl.tune(cells, "sample", "label", grid={"n_comps": [1, 2]}, cv=4, rng=0)
         samples = sg.tl.explain_distances(cells, pdata, cell_type_key="cell_type", copy=True)
         sg.tl.order_samples(samples, "well")
+        euclidean = sg.tl.sample_distances(cells, "sample", metric="euclidean")
         reference = sg.tl.make_reference(cells, pdata, cv=2, rng=0)
         new = cohort[cohort.obs["sample"].isin(names[:2])].copy()
         new.obs["sample"] = new.obs["sample"].astype(str) + " new"
@@ -56,6 +57,7 @@ def build_calls(cohort: AnnData, fitted: AnnData, pdata: AnnData) -> dict[str, t
         "tl.project": {"new": new, "reference": reference},
         "tl.rank_genes": {"adata": cells},
         "tl.sample_distances": {"adata": cells},
+        "tl.score_distances": {"pdata": euclidean, "relevant": "label"},
         "tl.separation_test": {"adata": cells, **keys, "n_permutations": 19},
         "tl.tune": {"adata": cells, **keys, "grid": {"n_comps": [1, 2]}, "cv": 4},
         "pl.cells": {"adata": cells},

@@ -147,6 +147,8 @@ def test_barycenters_trajectory_and_enrichment(fitted, pdata, again, assert_same
     points = sg.tl.class_barycenters(fitted, n_points=6, cell_type_key="cell_type", rng=0)
     assert_same_anndata(again(points), points)
     sg.tl.order_samples(pdata, "well")
+    pdata.obsp["all_distances"] = pdata.obsp["ggml_distances"]
+    sg.tl.score_distances(pdata, ["label", "age"], technical="n_cells", key="all")
     assert_same_anndata(again(pdata), pdata)
 
 

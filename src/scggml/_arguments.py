@@ -110,6 +110,17 @@ def several(what: str) -> Rule:
     return lambda name, value: check.check_list(name, value, what)
 
 
+def columns(name: str, value: Any) -> None:
+    """The name of a column of obs, or a list of several."""
+    if isinstance(value, str):
+        check.check_text(name, value, "the name of a column of obs")
+        return
+    check.check_names(name, value, "names of columns of obs")
+    if not len(value):
+        msg = f"{name} is an empty list. Pass at least one column of obs, or leave {name} out."
+        raise ValueError(msg)
+
+
 def anything(name: str, value: Any) -> None:
     """What has so many forms that it is checked where it is read."""
 

@@ -82,6 +82,11 @@ class Keys:
         return f"{self.key}_trajectory"
 
     @property
+    def distance_scores(self) -> str:
+        """`.uns` of samples: scores of their distances."""
+        return f"{self.key}_distance_scores"
+
+    @property
     def explanation(self) -> str:
         """`.uns` of samples: the decomposition of their distances."""
         return f"{self.key}_explanation"

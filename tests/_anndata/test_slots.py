@@ -34,6 +34,10 @@ class Inputs:
         self.cohort, self.fitted, self.pdata = cohort, fitted, pdata
 
     @property
+    def euclidean(self):
+        return sg.tl.sample_distances(self.cohort, "sample", metric="euclidean")
+
+    @property
     def reference(self):
         return sg.tl.make_reference(self.fitted, self.pdata, cv=4, rng=0)
 
@@ -58,6 +62,7 @@ WRITERS = {
     "tl.separation_test": ("cohort", lambda a, of: sg.tl.separation_test(a, *FIT, n_permutations=19, rng=0)),
     "tl.embed_samples": ("pdata", lambda a, of: sg.tl.embed_samples(a, "mds")),
     "tl.cluster_samples": ("pdata", lambda a, of: sg.tl.cluster_samples(a, 2, key_added="mine")),
+    "tl.score_distances": ("euclidean", lambda a, of: sg.tl.score_distances(a, "label", technical="age")),
     "tl.order_samples": ("pdata", lambda a, of: sg.tl.order_samples(a, "well")),
     "tl.explain_distances": ("pdata", lambda a, of: sg.tl.explain_distances(of.fitted, a)),
     "tl.make_reference": ("pdata", lambda a, of: sg.tl.make_reference(of.fitted, a, n_points=5, cv=None, rng=0)),

@@ -80,3 +80,16 @@ def distances_entry(pdata: AnnData, key: str) -> dict[str, Any]:
         )
         raise KeyError(msg)
     return read_entry(entry, DISTANCES, f"uns[{key!r}]", "Compute distances again with sg.tl.sample_distances.")
+
+
+def check_not_training(pdata: AnnData, key: str) -> None:
+    """Refuse distances under a metric that has seen the labels of these very samples."""
+    entry = plain(pdata.uns.get(Keys(key).metric))
+    if read_distances(pdata, key).attrs.get("metric") != "learned" or "folds" in entry or entry.get("status") == "new":
+        return
+    msg = (
+        f"key={key!r} holds distances under a metric that was learned with the labels of these samples, which show "
+        "whatever is associated with the labels too well. Compute held-out distances: pdata = "
+        "sg.tl.sample_distances(adata, cv='auto')."
+    )
+    raise ValueError(msg)

@@ -149,6 +149,11 @@ def trajectory_slots(key: str) -> Slots:
     return Slots("trajectory", {keys.trajectory: fields}, obs=(keys.pseudotime,))
 
 
+def distance_score_slots(key: str) -> Slots:
+    """Return what `tl.score_distances` writes."""
+    return Slots("table of scores of distances", {Keys(key).distance_scores: ("version", "params", "table")})
+
+
 def explanation_slots(key: str) -> Slots:
     """Return what `tl.explain_distances` writes."""
     fields = ("version", "params", "summary", "cell_types", "flows", "pairs")

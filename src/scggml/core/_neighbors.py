@@ -93,3 +93,8 @@ def mean_of_nearest(distances: NDArray[np.float64], k: float) -> NDArray[np.floa
         return mean
     above = distances[:, : below + 1].mean(axis=1)
     return np.asarray((below + 1 - k) * mean + (k - below) * above)
+
+
+def medoid(distances: NDArray[np.float64], members: NDArray[np.integer]) -> int:
+    """Return the position of the member with the smallest sum of distances to the others."""
+    return int(members[distances[np.ix_(members, members)].sum(axis=1).argmin()])

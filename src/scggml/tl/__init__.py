@@ -14,6 +14,7 @@ from ._predict_samples import predict_samples
 from ._project import project
 from ._rank_genes import rank_genes
 from ._sample_distances import sample_distances
+from ._score_distances import score_distances
 from ._separation_test import separation_test
 from ._tune import tune
 
@@ -32,6 +33,7 @@ __all__ = [
     "project",
     "rank_genes",
     "sample_distances",
+    "score_distances",
     "separation_test",
     "tune",
 ]

@@ -17,6 +17,7 @@ from scggml._arguments import checked, text
 from scggml._docs import shared_doc
 from scggml._keys import Keys
 from scggml.core._diffusion import diffusion_distances
+from scggml.core._neighbors import medoid
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -129,7 +130,7 @@ def _root(pdata: AnnData, root: str, label_key: str | None, key: str, matrix: ND
             f"of obs[{label_key!r}] ({check.listed(np.unique(classes), limit=20)})"
         )
         raise ValueError(msg)
-    return int(members[matrix[np.ix_(members, members)].sum(axis=1).argmin()])
+    return medoid(matrix, members)
 
 
 def _fewest_neighbors(matrix: NDArray[np.float64]) -> int:
