@@ -60,7 +60,8 @@ def test_nothing_else_is_written(adata):
 
 
 def test_same_seed_same_result_whatever_n_jobs(adata):
-    tables = [run(adata, cv=3, n_jobs=n, methods=["ggml", "lda", "nca", "pca"]) for n in (1, 2)]
+    methods = ["ggml", "lda", "nca", "pca", "canonical_variates", "mmd", "energy", "sliced"]
+    tables = [run(adata, cv=3, n_jobs=n, methods=methods) for n in (1, 2)]
     pd.testing.assert_frame_equal(*tables)
     assert not run(adata, cv=3, rng=1).equals(run(adata, cv=3))
 
