@@ -1,4 +1,4 @@
-"""Real cohorts, each patient held out in turn: the defaults, all baselines and ggml-ot on the same cells and folds."""
+"""The panel, each patient held out in turn: the defaults, all baselines and ggml-ot on the same cells and folds."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 import tempfile
 import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 import anndata
 import numpy as np
@@ -17,22 +18,68 @@ from _peer import peer_python
 from _table import print_table, write_markdown
 from scipy.stats import binomtest
 from sklearn.base import BaseEstimator
+from sklearn.cluster import KMeans
 from tqdm import tqdm
 
 import scggml as sg
 from scggml.core.measures._measures import Measures
 from scggml.core.transport._distances import pairwise_distances
 
-#: name: file, label, number of random samples of each class (None: all), whether it counts in the mean
-COHORTS = {
-    "AML": ("vangalen2019_aml", "label", None, True),
-    "AML hierarchy": ("vangalen2019_aml", "hierarchy", None, True),
-    "De Biasi": ("debiasi2020_covid_cd8_flow", "label", None, True),
-    "IgAN, 30 a class": ("igan_glomeruli_morphometry", "label", 30, True),
-    "Kang, by donor": ("kang2018_ifnb_pbmc", "label", None, False),
-    "OneK1K age (control)": ("onek1k_subset_age", "label", None, False),
-}
+METHODS = [
+    *("ggml", "euclidean", "cityblock", "cosine", "pca", "lda", "wda", "canonical_variates"),
+    *("gloscope", "mmd", "energy", "sliced", "pseudobulk", "pseudobulk_by_type", "composition"),
+]
+BY_CELL_TYPE = ("pseudobulk_by_type", "composition")
 SCORE = "balanced_accuracy"
+SIMULATED = "simulated"
+
+
+class Cohort(NamedTuple):
+    """A cohort of the panel.
+
+    Parameters
+    ----------
+    half
+        "A": defaults and methods may be chosen on it. "B": they are confirmed on it, once.
+    file
+        Its file without ending, or `SIMULATED`.
+    label
+        Column with the classes.
+    counts
+        "real": it counts in means and pairs. Others have a column only: "control" has labels that mean nothing,
+        "sanity" is solved by every method, "simulated" has patients who do not exist.
+    n_per_class
+        Number of random samples of each class; None for all.
+    donor_key
+        Column with the donor, who is held out.
+    seeds
+        Seeds of simulated cohorts.
+    """
+
+    half: str
+    file: str
+    label: str = "label"
+    counts: str = "real"
+    n_per_class: int | None = None
+    donor_key: str | None = None
+    seeds: range = range(0)
+
+
+COHORTS = {
+    "AML": Cohort("A", "vangalen2019_aml"),  # the patients of the next one
+    "AML hierarchy": Cohort("A", "vangalen2019_aml", "hierarchy"),
+    "De Biasi": Cohort("A", "debiasi2020_covid_cd8_flow"),
+    "ipf": Cohort("A", "ipf_lung_20genes"),
+    "optimalflow": Cohort("A", "optimalflow_lymphoma"),
+    "OneK1K age (control)": Cohort("A", "onek1k_subset_age", counts="control"),
+    "simulated 0-9": Cohort("A", SIMULATED, counts="simulated", seeds=range(10)),
+    "HIV": Cohort("B", "hiv_bcell_flow"),
+    "IgAN, 30 a class": Cohort("B", "igan_glomeruli_morphometry", n_per_class=30),
+    "CytoDx": Cohort("B", "cytodx_aml_flow"),
+    "Kang, by donor": Cohort("B", "kang2018_ifnb_pbmc", counts="sanity", donor_key="donor"),
+    "nsclc (control)": Cohort("B", "nsclc_vectra_neighbourhood", counts="control"),
+    "simulated 10-19": Cohort("B", SIMULATED, counts="simulated", seeds=range(10, 20)),
+}
 
 
 class Peer(BaseEstimator):
@@ -59,9 +106,19 @@ class Peer(BaseEstimator):
         return pairwise_distances(a, b)[0]
 
 
-def subset(path, label, n_per_class, *, n_cells, n_comps, seed):
+def simulated(seed):
+    """A simulated cohort of 24 patients, log-normalised, with PCs."""
+    import scanpy as sc
+
+    adata = sg.datasets.simulated_cohort(rng=seed)
+    sc.pp.normalize_total(adata, target_sum=1e4)
+    sc.pp.log1p(adata)
+    sc.pp.pca(adata, n_comps=30)
+    return adata
+
+
+def subset(adata, label, n_per_class, *, n_cells, n_comps, seed):
     """At most `n_cells` random cells of each sample, the first PCs, and `n_per_class` random samples of each class."""
-    adata = anndata.read_h5ad(path)
     adata = adata[adata.obs[label].notna()]
     rng = np.random.default_rng(seed)
     rows_of = adata.obs.groupby("sample", observed=True).indices
@@ -79,31 +136,36 @@ def subset(path, label, n_per_class, *, n_cells, n_comps, seed):
 
 
 def evaluate(name, args, seed):
-    """One row per method and sample: whether the prediction was right."""
-    file, label, n_per_class, _ = COHORTS[name]
-    adata = subset(args.data / f"{file}.h5ad", label, n_per_class, n_cells=args.cells, n_comps=args.comps, seed=seed)
+    """One row per method and sample: whether the prediction was right; and the scores of each method."""
+    cohort = COHORTS[name]
+    adata = simulated(seed) if cohort.seeds else anndata.read_h5ad(args.data / f"{cohort.file}.h5ad")
+    adata = subset(adata, cohort.label, cohort.n_per_class, n_cells=args.cells, n_comps=args.comps, seed=seed)
+    # cell types of the authors give some labels away: clusters of cells, which no label has touched, do not
+    clusters = KMeans(args.types, n_init=3, random_state=seed).fit_predict(adata.obsm["X_pca"])
+    adata.obs["cluster"] = pd.Categorical(clusters.astype(str))
     methods = {method: method for method in args.methods}
-    if "cell_type" in adata.obs and adata.obs["cell_type"].nunique() > 1:
-        types = adata.obs["cell_type"].astype(str)
-        methods["composition"] = pd.crosstab(adata.obs["sample"].astype(str), types, normalize="index")
     if args.peer:
         methods["ggml-ot"] = Peer(peer_python(args.peer_env), args.epochs)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*gene weights.*")
-        sg.tl.cross_validate(
-            adata,
-            "sample",
-            label,
-            methods=methods,
-            cv="leave_one_out",
-            donor_key="donor" if "donor" in name else None,
-            use_rep="X_pca",
-            rng=seed,
-        )
-    table = adata.uns["ggml_cross_validation"]["predictions"]
-    table = table.assign(correct=(table["predicted"] == table["label"]).astype(float), cohort=name, seed=seed)
-    intervals = sg.get.scores(adata).query("score == @SCORE").assign(cohort=name, seed=seed)
-    return table[["cohort", "seed", "method", "classifier", "sample", "label", "correct"]], intervals
+    found, intervals = [], []
+    for method, what in methods.items():
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*(gene weights|number of cells depends).*")
+            try:
+                sg.tl.cross_validate(
+                    adata, "sample", cohort.label, methods={method: what}, cv="leave_one_out",
+                    donor_key=cohort.donor_key, cell_type_key="cluster" if what in BY_CELL_TYPE else None,
+                    use_rep="X_pca", rng=seed,
+                )  # fmt: skip
+            except (ImportError, ValueError) as error:  # it is not defined for these cells, and says so
+                print(f"{name}, subset {seed}, without {method}: {error}", flush=True)
+                continue
+        found.append(adata.uns["ggml_cross_validation"]["predictions"])
+        intervals.append(sg.get.scores(adata).query("score == @SCORE"))
+    table, intervals = (pd.concat(parts).assign(cohort=name, seed=seed) for parts in (found, intervals))
+    # a patient is one, whatever the label: that of AML and of its hierarchy are the same
+    patient = cohort.file + f" {seed}" * bool(cohort.seeds) + ": " + table["donor"].astype(str)
+    table = table.assign(correct=(table["predicted"] == table["label"]).astype(float), patient=patient)
+    return table[["cohort", "seed", "method", "classifier", "patient", "label", "correct"]], intervals
 
 
 def by_method(table):
@@ -120,70 +182,129 @@ def by_method(table):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--cohorts", nargs="+", default=list(COHORTS), choices=list(COHORTS))
-    parser.add_argument(
-        "--methods", nargs="+", default=["ggml", "euclidean", "cityblock", "cosine", "pseudobulk", "pca", "lda"]
-    )
-    parser.add_argument("--seeds", type=int, default=3, help="random subsets of cells")
+    parser.add_argument("--half", choices=["A", "B", "all"], default="all", help="cohorts to choose on, to confirm on")
+    parser.add_argument("--cohorts", nargs="+", choices=list(COHORTS), help="some of this half instead of all")
+    parser.add_argument("--methods", nargs="+", default=METHODS)
+    parser.add_argument("--seeds", type=int, default=3, help="random subsets of cells; simulated cohorts have one each")
     parser.add_argument("--first-seed", type=int, default=0, help="the first of these subsets")
     parser.add_argument("--cells", type=int, default=100)
     parser.add_argument("--comps", type=int, default=20)
+    parser.add_argument("--types", type=int, default=10, help="clusters of cells that stand for cell types")
     parser.add_argument("--peer", action="store_true", help="train ggml-ot too, which takes minutes per patient")
     parser.add_argument("--peer-env", type=Path)
     parser.add_argument("--epochs", type=int, default=10, help="epochs of ggml-ot")
     parser.add_argument("--markdown", type=Path)
     args = parser.parse_args()
+    cohorts = [name for name, c in COHORTS.items() if args.half in ("all", c.half)]
+    cohorts = [name for name in cohorts if args.cohorts is None or name in args.cohorts]
+    if not cohorts:
+        parser.error(f"none of --cohorts is of --half {args.half}")
     print(machine())
     found = []
-    for name in args.cohorts:
-        for seed in tqdm(range(args.first_seed, args.first_seed + args.seeds), desc=name, file=sys.stderr):
+    for name in cohorts:
+        print(f"half {COHORTS[name].half}: {name} ({COHORTS[name].counts})", flush=True)
+        seeds = COHORTS[name].seeds or range(args.first_seed, args.first_seed + args.seeds)
+        for seed in tqdm(seeds, desc=name, file=sys.stderr):
             found.append(evaluate(name, args, seed))
     table = by_method(pd.concat([rows for rows, _ in found]))
+    halves = {"A": "on which defaults may be chosen", "B": "on which they are confirmed"}
     notes = [
         f"Balanced accuracy, each patient held out in turn, {args.cells} cells per patient, {args.comps} PCs, mean "
-        f"over {args.seeds} random subsets of cells. The prediction is the class with the smallest mean distance to "
-        "its nearest patients (3 of the largest class), or that of logistic regression where the name says so.",
-        "Mean: over "
-        + ", ".join(name for name in args.cohorts if COHORTS[name][3])
-        + ". Discordant pairs: patients of these cohorts that are right more often (+) or less often (-) than with "
-        "Euclidean OT, over all subsets; p of the two-sided sign test.",
+        f"over {args.seeds} random subsets of cells (or over simulated cohorts). The prediction is the class with the "
+        "smallest mean distance to its nearest patients (3 of the largest class), or that of logistic regression where "
+        f"the name says so. Cell types are {args.types} clusters of cells. An empty cell: not defined for some subset.",
+        *(
+            f"Half {half}, {text}: {', '.join(name for name in cohorts if COHORTS[name].half == half)}."
+            for half, text in halves.items()
+            if args.half in ("all", half)
+        ),
+        "Means are over the real cohorts without controls; in brackets, over how many of them, where a method is not "
+        "defined for all. Discordant pairs: patients of these cohorts that are right more often (+) or less often (-) "
+        "than with Euclidean OT, over all subsets and labels, each patient counted once; p of the two-sided sign test.",
     ]
-    header, rows = summarised(table, args.cohorts)
-    print_table(header, rows)
+    tables = [("", *accuracies(table, cohorts))]
+    tables += [(f"Means and discordant pairs, half {half}", *summarised(table, part)) for half, part in parts(cohorts)]
+    tables += [("Discordant pairs by cohort", *pairs_by_cohort(table, cohorts))]
+    for title, header, rows in tables:
+        print(f"\n{title}".rstrip())
+        print_table(header, rows)
     print()
-    control = pd.concat([rows for _, rows in found]).query("cohort == 'OneK1K age (control)'")
-    for (method, classifier), part in control.groupby(["method", "classifier"], sort=False):
-        low, high = part["ci_low"].mean(), part["ci_high"].mean()
-        print(
-            f"control, {method} ({classifier}): {part['value'].mean():.2f}, interval {low:.2f} to {high:.2f}, "
-            "chance 0.33"
-        )
+    intervals = pd.concat([rows for _, rows in found])
+    for name in [name for name in cohorts if COHORTS[name].counts == "control"]:
+        chance = 1 / table.loc[table["cohort"] == name, "label"].nunique()
+        for (method, classifier), part in intervals[intervals["cohort"] == name].groupby(
+            ["method", "classifier"], sort=False
+        ):
+            low, high = part["ci_low"].mean(), part["ci_high"].mean()
+            print(
+                f"{name}, {method} ({classifier}): {part['value'].mean():.2f}, interval {low:.2f} to {high:.2f}, "
+                f"chance {chance:.2f}"
+            )
     for note in notes:
         print(note)
     if args.markdown:
-        write_markdown(args.markdown, "Real cohorts", [machine(), *notes], [("", header, rows)])
+        write_markdown(args.markdown, "Real cohorts", [machine(), *notes], tables)
+
+
+def parts(cohorts):
+    """The halves, and all cohorts where both are there, by name; only cohorts that count."""
+    real = [name for name in cohorts if COHORTS[name].counts == "real"]
+    halves = {half: [name for name in real if COHORTS[name].half == half] for half in ("A", "B")}
+    found = [(half, part) for half, part in halves.items() if part]
+    return found if len(found) < 2 else [*found, ("A and B", real)]
+
+
+def accuracies(table, cohorts):
+    """Balanced accuracy of each method on each cohort."""
+    score = _scores(table).reindex(columns=cohorts)
+    return ["method", *cohorts], [[method, *map(_shown, row)] for method, row in score.iterrows()]
 
 
 def summarised(table, cohorts):
-    recall = table.groupby(["method", "cohort", "seed", "label"], sort=False)["correct"].mean()
-    score = recall.groupby(level=["method", "cohort"], sort=False).mean().unstack()[cohorts]
-    counted = [name for name in cohorts if COHORTS[name][3]]
-    patients = (
-        table[table["cohort"].isin(counted)].groupby(["method", "cohort", "sample"], sort=False)["correct"].mean()
-    )
+    """Mean accuracy over cohorts, that of the learned metric on the same cohorts, and discordant pairs."""
+    score = _scores(table).reindex(columns=cohorts)
+    table = table[table["cohort"].isin(cohorts)]
     rows = []
     for method, row in score.iterrows():
-        if "euclidean" in score.index and method in patients.index.get_level_values(0):
-            difference = (patients[method] - patients["euclidean"]).dropna()
-            more, less = int((difference > 0).sum()), int((difference < 0).sum())
-            p = binomtest(more, more + less).pvalue if more + less else 1.0
-            against = [f"+{more} -{less}", f"{p:.2g}"]
-        else:
-            against = ["", ""]
-        mean = row[counted].mean(skipna=False) if counted else np.nan
-        cells = ["" if np.isnan(value) else f"{value:.3f}" for value in [*row, mean]]
-        rows.append([method, *cells, *against])
-    return ["method", *cohorts, "mean", "more, less often right than with Euclidean OT", "p"], rows
+        known = row.dropna()
+        if known.empty:
+            continue
+        ours = _shown(score.loc["ggml", known.index].mean()) if "ggml" in score.index else ""
+        some = f" ({len(known)} of {len(cohorts)})" if len(known) < len(cohorts) else ""
+        rows.append([method, _shown(known.mean()) + some, ours, *against_euclid(table, method)])
+    return ["method", "mean", "ggml there", "more, less often right than with Euclidean OT", "p"], rows
+
+
+def pairs_by_cohort(table, cohorts):
+    """Patients that are right more, and less often, than with Euclidean transport, on each cohort."""
+    rows = [
+        [method, *(against_euclid(table[table["cohort"] == name], method)[0] for name in cohorts)]
+        for method in table["method"].unique()
+    ]
+    return ["method", *cohorts], rows
+
+
+def against_euclid(table, method):
+    """Discordant pairs, each patient counted once, and the p-value of their sign test."""
+    table = table[table["method"].isin([method, "euclidean"])]
+    by_label = table.groupby(["patient", "cohort", "seed", "method"])["correct"].mean().unstack().dropna()
+    if method not in by_label or "euclidean" not in by_label:
+        return "", ""
+    difference = (by_label[method] - by_label["euclidean"]).groupby("patient").mean()
+    more, less = int((difference > 1e-9).sum()), int((difference < -1e-9).sum())
+    return f"+{more} -{less}", f"{binomtest(more, more + less).pvalue if more + less else 1.0:.2g}"
+
+
+def _scores(table):
+    recall = table.groupby(["method", "cohort", "seed", "label"], sort=False)["correct"].mean()
+    by_seed = recall.groupby(level=["method", "cohort", "seed"], sort=False).mean()
+    whole = by_seed.groupby(level=["method", "cohort"], sort=False).agg(["mean", "size"])
+    every = whole.groupby(level="cohort")["size"].transform("max")
+    return whole["mean"].where(whole["size"] == every).unstack()  # of methods that are defined for all subsets
+
+
+def _shown(value):
+    return "" if np.isnan(value) else f"{value:.3f}"
 
 
 if __name__ == "__main__":

@@ -165,6 +165,9 @@ CASES = {
     "root by number": ("tl.order_samples", {"root": 0}, TypeError, ["root", "text", "0"]),
     # does it hold
     "no such method": ("tl.cross_validate", {"methods": ["gml"]}, ValueError, ["methods", "gml", "euclidean"]),
+    "a method without its cell types": ("tl.cross_validate", {"methods": ["composition"]}, ValueError, ["'composition'", "cell_type_key"]),
+    "cell types without a method": ("tl.cross_validate", {"cell_type_key": "cell_type"}, ValueError, ["cell_type_key has no effect", "pseudobulk_by_type"]),
+    "too few cells for densities": ("tl.cross_validate", {"methods": ["gloscope"]}, ValueError, ["'gloscope'", "more than 25 cells", "min_cells=26"]),
     "no methods": ("tl.cross_validate", {"methods": []}, ValueError, ["methods"]),
     "one fold": ("tl.cross_validate", {"cv": 1}, ValueError, ["cv", "at least 2", "1"]),
     "more folds than samples of a class": ("tl.cross_validate", {"cv": 5}, ValueError, ["cv=5", "sick (4), well (4)", "cv=4"]),

@@ -46,7 +46,7 @@ NUMBERS = ("core", "estimators", "evaluation", "explanation", "reference")
 # loaded by the functions that need them
 HEAVY = {
     *("torch", "ot", "matplotlib", "seaborn", "scanpy", "umap", "decoupler", "dask", "distributed", "dask_jobqueue"),
-    *("mudata", "pooch", "requests"),
+    *("mudata", "pooch", "pymanopt", "requests"),
 }
 IN_FUNCTIONS = HEAVY | {"anndata", "sklearn"}
 EMPTY_INITS = ("core", "core/measures", "core/transport", "core/metric", "evaluation", "explanation", "reference", "_anndata")  # fmt: skip

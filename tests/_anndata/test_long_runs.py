@@ -124,6 +124,12 @@ def test_cross_validate(adata, solved, announced, cv):
     assert "fewer folds" in announced.text
 
 
+def test_canonical_variates(adata, solved, announced):
+    """The number of rounds is not known before."""
+    sg.tl.cross_validate(adata, "sample", "label", use_rep="X", methods=["canonical_variates", "energy"], cv=3, rng=0)
+    assert 0.5 < sum(solved) / n_announced(announced) < 2
+
+
 def test_tune(solved, announced):
     grid = {"whitening": [0.5, 1.0]}
     sg.tl.tune(make_cohort(12), "sample", "label", grid=grid, use_rep="X", cv=3, rng=0)

@@ -10,7 +10,8 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from scggml import GroundMetricLearner
 from scggml.core.transport._distances import pairwise_distances
-from scggml.evaluation._methods import METHODS, Held, named_methods
+from scggml.evaluation._held import Held
+from scggml.evaluation._methods import BY_CELL_TYPE, METHODS, named_methods
 from scggml.evaluation._splits import Split
 
 SPLIT = Split(0, 0, np.array([0, 1, 2, 3, 5, 6, 7, 8]), np.array([4, 9]))
@@ -32,21 +33,27 @@ def with_other_held_out_samples(samples, how):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_shapes_of_results(cohort, name):
-    found = held(cohort(), name)
+    if name == "wda":
+        pytest.importorskip("autograd", reason="the extra wda is not installed")
+    found = held(cohort(n_cells=30, with_types=name in BY_CELL_TYPE), name)
     assert found.to_train.shape == (2, 8)
     assert found.within.shape == (2, 2)
     np.testing.assert_allclose(found.within, found.within.T)
     np.testing.assert_allclose(np.diag(found.within), 0, atol=1e-12)
-    assert (found.class_scores is not None) == (name == "pseudobulk")
+    assert (found.class_scores is not None) == (name in ("pseudobulk", *BY_CELL_TYPE))
 
 
-@pytest.mark.parametrize("name", ["ggml", "pca", "lda", "nca", "pseudobulk"])
+@pytest.mark.parametrize(
+    "name", ["ggml", "pca", "lda", "nca", "wda", "canonical_variates", "pseudobulk", "pseudobulk_by_type"]
+)
 def test_nothing_is_fitted_to_held_out_samples(cohort, name):
     """Other held-out samples with other labels must not change the result of a held-out sample.
 
     The first held-out sample stays as it is, the second is far away: any scale, mean or metric that sees it moves.
     """
-    samples = cohort()
+    if name == "wda":
+        pytest.importorskip("autograd", reason="the extra wda is not installed")
+    samples = cohort(with_types=name in BY_CELL_TYPE)
     changed = with_other_held_out_samples(
         samples, lambda x: np.concatenate([x[: len(x) // 2], 50 + 9 * x[len(x) // 2 :]])
     )
@@ -237,7 +244,10 @@ def test_points_of_a_sketch_are_not_given_to_what_takes_no_weights(cohort):
         ([GroundMetricLearner()], TypeError, "needs a name"),
         ({"a": GroundMetricLearner}, TypeError, "an instance of an estimator"),
         ({"a": 3}, TypeError, "must be a name, an estimator, a function or a data frame"),
-        (["composition"], ValueError, "'composition', which is not known.* as data frames with a name"),
+        (["milo"], ValueError, "'milo', which is not known.* as data frames with a name"),
+        (["composition"], ValueError, "'composition', which needs the type of each cell.* as cell_type_key"),
+        ({"a": "pseudobulk_by_type"}, ValueError, "'pseudobulk_by_type', which needs the type of each cell"),
+        (["gloscope"], ValueError, r"needs more than 25 cells of every sample, found fewer in s00 \(12\), s01 \(13\)"),
         (pd.DataFrame(), TypeError, "found a DataFrame. An estimator, a function or a data frame needs a name"),
         ([pd.DataFrame()], TypeError, "needs a name"),
         ({"a": lambda train: 0}, TypeError, r"methods\['a'\] must take \(train, labels, test\)"),

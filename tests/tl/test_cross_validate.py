@@ -60,7 +60,8 @@ def test_nothing_else_is_written(adata):
 
 
 def test_same_seed_same_result_whatever_n_jobs(adata):
-    tables = [run(adata, cv=3, n_jobs=n, methods=["ggml", "lda", "nca", "pca"]) for n in (1, 2)]
+    methods = ["ggml", "lda", "nca", "pca", "canonical_variates", "mmd", "energy", "sliced"]
+    tables = [run(adata, cv=3, n_jobs=n, methods=methods) for n in (1, 2)]
     pd.testing.assert_frame_equal(*tables)
     assert not run(adata, cv=3, rng=1).equals(run(adata, cv=3))
 
@@ -122,6 +123,27 @@ def test_profiles_of_ones_own_in_any_order(adata):
     assert set(scores["classifier"]) == {"logistic", "class_mean", "knn", "clusters"}
 
 
+def test_cell_types_by_their_column(adata):
+    """Proportions are those of `pandas.crosstab`; what is stored names the column."""
+    shares = pd.crosstab(adata.obs["sample"], adata.obs["cell_type"], normalize="index")
+    methods = {"own": shares, "built in": "composition"}
+    scores = run(adata, methods=methods, cell_type_key="cell_type", cv=3)
+    own, built_in = (scores[scores["method"] == name].drop(columns="method") for name in methods)
+    pd.testing.assert_frame_equal(own.reset_index(drop=True), built_in.reset_index(drop=True))
+    assert adata.uns["ggml_cross_validation"]["params"]["cell_type_key"] == "cell_type"
+
+
+def test_types_of_a_sketch(adata):
+    """A sketch by type has the means and proportions of all cells; one that mixes types is refused."""
+    options = {"methods": ["pseudobulk_by_type", "composition"], "cell_type_key": "cell_type", "cv": 3}
+    expected = run(adata, **options)
+    sg.pp.sketch(adata, "sample", cell_type_key="cell_type", use_rep="X_rep", key_added="by_type")
+    pd.testing.assert_frame_equal(run(adata, sketch_key="by_type", **options), expected, rtol=1e-4)
+    sg.pp.sketch(adata, "sample", n_points=3, use_rep="X_rep", key_added="mixed")
+    with pytest.raises(ValueError, match="share a point with cells of another type.* Leave sketch_key out"):
+        run(adata, sketch_key="mixed", **options)
+
+
 def test_folds_as_pairs_of_positions(adata):
     """Positions count the samples in alphabetical order; each pair is a fold."""
     names = np.array(sorted(adata.obs["sample"].unique()))
@@ -178,7 +200,11 @@ def test_only_samples_that_were_held_out_count(adata):
     ("options", "error", "text"),
     [
         ({"cv": 9}, ValueError, "cv=9 folds need at least 9 samples of every class"),
-        ({"methods": ["ggml", "composition"]}, ValueError, "'composition', which is not known.* as data frames"),
+        ({"methods": ["ggml", "milo"]}, ValueError, "'milo', which is not known.* as data frames"),
+        ({"methods": ["ggml", "composition"]}, ValueError, "needs the type of each cell.* as cell_type_key"),
+        ({"cell_type_key": "cell_type"}, ValueError, "cell_type_key has no effect.* pseudobulk_by_type, composition"),
+        ({"cell_type_key": "type", "methods": ["composition"]}, KeyError, "cell_type_key='type' is not a column"),
+        ({"methods": ["gloscope"]}, ValueError, "needs more than 25 cells of every sample"),
         ({"donor_key": "nobody"}, KeyError, "donor_key='nobody' is not a column"),
         ({"donor_key": "cell_type"}, ValueError, "one value of donor_key='cell_type', found several"),
         ({"batch_key": "label"}, ValueError, "are confounded: no batch holds two classes"),

@@ -13,8 +13,9 @@ from scggml import _check as check
 from scggml import _check_samples as check_samples
 from scggml._warnings import warn
 from scggml.core.measures._measures import Measures
-from scggml.evaluation._samples import Samples
+from scggml.evaluation._samples import CellTypes, Samples
 
+from ._cell_types import types_of_points
 from ._columns import sample_codes, sample_table, sample_values
 from ._features import read_features
 from ._labels import read_labels
@@ -56,6 +57,8 @@ class Cohort:
         Batch and donor of each sample, (n_samples,), where these were asked for.
     sketch_key, sketch
         Points that stand for the cells, where these were asked for.
+    cell_types
+        Type of each point of `measures`, where these were asked for.
     """
 
     sample_key: str
@@ -67,6 +70,7 @@ class Cohort:
     donors: NDArray[np.object_] | None = None
     sketch_key: str | None = None
     sketch: Sketch | None = None
+    cell_types: CellTypes | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -111,7 +115,7 @@ class Cohort:
         values = None if labels.kind == "class" else labels.values
         return Samples(
             self.measures, self.names, labels.text, self.features.scale, donors=self.donors, kind=labels.kind,
-            values=values, strata=labels.strata, batches=self.batches,
+            values=values, strata=labels.strata, batches=self.batches, cell_types=self.cell_types,
         )  # fmt: skip
 
     def table(self, obs: pd.DataFrame) -> pd.DataFrame:
@@ -170,6 +174,7 @@ def read_samples(
     label_kind: Any = "class",
     batch_key: str | None = None,
     donor_key: str | None = None,
+    cell_type_key: str | None = None,
     features: bool = True,
     use_rep: Any = None,
     layer: str | None = None,
@@ -186,6 +191,8 @@ def read_samples(
         Columns of `.obs`; None for those that are not needed.
     label_kind
         What labels are.
+    cell_type_key
+        Column of `.obs` with the type of each cell; None if it is not needed.
     features
         Whether features are needed.
     use_rep, layer
@@ -213,4 +220,7 @@ def read_samples(
     if found is not None and warn:
         found.warn_about_counts()
     sketch = None if sketch_key is None else read_sketch(adata, sketch_key, sample_key, names, codes)
-    return Cohort(sample_key, names, codes, labels, found, batches, donors, sketch_key, sketch)
+    types = None
+    if cell_type_key is not None:
+        types = CellTypes(*types_of_points(adata, cell_type_key, codes, sketch, sketch_key))
+    return Cohort(sample_key, names, codes, labels, found, batches, donors, sketch_key, sketch, types)

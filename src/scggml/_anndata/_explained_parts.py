@@ -10,7 +10,7 @@ from scggml._keys import LOADINGS
 from scggml.explanation._pairs import Features
 from scggml.explanation._tables import BETWEEN_TYPES
 
-from ._columns import read_cell_types
+from ._cell_types import types_of_points
 from ._genes import read_genes
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ALL_CELLS = "all"  # the one type where there are none
 
 
-def types_of_points(
+def types_to_explain(
     adata: AnnData, cell_type_key: str | None, cohort: Cohort
 ) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
     """Return the names of the cell types, and the type of each point of the measures, (n_points,)."""
@@ -31,7 +31,11 @@ def types_of_points(
     if cell_type_key is None:
         n_points = adata.n_obs if sketch is None else int(sketch.offsets[-1])
         return np.array([ALL_CELLS], dtype=object), np.zeros(n_points, dtype=np.int64)
-    types, codes = read_cell_types(adata, cell_type_key)
+    types, codes = types_of_points(
+        adata, cell_type_key, cohort.codes, sketch, cohort.sketch_key,
+        unknown="transport between types is not known. Compute distances of all cells with "
+        "sg.tl.sample_distances(..., sketch_key=False)",
+    )  # fmt: skip
     taken = [name for name in BETWEEN_TYPES if name in types]
     if taken:
         msg = (
@@ -39,22 +43,7 @@ def types_of_points(
             "it."
         )
         raise ValueError(msg)
-    names = np.array(types, dtype=object)
-    if sketch is None:
-        return names, codes[cohort.order]
-    of_points = np.empty(int(sketch.offsets[-1]), dtype=np.int64)
-    of_points[sketch.groups] = codes
-    mixed = int((of_points[sketch.groups] != codes).sum())
-    if mixed:
-        msg = (
-            f"points of sketch {cohort.sketch_key!r} stand for cells of several types of "
-            f"cell_type_key={cell_type_key!r} ({mixed} of {len(codes)} cells share a point with cells of another "
-            "type), so that transport between types is not known. Compute distances of all cells with "
-            "sg.tl.sample_distances(..., sketch_key=False), or sketch by type with sg.pp.sketch(..., "
-            f"cell_type_key={cell_type_key!r})."
-        )
-        raise ValueError(msg)
-    return names, of_points
+    return np.array(types, dtype=object), codes
 
 
 def features_of_points(

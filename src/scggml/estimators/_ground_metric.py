@@ -54,6 +54,11 @@ class GroundMetricLearner(TransformerMixin, BaseEstimator):
     On small cohorts, refinement until convergence fitted the training samples better and held-out samples worse than
     the closed form.
 
+    Others have maximised such a ratio before. :cite:t:`li2024` take Fisher's ratio of mean squared Wasserstein
+    distances, with plans and a subspace of fixed rank in turn. Wasserstein discriminant analysis :cite:p:`flamary2018`
+    takes classes of cells. Ours are the soft spectrum (directions are weighted, not cut off), the whitening, exact
+    Wasserstein-1 distances with certificates, and the full gene space.
+
     Ordinal and continuous labels: :math:`S_w` takes pairs with like labels, :math:`S_b` weights the other pairs by
     the difference of their labels, and the ratio :math:`R` of moments is replaced by the positive part of :math:`R -
     0.5 I`, as with strata. Triplets are those with :math:`|y_i - y_j| < |y_j - y_k|`, with margins that grow with the

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from scggml.core.metric._targets import LabelKind
 
-    from ._methods import Held, Method
+    from ._held import Held, Method
     from ._samples import Samples
     from ._splits import Split
 

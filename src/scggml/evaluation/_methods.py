@@ -5,69 +5,40 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy.spatial.distance import cdist
 from sklearn.base import BaseEstimator, clone
-from sklearn.decomposition import PCA
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.linear_model import LogisticRegression, RidgeCV
-from sklearn.neighbors import NeighborhoodComponentsAnalysis
-from sklearn.preprocessing import StandardScaler
 
 from scggml import _check as check
-from scggml.core.measures._moments import feature_scale
-from scggml.core.metric._targets import LABEL_KINDS
+from scggml.core.metric._targets import LABEL_KINDS, LabelKind
 from scggml.core.transport._costs import COSTS
 from scggml.core.transport._distances import pairwise_distances
 from scggml.estimators import GroundMetricLearner, check_labels, check_parameters
 
+from ._by_cell_type import composition, type_profile
+from ._canonical_variates import CanonicalVariates
+from ._cell_metrics import CELL_METRICS, CellMetric, check_wda_is_installed
+from ._divergences import DIVERGENCES, Divergence, check_divergence
 from ._frames import check_distances, frame_values
+from ._held import Held, from_matrix
+from ._profiles import Profile, sample_means
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from numpy.typing import NDArray
 
-    from scggml.core.measures._measures import Measures
-
+    from ._held import Method
     from ._samples import Samples
     from ._splits import Split
 
-_MAX_NCA_CELLS = 1000  # its cost grows with their square
-N_COMPS = 10  # of PCA and NCA
-_RIDGES = np.logspace(-1, 4, 12)
-
-
-@dataclass(frozen=True, eq=False)
-class Held:
-    """Results of a method for the held-out samples of one split.
-
-    Parameters
-    ----------
-    to_train
-        Distances to the training samples, (n_test, n_train), or None.
-    within
-        Distances between the held-out samples, (n_test, n_test), or None.
-    class_scores
-        Score of each class by a classifier of the method's own, (n_test, n_classes), or None.
-    values
-        Ordinal or continuous labels predicted by a regression of the method's own, (n_test,), or None.
-    """
-
-    to_train: NDArray[np.float64] | None = None
-    within: NDArray[np.float64] | None = None
-    class_scores: NDArray[np.float64] | None = None
-    values: NDArray[np.float64] | None = None
-
-
-class Method(Protocol):
-    """A way to compare samples."""
-
-    def held_out(self, samples: Samples, split: Split, seed: int, n_jobs: int | None) -> Held:
-        """Fit to the training samples of a split, and compare the held-out samples with them."""
+BY_CELL_TYPE = ("pseudobulk_by_type", "composition")
+_LABEL_KINDS: dict[str, tuple[LabelKind, ...]] = {
+    **dict.fromkeys(("lda", "nca", "wda"), ("class", "ordinal")),
+    "canonical_variates": ("class",),  # it compares samples of one class: with ordinal labels there may be no two
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +52,7 @@ class FixedTransport:
             self.cost,
             lambda: pairwise_distances(samples.measures, cost=self.cost, n_jobs=n_jobs, progress=self.cost)[0],
         )
-        return _from_matrix(distances, split)
+        return from_matrix(distances, split)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +62,7 @@ class Precomputed:
     distances: NDArray[np.float64]
 
     def held_out(self, samples: Samples, split: Split, seed: int, n_jobs: int | None) -> Held:
-        return _from_matrix(self.distances, split)
+        return from_matrix(self.distances, split)
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,70 +117,6 @@ class Learned:
 
 
 @dataclass(frozen=True, eq=False)
-class CellMetric:
-    """Optimal transport after a linear map that was learned on single cells. A cell has the class of its sample."""
-
-    kind: str
-
-    def held_out(self, samples: Samples, split: Split, seed: int, n_jobs: int | None) -> Held:
-        train, test = samples.take(split.train).measures, samples.take(split.test).measures
-        scale, constant = feature_scale(train, samples.scale)
-        if constant.all():
-            msg = f"no feature varies between the training cells: there is nothing to learn {self.kind!r} from"
-            raise ValueError(msg)
-        keep = ~constant
-        codes = np.repeat(samples.codes[split.train], train.sizes)
-        x, rows = _dense(train.points)[:, keep] / scale[keep], np.arange(len(codes))
-        if not train.are_uniform:  # points of a sketch stand for many cells
-            rows = np.random.default_rng(seed).choice(rows, len(rows), p=train.weights / train.weights.sum())
-        projection = self._fit(x[rows], codes[rows], seed)
-
-        def project(measures: Measures) -> Measures:
-            return measures.with_points(
-                np.ascontiguousarray(projection.transform(_dense(measures.points)[:, keep] / scale[keep]))
-            )
-
-        train, test = project(train), project(test)
-        return Held(
-            pairwise_distances(test, train, n_jobs=n_jobs)[0],
-            pairwise_distances(test, n_jobs=n_jobs)[0] if len(test) > 1 else None,
-        )
-
-    def _fit(self, x: NDArray[np.float64], codes: NDArray[np.int64], seed: int) -> Any:
-        n_comps = min(N_COMPS, *x.shape)
-        if self.kind == "pca":
-            return PCA(n_comps, random_state=seed).fit(x)
-        if self.kind == "lda":
-            return LinearDiscriminantAnalysis().fit(x, codes)
-        rows = np.random.default_rng(seed).permutation(len(x))[:_MAX_NCA_CELLS]
-        return NeighborhoodComponentsAnalysis(n_comps, init="pca", max_iter=50, random_state=seed).fit(
-            x[rows], codes[rows]
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class Profile:
-    """One vector per sample, (n_samples, n).
-
-    Vectors are standardised by those of the training samples. They give Euclidean distances and a linear model.
-    """
-
-    vectors: NDArray[np.float64]
-
-    def held_out(self, samples: Samples, split: Split, seed: int, n_jobs: int | None) -> Held:
-        train, test = self.vectors[split.train], self.vectors[split.test]
-        scaler = StandardScaler().fit(train)
-        a, b = scaler.transform(test), scaler.transform(train)
-        to_train, within = cdist(a, b), cdist(a, a)
-        if samples.kind != "class":
-            ridge = RidgeCV(_RIDGES).fit(b, samples.known_values[split.train])
-            return Held(to_train, within, values=ridge.predict(a))
-        regression = LogisticRegression(class_weight="balanced", max_iter=5000).fit(b, samples.codes[split.train])
-        scores = regression.decision_function(a)
-        return Held(to_train, within, np.stack([-scores, scores], axis=1) / 2 if scores.ndim == 1 else scores)
-
-
-@dataclass(frozen=True, eq=False)
 class Called:
     """A user's function `f(train, labels, test)` of all distances, (n_train + n_test, n_train + n_test)."""
 
@@ -253,6 +160,14 @@ def named_methods(methods: Any, *, samples: Samples) -> dict[str, Method]:
     if not methods:
         msg = f"methods is empty. Pass some of {check.listed(METHODS, limit=None)}."
         raise ValueError(msg)
+    if samples.cell_types is not None and not any(
+        isinstance(what, str) and what in BY_CELL_TYPE for what in methods.values()
+    ):
+        msg = (
+            f"cell_type_key has no effect, because methods holds none of {check.listed(BY_CELL_TYPE)}. Leave it out, "
+            "or add one of them."
+        )
+        raise ValueError(msg)
     return {str(name): _method(str(name), what, samples) for name, what in methods.items()}
 
 
@@ -270,12 +185,20 @@ def _method(name: str, what: Any, samples: Samples) -> Method:
                 "Remove these cells, or leave it out."
             )
             raise ValueError(msg)
-        if samples.kind == "continuous" and what in ("lda", "nca"):
+        if samples.kind not in _LABEL_KINDS.get(what, LABEL_KINDS):
+            needed = " or ".join({"class": "classes", "ordinal": "ordinal labels"}[kind] for kind in _LABEL_KINDS[what])
+            msg = f"methods holds {check.shown(what)}, which needs {needed}, not {samples.kind} ones. Leave it out."
+            raise ValueError(msg)
+        if what in BY_CELL_TYPE and samples.cell_types is None:
             msg = (
-                f"methods holds {check.shown(what)}, which needs classes or ordinal labels, not continuous ones. Leave "
-                "it out."
+                f"methods holds {check.shown(what)}, which needs the type of each cell. Pass its column of obs as "
+                "cell_type_key, or leave it out."
             )
             raise ValueError(msg)
+        if what == "wda":
+            check_wda_is_installed()
+        if what in DIVERGENCES:
+            check_divergence(what, samples)
         return METHODS[what](samples)
     if isinstance(what, pd.DataFrame):
         are_distances, values = frame_values(f"methods[{name!r}]", what, samples.names)
@@ -325,30 +248,22 @@ def _check_unweighted(name: str, samples: Samples) -> None:
         raise ValueError(msg)
 
 
-def _from_matrix(distances: NDArray[np.float64], split: Split) -> Held:
-    return Held(distances[np.ix_(split.test, split.train)], distances[np.ix_(split.test, split.test)])
+def _named(method: Callable[[Any], Method], names: Iterable[str]) -> dict[str, Callable[[Samples], Method]]:
+    """Return methods by the name that they are made from."""
 
+    def of(name: str) -> Callable[[Samples], Method]:
+        return lambda _: method(name)
 
-def _means(measures: Measures) -> NDArray[np.float64]:
-    parts = (measures[i] for i in range(len(measures)))
-    return np.stack([np.asarray(weights @ points) for points, weights in parts])
-
-
-def _dense(points: Any) -> NDArray[np.float64]:
-    return (points.toarray() if hasattr(points, "toarray") else points).astype(np.float64, copy=False)
-
-
-def _fixed_transport(cost: Any) -> Callable[[Samples], Method]:
-    return lambda _: FixedTransport(cost)
-
-
-def _cell_metric(kind: str) -> Callable[[Samples], Method]:
-    return lambda _: CellMetric(kind)
+    return {name: of(name) for name in names}
 
 
 METHODS: dict[str, Callable[[Samples], Method]] = {
     "ggml": lambda samples: Learned("ggml", GroundMetricLearner(label_kind=samples.kind)),
-    **{cost: _fixed_transport(cost) for cost in COSTS},
-    **{kind: _cell_metric(kind) for kind in ("pca", "lda", "nca")},
-    "pseudobulk": lambda samples: Profile(_means(samples.measures)),
+    **_named(FixedTransport, COSTS),
+    **_named(CellMetric, CELL_METRICS),
+    "canonical_variates": lambda _: CanonicalVariates(),
+    "pseudobulk": lambda samples: Profile(sample_means(samples.measures)),
+    "pseudobulk_by_type": type_profile,
+    "composition": composition,
+    **_named(Divergence, DIVERGENCES),
 }

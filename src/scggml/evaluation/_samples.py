@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -16,6 +16,21 @@ if TYPE_CHECKING:
     from scggml.core.metric._targets import LabelKind
 
 _MIN_STRATIFIED = 5  # samples of the rarest ordinal label that make stratified folds possible
+
+
+class CellTypes(NamedTuple):
+    """The type of each cell.
+
+    Parameters
+    ----------
+    names
+        The cell types, (n_types,).
+    codes
+        Type of each point, 0..n_types-1, sample after sample as in `Measures`, (n_points,).
+    """
+
+    names: Sequence[str]
+    codes: NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +59,8 @@ class Samples:
         stratum.
     batches
         Technical batch of each sample, (n_samples,); None if there are none. Scores say how well it is predicted.
+    cell_types
+        Type of each cell, for methods that use it; None if it is not known.
     """
 
     measures: Measures
@@ -55,6 +72,7 @@ class Samples:
     values: NDArray[np.float64] | None = None
     strata: NDArray[Any] | None = None
     batches: NDArray[np.object_] | None = None
+    cell_types: CellTypes | None = None
     _computed: dict[str, NDArray[np.float64]] = field(default_factory=dict, init=False, repr=False)
 
     def __len__(self) -> int:
@@ -75,6 +93,12 @@ class Samples:
         """The values of ordinal or continuous labels, (n_samples,)."""
         assert self.values is not None
         return self.values
+
+    @property
+    def known_cell_types(self) -> CellTypes:
+        """The cell types, which must have been given."""
+        assert self.cell_types is not None
+        return self.cell_types
 
     @property
     def y(self) -> NDArray[Any]:
@@ -108,6 +132,10 @@ class Samples:
         def taken(values: NDArray[Any] | None) -> NDArray[Any] | None:
             return None if values is None else values[indices]
 
+        cell_types = self.cell_types
+        if cell_types is not None:
+            of_samples = np.split(cell_types.codes, self.measures.offsets[1:-1])
+            cell_types = cell_types._replace(codes=np.concatenate([of_samples[i] for i in indices]))
         return replace(
             self,
             measures=self.measures.take(indices),
@@ -117,4 +145,5 @@ class Samples:
             values=taken(self.values),
             strata=taken(self.strata),
             batches=taken(self.batches),
+            cell_types=cell_types,
         )

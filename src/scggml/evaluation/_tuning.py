@@ -19,7 +19,7 @@ from ._methods import Learned
 from ._splits import Split, make_splits, units_of_classes
 
 if TYPE_CHECKING:
-    from ._methods import Held
+    from ._held import Held
     from ._samples import Samples
 
 METHOD = "ggml"  # name of the metric in the tables of predictions

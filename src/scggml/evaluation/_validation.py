@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from scggml.estimators import GroundMetricLearner
 
-    from ._methods import Method
+    from ._held import Method
     from ._samples import Samples
     from ._splits import Split
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from scggml.core.metric._pair_moments import n_directions
 from scggml.core.metric._work import distances_work, held_out_work, moments_work
 from scggml.core.transport._exact import square_pairs
@@ -11,21 +13,28 @@ from scggml.core.transport._work import Work, transport_work
 from scggml.estimators import GroundMetricLearner
 from scggml.estimators._checks import as_targets, training_options
 
-from ._methods import N_COMPS, CellMetric, FixedTransport, Learned
+from ._canonical_variates import MAX_CELLS, USUAL_ROUNDS, CanonicalVariates
+from ._cell_metrics import N_COMPS, CellMetric
+from ._divergences import N_PROJECTIONS, Divergence
+from ._methods import FixedTransport, Learned
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from numpy.typing import NDArray
+
     from scggml.core.metric._targets import Targets
     from scggml.core.transport._work import Extent
 
-    from ._methods import Method
+    from ._held import Method
     from ._permutations import Exchange
     from ._samples import Samples
     from ._splits import Split
     from ._tuning import Search
 
-_NCA = 3.0  # seconds of a fit to a thousand cells
+_FIT = {"nca": 3.0, "wda": 1.0}  # seconds
+_PER_PAIR = {"gloscope": 60e-9, "mmd": 20e-9, "energy": 10e-9}  # seconds, of cells
+_SLICED = 0.2e-6  # seconds for each cell of a pair of samples and each direction
 
 
 def evaluation_work(extent: Extent, samples: Samples, methods: Iterable[Method], splits: Sequence[Split]) -> Work:
@@ -46,7 +55,11 @@ def evaluation_work(extent: Extent, samples: Samples, methods: Iterable[Method],
             space = extent.projected(min(N_COMPS, extent.n_features))
             for split in splits:
                 total += distances_work(space, split.train, split.test)
-            total += Work(serial_seconds=_NCA * len(splits) * (method.kind == "nca"))
+            total += Work(serial_seconds=_FIT.get(method.kind, 0.0) * len(splits))
+        elif isinstance(method, Divergence):
+            total += _divergence_work(extent, pairs, method.name)
+        elif isinstance(method, CanonicalVariates):
+            total += _canonical_work(extent, splits)
         elif isinstance(method, Learned) and isinstance(method.estimator, GroundMetricLearner):
             total += _learner_work(extent, _targets(samples), method.estimator.get_params(deep=False), splits)
     return total
@@ -101,6 +114,23 @@ def separation_work(extent: Extent, exchange: Exchange, n_permutations: int) -> 
 def _learner_work(extent: Extent, targets: Targets, params: Mapping[str, Any], splits: Sequence[Split]) -> Work:
     options = training_options(dict(params), extent.n_features)
     return held_out_work(extent, targets, options, [(split.train, split.test) for split in splits], within=True)
+
+
+def _divergence_work(extent: Extent, pairs: NDArray[np.int64], name: str) -> Work:
+    sizes = extent.sizes[pairs].astype(np.float64)
+    if name == "sliced":
+        return Work(seconds=_SLICED * N_PROJECTIONS * float(sizes.sum()))
+    return Work(seconds=_PER_PAIR[name] * float(sizes.prod(axis=1).sum()))
+
+
+def _canonical_work(extent: Extent, splits: Sequence[Split]) -> Work:
+    total = Work()
+    for split in splits:
+        train = extent.take(split.train).thinned(MAX_CELLS)
+        once = transport_work(train, square_pairs(len(train)), cost="sqeuclidean", keep_plans=True)
+        total += once.times(USUAL_ROUNDS)
+        total += distances_work(extent.projected(min(N_COMPS, extent.n_features)), split.train, split.test)
+    return total
 
 
 def _targets(samples: Samples) -> Targets:

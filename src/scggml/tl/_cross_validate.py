@@ -40,6 +40,7 @@ def cross_validate(
     cv: Any = "auto",
     donor_key: str | None = None,
     batch_key: str | None = None,
+    cell_type_key: str | None = None,
     use_rep: str | None = None,
     layer: str | None = None,
     sketch_key: str | None = None,
@@ -72,15 +73,28 @@ def cross_validate(
           with other settings; or any estimator with `fit(X, y)` and `pairwise_distances(X, Y=None)` on lists of
           arrays;
         - `"euclidean"`, `"cityblock"`, `"cosine"`: optimal transport with that ground cost;
-        - `"pca"`, `"lda"`, `"nca"`: optimal transport after a linear map that is fitted to single cells, each labelled
-          with the class of its sample (10 components; `"nca"` on 1,000 random cells);
+        - `"pca"`, `"lda"`, `"nca"`, `"wda"`: optimal transport after a linear map that is fitted to single cells, each
+          labelled with the class of its sample (10 components; `"nca"` on 1,000 random cells). `"wda"` is Wasserstein
+          discriminant analysis :cite:p:`flamary2018` by POT (2 components, 300 random cells), which needs
+          `pip install "scggml[wda]"`;
+        - `"canonical_variates"`: Wasserstein-2 distances in the subspace with the largest ratio of mean squared
+          distances between and within classes :cite:p:`li2024` (10 components, learned on at most 100 cells of each
+          sample); for classes only;
+        - `"gloscope"`: symmetrised Kullback-Leibler divergences of densities from the 25 nearest cells
+          :cite:p:`wang2024`, as in the R package GloScope. Each sample needs 26 cells;
+        - `"mmd"`: maximum mean discrepancies with a Gaussian kernel :cite:p:`gretton2012`, whose bandwidth is the
+          median distance between two cells; `"energy"`: energy distances :cite:p:`szekely2013`; `"sliced"`: sliced
+          Wasserstein-2 distances :cite:p:`bonneel2015` along 200 random directions;
         - `"pseudobulk"`: the mean features of each sample, standardised; by their Euclidean distances, and by logistic
           regression (ridge regression for ordinal and continuous labels);
+        - `"pseudobulk_by_type"`: the mean features of each cell type. The distance of two samples is the mean of the
+          Euclidean distances of the types that both have, as for cell-type pseudobulks in patpy. The regression takes
+          the types that all samples have, if there are any. Nothing is imputed;
+        - `"composition"`: the proportions of cell types, used like `"pseudobulk"`;
         - a data frame with the sample names on both axes: distances from elsewhere, such as
           :func:`scggml.get.distances` returns. They must not have seen any label; those of a metric that was learned
           on all samples are refused;
-        - a data frame with one row per sample and other columns: one profile per sample, used like `"pseudobulk"`. For
-          cell type composition pass `pandas.crosstab(obs[sample_key], obs[cell_type_key], normalize="index")`;
+        - a data frame with one row per sample and other columns: one profile per sample, used like `"pseudobulk"`;
         - a function `f(train, labels, test)` of two lists of (n_cells, n_features) arrays, one per sample, that
           returns the distances between all of them, (n_train + n_test, n_train + n_test).
     cv
@@ -92,6 +106,9 @@ def cross_validate(
     %(batch_key)s
         Rows with `classifier` `"batch"` say how well the batch of a held-out sample is predicted by its 5 nearest
         training samples: at chance level, if batches do not matter.
+    %(cell_type_key)s
+        Only `"pseudobulk_by_type"` and `"composition"` use it, and need it. The types must not have been made from the
+        labels.
     %(use_rep)s
     %(layer)s
     %(sketch_key)s
@@ -118,6 +135,8 @@ def cross_validate(
     KeyError, ValueError, TypeError
         If a column, a method or the folds do not allow it, for example a class with fewer samples than folds, or
         `.uns` holds something other than an earlier result; before any work.
+    ImportError
+        If `"wda"` is among the methods, and the packages that it needs are not installed.
 
     Warns
     -----
@@ -139,7 +158,7 @@ def cross_validate(
     fold_rng, method_rng = np.random.default_rng(rng).spawn(2)
     cohort = read_samples(
         adata, sample_key, label_key, label_kind=label_kind, batch_key=batch_key, donor_key=donor_key,
-        use_rep=use_rep, layer=layer, sketch_key=sketch_key,
+        cell_type_key=cell_type_key, use_rep=use_rep, layer=layer, sketch_key=sketch_key,
     )  # fmt: skip
     cohort.warn_about_sizes()
     samples = cohort.samples
@@ -155,8 +174,8 @@ def cross_validate(
     units = cohort.names if samples.donors is None else samples.donors
     params = stored_params(
         sample_key=sample_key, label_key=label_key, label_kind=label_kind, donor_key=donor_key, batch_key=batch_key,
-        use_rep=cohort.features.use_rep, layer=layer, sketch_key=sketch_key, cv=str(cv), n_splits=len(splits),
-        leave_one_out=all(len(np.unique(units[split.test])) == 1 for split in splits), rng=rng,
+        cell_type_key=cell_type_key, use_rep=cohort.features.use_rep, layer=layer, sketch_key=sketch_key, cv=str(cv),
+        n_splits=len(splits), leave_one_out=all(len(np.unique(units[split.test])) == 1 for split in splits), rng=rng,
     )  # fmt: skip
     writable(adata, copy=False).uns[Keys(key_added).cross_validation] = stored_result(
         params=params, classes=cohort.labels.classes, predictions=predictions, scores=scores.copy()

@@ -14,7 +14,7 @@ from scggml._anndata._explained import (
     classes_of_samples,
     warn_about_absent_types,
 )
-from scggml._anndata._explained_parts import features_of_points, types_of_points
+from scggml._anndata._explained_parts import features_of_points, types_to_explain
 from scggml._anndata._learners import is_exact
 from scggml._anndata._long_runs import announce
 from scggml._anndata._slots import check_free, explanation_slots
@@ -184,7 +184,7 @@ def explain_distances(
         continuous = params.get("label_kind") == "continuous" and label_key == params.get("label_key")
         labels, known = classes_of_samples(pdata, label_key, continuous=continuous)
         chosen, comparisons = compare_classes(labels.reindex(cohort.names).to_numpy(), known, classes, str(label_key))
-    types, codes = types_of_points(adata, cell_type_key, cohort)
+    types, codes = types_to_explain(adata, cell_type_key, cohort)
     names, features = features_of_points(adata, cohort, learned)
 
     measures = cohort.measures if learned is None else cohort.measures_of(learned.project(adata, cohort.features))
