@@ -326,3 +326,10 @@ def test_numbers_that_are_no_classes_are_told_of_label_kind():
     with pytest.raises(ValueError, match="found one in") as caught:
         check_samples.check_classes(list("abcd"), name="y")
     assert "label_kind" not in str(caught.value)
+
+
+def test_categories_that_are_no_text_are_named_like_text():
+    column = pd.Series(
+        pd.Categorical([("a",), ("b",), ("a",)], categories=pd.Index([("a",), ("b",)], tupleize_cols=False))
+    )
+    assert check.as_names("sample_key", "sample", column).tolist() == ["('a',)", "('b',)", "('a',)"]

@@ -258,6 +258,8 @@ def check_unique_columns(columns: pd.Index, name: str = "adata") -> None:
 
 def as_names(name: str, key: str, column: pd.Series) -> NDArray[np.object_]:
     """Return a column as strings, refusing two values that would become the same string."""
+    if isinstance(column.dtype, pd.CategoricalDtype) and column.dtype.categories.dtype == object:
+        column = column.astype(object)  # pandas cannot write categories such as tuples as text
     text = column.astype(str).to_numpy(dtype=object)
     if pd.Series(text).nunique() != column.nunique():
         msg = (

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_LARGEST = 1e100  # far from where squares, and sums of many, become infinite
+LARGEST = 1e100  # far from where squares, and sums of many, become infinite
 _SMALLEST = 1e-100  # far from where squares of what such values differ by become zero
 # how arrays of other libraries become NumPy's
 _TO_NUMPY = {
@@ -132,7 +132,7 @@ def _refuse_squares(points: Any, feature_names: Sequence[str] | None, name: str)
         largest = np.maximum(largest, _largest(block))
         del block
     for bad, what in (
-        (largest > _LARGEST, f"values above {_LARGEST:g} in size"),
+        (largest > LARGEST, f"values above {LARGEST:g} in size"),
         ((largest < _SMALLEST) & (largest > 0), f"no values above {_SMALLEST:g} in size, but not only zeros,"),
     ):
         if bad.any():
@@ -163,8 +163,8 @@ def _count_extremes(points: Any) -> Any:
     if data.dtype.kind != "f" or data.dtype.itemsize < 8 or data.size == 0:  # other types hold no such values
         return 0
     extreme = (data < _SMALLEST) & (data > -_SMALLEST) & (data != 0)
-    if data.max() > _LARGEST or data.min() < -_LARGEST:
-        extreme |= np.abs(data) > _LARGEST
+    if data.max() > LARGEST or data.min() < -LARGEST:
+        extreme |= np.abs(data) > LARGEST
     if not extreme.any():
         return 0
     columns = points.indices[extreme] if sp.issparse(points) else np.nonzero(extreme)[1]

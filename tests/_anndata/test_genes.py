@@ -142,3 +142,12 @@ def test_masked_loadings_lead_to_no_genes(cohort, as_view):
     with pytest.warns(UserWarning, match=r"no gene weights .*varm\['PCs'\] has masked values"):
         sg.tl.fit_metric(given, "sample", "label", rng=0)
     assert "ggml" not in given.varm
+
+
+@pytest.mark.parametrize("damaged", [lambda x: x[:, :, None], lambda x: x.astype(str)], ids=["three axes", "text"])
+def test_loadings_that_are_no_matrix_of_numbers(cohort, damaged):
+    cohort.varm["PCs"] = damaged(cohort.varm["PCs"])
+    with pytest.warns(UserWarning, match=r"varm\['PCs'\] is not a matrix of numbers"):
+        sg.tl.fit_metric(cohort, "sample", "label", rng=0)
+    assert "ggml" not in cohort.varm
+    assert sg.tl.sample_distances(cohort).n_obs == 8

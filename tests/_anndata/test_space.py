@@ -168,3 +168,9 @@ def test_fingerprint(fitted, fitted_x, cohort, pdata):
     assert not np.array_equal(one.fingerprint, other.fingerprint)
     sg.tl.project(cohort, sg.tl.make_reference(fitted, pdata, cv=None))
     np.testing.assert_array_equal(read_metric(cohort, "ggml").fingerprint, one.fingerprint)
+
+
+def test_cells_in_the_learned_space_that_are_text(fitted):
+    fitted.obsm["X_ggml"] = fitted.obsm["X_ggml"].astype(str)
+    with pytest.raises(TypeError, match=r"obsm\['X_ggml'\] must hold numbers, found <U.*fit_metric again"):
+        sg.tl.sample_distances(fitted)

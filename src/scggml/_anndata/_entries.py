@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from scggml import _check as check
+from scggml._data import LARGEST
 from scggml._keys import N_CELLS, N_POINTS
 
 from ._writing import plain
@@ -58,6 +59,8 @@ class Numbers:
         )
         if not low or (self.finite and not np.isfinite(array).all()) or np.isnan(array).any():
             return (), text
+        if float(np.abs(array[np.isfinite(array)]).max(initial=0)) > LARGEST:
+            return (), f"hold numbers of at most {LARGEST:g} in size"
         sizes.update(zip(self.shape, array.shape, strict=True))
         return None
 

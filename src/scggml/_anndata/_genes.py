@@ -208,9 +208,11 @@ def unfit_loadings(adata: AnnData, name: str, features: Features) -> str | None:
     loadings, width = adata.varm.get(name), features.points.shape[1]
     if loadings is None:
         return f"varm[{name!r}] is missing"
-    found = np.shape(loadings)[1]
-    if found != width:
-        return f"varm[{name!r}] is {found} wide, not {width} like {features.text}"
+    shape, dtype = np.shape(loadings), getattr(loadings, "dtype", None)
+    if len(shape) != 2 or (dtype is not None and dtype.kind not in "fiu"):
+        return f"varm[{name!r}] is not a matrix of numbers"
+    if shape[1] != width:
+        return f"varm[{name!r}] is {shape[1]} wide, not {width} like {features.text}"
     if np.ma.is_masked(with_mask(adata, loadings, "varm", name)):
         return f"varm[{name!r}] has masked values"
     finite = np.isfinite(loadings.data if sp.issparse(loadings) else np.asarray(loadings))

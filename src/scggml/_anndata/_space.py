@@ -115,6 +115,9 @@ def check_same_cells(adata: AnnData, cells: NDArray[np.float64], rows: NDArray[n
     kept = adata.obsm[name]
     if isinstance(kept, pd.DataFrame):
         kept = kept.to_numpy()
+    if np.dtype(kept.dtype).kind not in "fiu":
+        msg = f"obsm[{name!r}] must hold numbers, found {kept.dtype}. Run sg.tl.fit_metric again."
+        raise TypeError(msg)
     if not in_memory(kept):
         if rows is None:
             rows = sample_of_rows(len(cells))

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_CHANCE = 0.05  # p-value from which on the labels may as well be random ones
+_CHANCE = 0.2  # p-value from which on the labels may as well be random ones; eight samples cannot reach 0.05
 
 
 @shared_doc
@@ -147,7 +147,7 @@ def fit_metric(
     -----
     UserWarning
         If a batch holds one class only, features are constant, the representation should lead back to genes but does
-        not, the labels have no more to do with transport than random ones (`label_p_value` above 0.05), or `validate`
+        not, the labels have no more to do with transport than random ones (`label_p_value` above 0.2), or `validate`
         finds no gain over Euclidean transport.
 
     Examples
