@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ from scggml.core.transport._exact import square_pairs
 from ._discriminant import WIDE, metric_matrix
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from scggml.core.measures._measures import Measures
@@ -62,11 +65,10 @@ class PairMoments:
         points = _leading_directions(measures, plans)
         n, d = len(measures), points.shape[1]
         packed = np.zeros((n, n, d * (d + 1) // 2))
+        of_pairs = moments_of_plans(points, plans)
         with progress_bar(len(pairs), "moments", "pair") as bar:
-            for p, (i, j) in enumerate(pairs):
-                entries = slice(plans.offsets[p], plans.offsets[p + 1])
-                difference = points[plans.rows[entries]] - points[plans.cols[entries]]
-                packed[i, j] = packed[j, i] = pack((difference * plans.mass[entries, None]).T @ difference)
+            for (i, j), moment in zip(pairs, of_pairs, strict=True):
+                packed[i, j] = packed[j, i] = moment
                 bar.update()
         return cls(packed, d)
 
@@ -137,6 +139,13 @@ class PairMoments:
                 result += np.where(known[:, None], mean, 0.0) / np.where(known, left, 1.0)[:, None]
                 n_known += known
         return result / np.maximum(n_known, 1.0)[:, None]
+
+
+def moments_of_plans(points: NDArray[np.float64], plans: Plans) -> Iterator[NDArray[np.float64]]:
+    """Yield the packed second moment of transported differences of each plan, (d (d + 1) / 2,)."""
+    for start, stop in itertools.pairwise(plans.offsets):
+        difference = points[plans.rows[start:stop]] - points[plans.cols[start:stop]]
+        yield pack((difference * plans.mass[start:stop, None]).T @ difference)
 
 
 def _weights_without_each(targets: Targets) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
