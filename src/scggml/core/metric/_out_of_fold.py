@@ -13,7 +13,7 @@ from scggml.core.measures._progress import progress_bar
 from scggml.core.transport._exact import square_pairs
 from scggml.core.transport._solvers import Entropic, Exact, Sinkhorn
 
-from ._held_out_metrics import metrics_without
+from ._held_out_metrics import is_learned_anew, metrics_without
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -29,11 +29,12 @@ if TYPE_CHECKING:
     _Batch: TypeAlias = tuple[Measures, NDArray[np.int64], NDArray[np.int64]]
 
 _MAX_CLOUDS = 200_000_000  # bytes for the cells of one batch, in the learned spaces of its metrics
+_NARROW, _MEDIUM = 100, 500  # features up to which a metric takes milliseconds, and tenths of a second
 _N_CELLS = 100  # of a sample, for the entropic strength
 
 
 @dataclass(frozen=True, eq=False)
-class HeldOutDistances:
+class OutOfFoldDistances:
     """Distances between samples, each under a metric that was learned without either of the two.
 
     Parameters
@@ -79,12 +80,27 @@ def folds_of_pairs(folds: NDArray[np.int64], pairs: NDArray[np.int64]) -> NDArra
     return np.sort(both, axis=1)
 
 
+def max_folds(n_features: int, options: TrainingOptions) -> int:
+    """Return how many folds cost little more than a distance matrix or two: a metric takes longer with more features.
+
+    Parameters
+    ----------
+    n_features
+        Number of features.
+    options
+        How metrics are learned.
+    """
+    if is_learned_anew(options) or n_features > _MEDIUM:
+        return 5
+    return 20 if n_features <= _NARROW else 10
+
+
 def left_without(folds: NDArray[np.int64], out: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the positions of the samples that are left when some folds are held out."""
     return np.flatnonzero(~np.isin(folds, out))
 
 
-def held_out_distances(
+def out_of_fold_distances(
     measures: Measures,
     targets: Targets,
     options: TrainingOptions,
@@ -94,7 +110,7 @@ def held_out_distances(
     solver: SolverSpec | None = None,
     rng: np.random.Generator,
     n_jobs: int | None = None,
-) -> HeldOutDistances:
+) -> OutOfFoldDistances:
     """Return distances between samples, each under a metric that was learned without the folds of the two.
 
     There is one metric for each two folds, see `folds_of_pairs`, in the unit of `metrics_without`. Nothing that enters
@@ -141,7 +157,7 @@ def _solved(
     metrics: Iterable[GroundMetric],
     solver: Exact | Entropic,
     n_jobs: int | None,
-) -> HeldOutDistances:
+) -> OutOfFoldDistances:
     """Return the distances of all pairs, each under the metric without its folds."""
     n, gap = len(measures), 0.0
     matrix = np.zeros((n, n))
@@ -155,7 +171,7 @@ def _solved(
     if not unit > 0:
         msg = "at least half of the pairs of samples are at distance zero, so that there is no unit of distance."
         raise ValueError(msg)
-    return HeldOutDistances(matrix / unit, gap, solver.in_unit(unit), len(out))
+    return OutOfFoldDistances(matrix / unit, gap, solver.in_unit(unit), len(out))
 
 
 def _batches(

@@ -11,7 +11,9 @@ from scggml.core.transport._solvers import Exact
 from scggml.core.transport._work import Work, transport_work
 
 from ._discriminant import WIDE
+from ._held_out_metrics import is_learned_anew, moments_fit
 from ._options import Refinement
+from ._out_of_fold import fold_pairs, left_without
 from ._refinement import STEPS_PER_SOLVE
 from ._training import cells_per_sample, kind_of_triplets, n_components, pairs_with_weight
 from ._triplets import n_all_triplets, sample_triplets
@@ -129,6 +131,40 @@ def held_out_work(
         space = extent.projected(n_components(options, extent.n_features))
         total += distances_work(space, train, test, options.solver, within=within)
     return total.times(len(splits) / max(len(looked_at), 1))
+
+
+def out_of_fold_work(
+    extent: Extent,
+    targets: Targets,
+    options: TrainingOptions,
+    folds: NDArray[np.int64],
+    solver: SolverSpec,
+) -> Work:
+    """Return the work of `out_of_fold_distances`.
+
+    Parameters
+    ----------
+    extent, targets
+        All samples.
+    options, folds, solver
+        As in `out_of_fold_distances`.
+    """
+    pairs, d = square_pairs(len(extent)), extent.n_features
+    left = [left_without(folds, pair) for pair in fold_pairs(int(folds.max()) + 1)]
+    seen = extent.thinned(cells_per_sample(extent, pairs, options.max_cells))
+    n_edges = float(seen.sizes[pairs].sum())
+    total = transport_work(seen, pairs, options.solver, keep_plans=True)
+    total += transport_work(extent.projected(n_components(options, d)), pairs, solver)
+    if is_learned_anew(options):
+        looked_at = left[:: max(len(left) // _N_LOOKED_AT, 1)]
+        for chosen in looked_at:
+            total += training_work(extent.take(chosen), targets.take(chosen), options).times(len(left) / len(looked_at))
+        return total
+    if moments_fit(len(pairs), d):
+        moments = Work(serial_seconds=len(pairs) * 5e-5 + 1e-9 * n_edges * (5 * d + 0.3 * d**2))
+        one = Work(seconds=1e-3 + 1e-9 * (len(pairs) * d**2 + 30 * d**3))
+        return total + moments + one.times(len(left))
+    return total + moments_work(seen, n_edges).times(len(left))
 
 
 def distances_work(
