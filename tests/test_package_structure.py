@@ -74,7 +74,8 @@ VARIANTS = {
     "key_added": {"tl.cluster_samples", "tl.sample_distances"},  # None follows key
     "sketch_key": {"tl.sample_distances"},  # False takes all cells
     "n_points": {"tl.class_barycenters"},
-    "cv": {"tl.tune"},  # nested folds are too many for leave-one-out
+    # nested folds are too many for leave-one-out; None takes the one metric that has seen all labels
+    "cv": {"tl.tune", "tl.sample_distances"},
 }
 # the same word for different things
 HOMONYMS = {
@@ -252,7 +253,7 @@ def test_there_are_few_parameters():
     assert not many, many
     assert len(inspect.signature(sg.GroundMetricLearner).parameters) <= 12
     text = ", ".join(f"{name} {count}" for name, count in sorted(counts.items(), key=lambda item: -item[1]))
-    assert sum(counts.values()) < 240, f"{sum(counts.values())} parameters: {text}"
+    assert sum(counts.values()) < 242, f"{sum(counts.values())} parameters: {text}"
 
 
 def test_nothing_is_printed_outside_the_command_line():

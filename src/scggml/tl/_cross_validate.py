@@ -77,8 +77,9 @@ def cross_validate(
         - `"pseudobulk"`: the mean features of each sample, standardised; by their Euclidean distances, and by logistic
           regression (ridge regression for ordinal and continuous labels);
         - a data frame with the sample names on both axes: distances from elsewhere, such as
-          :func:`scggml.get.distances` returns. They must not have seen any label; those of a metric that was learned
-          on all samples are refused;
+          :func:`scggml.get.distances` returns. They must not have seen any label. Those of a metric that was learned
+          on all samples are refused. Held-out ones (`cv` of :func:`scggml.tl.sample_distances`) are not: the distance
+          of two samples has seen the label of neither;
         - a data frame with one row per sample and other columns: one profile per sample, used like `"pseudobulk"`. For
           cell type composition pass `pandas.crosstab(obs[sample_key], obs[cell_type_key], normalize="index")`;
         - a function `f(train, labels, test)` of two lists of (n_cells, n_features) arrays, one per sample, that

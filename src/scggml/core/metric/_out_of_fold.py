@@ -63,9 +63,9 @@ def fold_pairs(n_folds: int) -> NDArray[np.int64]:
 def folds_of_pairs(folds: NDArray[np.int64], pairs: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the two folds that the metric of each pair of samples is learned without, (n_pairs, 2), in rising order.
 
-    Of two samples of one fold these are that fold and the next. All metrics are then learned from about as many samples,
-    whatever the labels of a pair. Otherwise pairs within folds, which have different labels more often than others where
-    folds are stratified, would be compared by metrics of more samples, which are longer for labels without meaning.
+    Of two samples of one fold these are that fold and the next, so that all metrics are learned from about as many
+    samples. With more samples a metric is less sharp, and distances are longer. Samples of one fold have different
+    labels more often than others where folds are stratified, and would be further apart also if labels mean nothing.
 
     Parameters
     ----------
