@@ -13,13 +13,13 @@ from anndata import AnnData
 from scggml import _check as check
 from scggml._anndata._cohort import read_samples
 from scggml._anndata._columns import is_numeric, kept_palettes
-from scggml._anndata._distances import distances_entry, read_distances, refuse_held_out
+from scggml._anndata._distances import distances_entry, read_distances, refuse_held_out, status_of_map
 from scggml._anndata._learners import is_exact, solver_of
 from scggml._anndata._long_runs import announce
 from scggml._anndata._stored_reference import read_reference
 from scggml._arguments import checked
 from scggml._docs import shared_doc
-from scggml._keys import IS_REFERENCE, N_CELLS, SKETCH_ERROR, Keys, embedding
+from scggml._keys import HELD_OUT, IS_REFERENCE, N_CELLS, SKETCH_ERROR, Keys, embedding
 from scggml.core.transport._distances import pairwise_distances
 from scggml.core.transport._exact import cross_pairs, square_pairs
 from scggml.core.transport._work import transport_work
@@ -131,6 +131,7 @@ def map_samples(
     distances = read_distances(reference, key).to_numpy()
     source = distances_entry(reference, key)
     refuse_held_out(source, key, "A map of new samples")
+    _check_map(reference)
     source.pop("status", None)  # it has samples of both kinds
     _check_columns(reference, [N_CELLS, *([SKETCH_ERROR] if known.is_sketched and is_exact(source) else [])])
     params = known.entry["params"]
@@ -178,6 +179,17 @@ def _check_columns(reference: AnnData, columns: list[str]) -> None:
             "sg.tl.make_reference. Add columns of your own to it, with reference.obs.join(...), and keep those there."
         )
         raise KeyError(msg)
+
+
+def _check_map(reference: AnnData) -> None:
+    """Refuse a map of other distances than those by which new samples are placed on it."""
+    name = embedding("mds")
+    if name in reference.obsm and status_of_map(reference, name) == HELD_OUT:
+        msg = (
+            f"the map in reference.obsm[{name!r}] is one of held-out distances, on which new samples cannot be placed. "
+            "Compute one of the distances of the reference with sg.tl.embed_samples(reference)."
+        )
+        raise ValueError(msg)
 
 
 def _check_names(cohort: Cohort, reference: AnnData) -> None:
