@@ -56,8 +56,8 @@ def summary(
     lines.append("")
     if HELD_OUT in pdata.uns:
         lines += [
-            "The files *_held_out.png show each two samples under a metric that has seen the label of neither.",
-            "The files *_training.png show the samples that the metric was learned on, and so flatter it.",
+            "Files named held_out show each two samples under a metric that has seen the label of neither.",
+            "Files named training show the samples that the metric was learned on, and so flatter it.",
             "",
         ]
     else:
