@@ -13,7 +13,7 @@ from sklearn.model_selection import StratifiedKFold
 
 from scggml import GroundMetricLearner, Refinement, Sinkhorn
 from scggml.core.measures._measures import Measures
-from scggml.core.metric import _held_out_metrics, _out_of_fold
+from scggml.core.metric import _discriminant, _held_out_metrics, _out_of_fold
 from scggml.core.metric._options import TrainingOptions
 from scggml.core.metric._out_of_fold import fold_pairs, folds_of_pairs, max_folds, out_of_fold_distances
 from scggml.core.metric._targets import Targets
@@ -117,10 +117,14 @@ def test_the_label_of_a_sample_does_not_enter_its_distances(kind, from_plans, mo
     assert not np.allclose(after, ratio * before)  # others have seen it
 
 
-def test_many_sparse_features():
+def test_many_sparse_features(monkeypatch):
+    """Of so many that nothing of size features x features is formed; a small number stands for them."""
+    for module in (_discriminant, _held_out_metrics):
+        monkeypatch.setattr(module, "WIDE", 30)
+    monkeypatch.setattr(_held_out_metrics, "MAX_MOMENTS", 0)
     rng = np.random.default_rng(0)
     codes = np.repeat([0, 1], 4)
-    samples = [sp.csr_array(rng.binomial(1, 0.3, size=(8, 3100)) + 3.0 * c * np.eye(1, 3100, 5)) for c in codes]
+    samples = [sp.csr_array(rng.binomial(1, 0.3, size=(8, 60)) + 3.0 * c * np.eye(1, 60, 5)) for c in codes]
     folds = np.tile(np.arange(4), 2)
     found = distances(samples, Targets.of_classes(codes), folds, replace(OPTIONS, n_comps=3)).matrix
     left = np.flatnonzero(folds > 1)  # without the folds of samples 0 and 1
