@@ -74,11 +74,11 @@ VARIANTS = {
     "key_added": {"tl.cluster_samples", "tl.sample_distances"},  # None follows key
     "sketch_key": {"tl.sample_distances"},  # False takes all cells
     "n_points": {"tl.class_barycenters"},
-    # nested folds are too many for leave-one-out; None takes the one metric that has seen all labels
-    "cv": {"tl.tune", "tl.sample_distances"},
+    "cv": {"tl.tune"},  # nested folds are too many for leave-one-out
 }
 # the same word for different things
 HOMONYMS = {
+    "cv": {"tl.sample_distances"},  # None takes the one metric that has seen all labels
     "use_rep": {"pp.join_modalities"},
     "key_added": {"pp.sketch"},
     "method": {"tl.enrich_genes"},

@@ -167,7 +167,7 @@ def changed(fitted, case):
     elif case == "features":
         fitted.obsm["X_pca"] = fitted.obsm["X_pca"] * 1.1
     elif case == "entry":
-        del fitted.uns["ggml"]["samples"]
+        del fitted.uns["ggml"]["learned_from"]
     return fitted
 
 

@@ -47,9 +47,9 @@ def read_distances(pdata: AnnData, key: str) -> pd.DataFrame:
     entry = pdata.uns.get(Keys(key).metric)
     if isinstance(entry, Mapping) and "metric" in entry:
         table.attrs["metric"] = str(plain(entry)["metric"])
-    status = status_of_distances(pdata, key)
-    if status is not None:
-        table.attrs["status"] = status
+        status = status_of_distances(pdata, key)
+        if status is not None and table.attrs["metric"] == "learned":
+            table.attrs["status"] = status
     return table
 
 

@@ -97,16 +97,16 @@ def read_held_out(
 
 def status_of(learned: StoredMetric, cohort: Cohort) -> str | None:
     """Return whether some of the samples are those that the metric was learned from, or None if that is not known."""
-    known = learned.entry.get("samples")
+    known = learned.entry.get("learned_from")
     if known is None:
         return None
-    return TRAINING if np.isin(cohort.names, np.asarray(known, dtype=object)).any() else NEW
+    return TRAINING if np.isin(cohort.names, np.asarray(known["samples"], dtype=object)).any() else NEW
 
 
 def _check_learned_from(learned: StoredMetric, cohort: Cohort, labelled: Cohort) -> None:
     """Refuse samples, labels or features other than those that the metric was learned from."""
     key, where = learned.key, f"the metric in uns[{learned.key!r}]"
-    if not {"samples", "labels"} <= set(learned.entry):
+    if "learned_from" not in learned.entry:
         msg = (
             f"cv needs to know the samples and labels that {where} was learned from, which it does not say. Fit it "
             "again with sg.tl.fit_metric, or pass cv=None."
@@ -122,7 +122,8 @@ def _check_learned_from(learned: StoredMetric, cohort: Cohort, labelled: Cohort)
                 f"With cv it is learned again without the held-out samples, in the same way: leave {name} out."
             )
             raise ValueError(msg)
-    known = dict(zip(*(np.asarray(learned.entry[name], dtype=object) for name in ("samples", "labels")), strict=True))
+    then = learned.entry["learned_from"]
+    known = dict(zip(*(np.asarray(then[name], dtype=object) for name in ("samples", "labels")), strict=True))
     present = dict(zip(labelled.names, labelled.labels.text, strict=True))
     again = f"Fit again with sg.tl.fit_metric(..., key_added={key!r}), or pass cv=None."
     if set(known) != set(present):

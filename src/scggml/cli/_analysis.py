@@ -104,10 +104,10 @@ def _analyse(
     import matplotlib  # noqa: F401 before the work, as it fails where there is no place for its cache
 
     logger.info("learning the metric, and checking it on held-out samples")
+    validate = _can_be_held_out(adata, sample_key, label_key, n_folds=1)
     sg.tl.fit_metric(
-        adata, sample_key, label_key, use_rep=use_rep, validate=_can_be_held_out(adata, sample_key, label_key, n_folds=1),
-        rng=args.seed, n_jobs=args.n_jobs,
-    )  # fmt: skip
+        adata, sample_key, label_key, use_rep=use_rep, validate=validate, rng=args.seed, n_jobs=args.n_jobs
+    )
     has_genes = "ggml" in adata.varm
     if has_genes:
         sg.tl.rank_genes(adata)
