@@ -54,7 +54,9 @@ def names(folder):
     return {path.name for path in folder.iterdir()}
 
 
-PICTURES = {"patient_map.png", "distance_heatmap.png", "gene_weights.png"}
+TRAINING = {"patient_map_training.png", "distance_heatmap_training.png"}
+HELD_OUT = {"patient_map_held_out.png", "distance_heatmap_held_out.png"}
+PICTURES = {*TRAINING, *HELD_OUT, "gene_weights.png"}
 FILES = {"cells.h5ad", "samples.h5ad", "summary.txt", "gene_weights.csv", "run.json", *PICTURES}
 
 
@@ -68,6 +70,8 @@ def test_demo(small_demo, tmp_path, capsys, pyplot):
     cells, samples = ad.read_h5ad(out / "cells.h5ad"), ad.read_h5ad(out / "samples.h5ad")
     assert {"ggml", "ggml_rank_genes"} <= set(cells.uns) and "X_ggml" in cells.obsm and "ggml" in cells.varm
     assert samples.obsp["ggml_distances"].shape == (8, 8) and samples.obsm["X_mds"].shape == (8, 2)
+    assert samples.uns["ggml"]["status"] == "training" and samples.uns["held_out"]["status"] == "held_out"
+    assert samples.uns["X_mds"]["status"] == "held_out"
     text = (out / "summary.txt").read_text(encoding="utf-8")
     shown = capsys.readouterr()
     assert text in shown.out and f"Wrote {out}/" in shown.out
@@ -98,12 +102,15 @@ def test_demo_is_reproducible(small_demo, tmp_path, capsys):
     assert text == (tmp_path / "b" / "summary.txt").read_text(encoding="utf-8")
 
 
-def test_run_equals_the_functions(cells, pdata, tmp_path, capsys):
+def test_run_equals_the_functions(cohort, cells, pdata, tmp_path, capsys):
     assert run(cells, tmp_path / "out") == 0
     assert names(tmp_path / "out") == FILES
     samples = ad.read_h5ad(tmp_path / "out" / "samples.h5ad")
     np.testing.assert_array_equal(samples.obsp["ggml_distances"], pdata.obsp["ggml_distances"])
-    np.testing.assert_array_equal(samples.obsm["X_mds"], pdata.obsm["X_mds"])
+    held_out = sg.tl.sample_distances(sg.tl.fit_metric(cohort, "sample", "label", rng=0, copy=True), cv="auto", rng=0)
+    sg.tl.embed_samples(held_out)
+    np.testing.assert_array_equal(samples.obsp["held_out_distances"], held_out.obsp["ggml_distances"])
+    np.testing.assert_array_equal(samples.obsm["X_mds"], held_out.obsm["X_mds"])
     text = (tmp_path / "out" / "summary.txt").read_text(encoding="utf-8")
     assert "Samples: 8 (sick 4, well 4); cells: 87; features: 5 of X_pca" in text
     assert "Top 12 genes: g3, " in text and "*" not in text  # nothing was planted
@@ -152,6 +159,11 @@ def test_run_with_too_few_samples_to_hold_out(cohort, tmp_path, capsys):
     assert run(tmp_path / "cells.h5ad", tmp_path / "out") == 0
     text = (tmp_path / "out" / "summary.txt").read_text(encoding="utf-8")
     assert "Held-out accuracy: not computed, a class has fewer than 3 samples." in text
+    assert names(tmp_path / "out") == FILES - HELD_OUT
+    assert "warning: a class has fewer than 4 samples, so that distances cannot be held-out" in capsys.readouterr().err
+    samples = ad.read_h5ad(tmp_path / "out" / "samples.h5ad")
+    assert "held_out" not in samples.uns and samples.uns["X_mds"]["status"] == "training"
+    assert "show the samples that the metric was learned on, and so flatter it" in text
 
 
 def test_run_with_numbers_as_labels(cohort, tmp_path, capsys):

@@ -78,6 +78,7 @@ VARIANTS = {
 }
 # the same word for different things
 HOMONYMS = {
+    "cv": {"tl.sample_distances"},  # None takes the one metric that has seen all labels
     "use_rep": {"pp.join_modalities"},
     "key_added": {"pp.sketch"},
     "method": {"tl.enrich_genes"},
@@ -252,7 +253,7 @@ def test_there_are_few_parameters():
     assert not many, many
     assert len(inspect.signature(sg.GroundMetricLearner).parameters) <= 12
     text = ", ".join(f"{name} {count}" for name, count in sorted(counts.items(), key=lambda item: -item[1]))
-    assert sum(counts.values()) < 249, f"{sum(counts.values())} parameters: {text}"
+    assert sum(counts.values()) < 251, f"{sum(counts.values())} parameters: {text}"
 
 
 def test_nothing_is_printed_outside_the_command_line():

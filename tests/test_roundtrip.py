@@ -95,6 +95,17 @@ def test_numbers_as_names_of_features(cohort, again, assert_same_anndata):
     assert_same_anndata(again(cohort), cohort)
 
 
+def test_held_out_samples(fitted, again, assert_same_anndata):
+    """From cells that were written and read as from those in memory; and as they are."""
+    pdata = sg.tl.sample_distances(fitted, cv="auto", key_added="mine")
+    assert_same_anndata(sg.tl.sample_distances(again(fitted), cv="auto", key_added="mine"), pdata)
+    sg.tl.embed_samples(pdata, key="mine")
+    found = again(pdata)
+    assert_same_anndata(pdata, found)
+    assert found.uns["mine"]["folds"].dtype.kind == "i" and found.uns["X_mds"]["status"] == "held_out"
+    assert sg.get.distances(found, key="mine").attrs == {"metric": "learned", "status": "held_out"}
+
+
 @pytest.mark.parametrize("metric", ["learned", "cityblock"])
 def test_samples(fitted, again, assert_same_anndata, metric):
     pdata = sg.tl.sample_distances(fitted, "sample", metric=metric, key_added="mine")

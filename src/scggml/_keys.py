@@ -139,6 +139,7 @@ class SketchKeys:
         return f"{self.key}_support"
 
 
+TRAINING, HELD_OUT, NEW = STATUSES = ("training", "held_out", "new")  # of distances under a learned metric
 IS_REFERENCE = "is_reference"  # .obs of mapped samples: whether they are those of the reference
 N_CELLS = "n_cells"  # .obs of samples
 N_POINTS = "n_points"  # .obs of samples: points of the sketch

@@ -31,6 +31,12 @@ def test_rows_and_columns_follow_the_names():
     np.testing.assert_array_equal(found, [[10, 0], [20, 0], [30, 1], [40, 1]])
 
 
+def test_held_out_distances_of_a_learned_metric_are_taken():
+    frame = learned(distances())
+    frame.attrs["status"] = "held_out"
+    np.testing.assert_array_equal(frame_values("f", frame, NAMES)[1], DISTANCES)
+
+
 def learned(frame):
     frame.attrs["metric"] = "learned"
     return frame

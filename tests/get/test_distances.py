@@ -17,7 +17,7 @@ def test_names_on_both_axes(pdata):
 
 
 def test_the_metric_is_named_where_it_is_known(pdata):
-    assert sg.get.distances(pdata).attrs == {"metric": "learned"}
+    assert sg.get.distances(pdata).attrs == {"metric": "learned", "status": "training"}
     pdata.uns["ggml"]["metric"] = "euclidean"
     assert sg.get.distances(pdata).attrs == {"metric": "euclidean"}
     pdata.obsp["mine_distances"] = pdata.obsp["ggml_distances"]  # of unknown origin

@@ -37,7 +37,7 @@ def test_points_and_axes(pdata, ax):
     assert sg.pl.sample_map(pdata, ax=ax) is ax
     assert set(drawn(ax)) == set(expected(pdata, range(8)))
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("MDS 1", "MDS 2")
-    assert ax.get_aspect() == 1 and ax.get_legend() is None and ax.get_title() == ""
+    assert ax.get_aspect() == 1 and ax.get_legend() is None and ax.get_title() == "training samples"
 
 
 def test_stored_colors(pdata, ax):

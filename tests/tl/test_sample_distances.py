@@ -118,7 +118,7 @@ def test_sample_level_anndata(fitted, assert_same_anndata):
     assert pdata.obs["unknown"].isna().tolist() == [name == "p2" for name in pdata.obs_names]
     assert isinstance(pdata.obs["label"].dtype, pd.CategoricalDtype)
     assert set(pdata.uns) == {"label_colors", "ggml"}
-    assert set(pdata.uns["ggml"]) == {"version", "params", "distances_key", "metric", "solver", "gap"}
+    assert set(pdata.uns["ggml"]) == {"version", "params", "distances_key", "metric", "status", "solver", "gap"}
     assert pdata.uns["ggml"]["distances_key"] == "ggml_distances" and pdata.uns["ggml"]["metric"] == "learned"
     assert 0 <= pdata.uns["ggml"]["gap"] < 1e-9
     assert pdata.uns["ggml"]["params"] == fitted.uns["ggml"]["params"]

@@ -10,10 +10,10 @@ import pandas as pd
 
 from scggml import _check as check
 from scggml import _data as data
-from scggml._keys import Keys
+from scggml._keys import HELD_OUT, STATUSES, Keys
 from scggml.evaluation._frames import check_distances
 
-from ._entries import DISTANCES, read_entry
+from ._entries import DISTANCES, Entry, Text, read_entry
 from ._features import with_mask
 from ._writing import plain
 
@@ -24,11 +24,13 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
+_WITH_STATUS = Entry({"status": Text(STATUSES)})
+
 
 def read_distances(pdata: AnnData, key: str) -> pd.DataFrame:
     """Return the distances, (n_samples, n_samples), by sample name, checked.
 
-    `attrs["metric"]` is the name of their metric.
+    `attrs["metric"]` is the name of their metric, and `attrs["status"]` says which labels a learned one has seen.
     """
     name = Keys(key).distances
     if name not in pdata.obsp:
@@ -45,7 +47,38 @@ def read_distances(pdata: AnnData, key: str) -> pd.DataFrame:
     entry = pdata.uns.get(Keys(key).metric)
     if isinstance(entry, Mapping) and "metric" in entry:
         table.attrs["metric"] = str(plain(entry)["metric"])
+        status = status_of_distances(pdata, key)
+        if status is not None and table.attrs["metric"] == "learned":
+            table.attrs["status"] = status
     return table
+
+
+def status_of_distances(pdata: AnnData, key: str) -> str | None:
+    """Return which labels the metric of the distances has seen, one of `STATUSES`, or None if that is not known."""
+    return _status(pdata, Keys(key).metric, "Compute distances again with sg.tl.sample_distances.")
+
+
+def status_of_map(pdata: AnnData, name: str) -> str | None:
+    """Return the status of the distances that a map in `.obsm` shows, or None if that is not known."""
+    return _status(pdata, name, "Compute the map again with sg.tl.embed_samples.")
+
+
+def _status(pdata: AnnData, name: str, remedy: str) -> str | None:
+    entry = pdata.uns.get(name)
+    if not isinstance(entry, Mapping) or "status" not in entry:
+        return None
+    status: str = read_entry(entry, _WITH_STATUS, f"uns[{name!r}]", remedy)["status"]
+    return status
+
+
+def refuse_held_out(entry: Mapping[str, Any], key: str, what: str) -> None:
+    """Refuse distances that belong to many metrics where one is needed."""
+    if entry.get("status") == HELD_OUT:
+        msg = (
+            f"the distances of key={key!r} are held-out: each pair of samples has a metric of its own. {what} needs "
+            "distances under one metric: compute them with sg.tl.sample_distances, without cv."
+        )
+        raise ValueError(msg)
 
 
 @contextmanager

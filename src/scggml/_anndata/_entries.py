@@ -11,7 +11,7 @@ import pandas as pd
 
 from scggml import _check as check
 from scggml._data import LARGEST
-from scggml._keys import N_CELLS, N_POINTS
+from scggml._keys import HELD_OUT, N_CELLS, N_POINTS, STATUSES
 
 from ._writing import plain
 
@@ -247,6 +247,12 @@ def _solver_rule(entry: Mapping[str, Any]) -> Fault | None:
     return (("epsilon",), "be there, as the solver is entropic") if entropic and "epsilon" not in entry else None
 
 
+def _distances_rule(entry: Mapping[str, Any]) -> Fault | None:
+    if entry.get("status") == HELD_OUT and entry.get("folds") is None:
+        return ("folds",), "be there, as the distances are held-out"
+    return _solver_rule(entry)
+
+
 def _classes_rule(entry: Mapping[str, Any]) -> Fault | None:
     return None if entry.get("classes") is not None else (("classes",), "be there")  # empty for continuous labels
 
@@ -304,6 +310,7 @@ METRIC: Final = Entry({
     }, optional=True),
     "fingerprint": Numbers(("n_components",), optional=True),
     "features": Texts("n_features", optional=True),
+    "learned_from": Entry({"samples": Texts("n_learned_from"), "labels": Texts("n_learned_from")}, optional=True),
     "solver": Text(_SOLVERS, optional=True),
     "epsilon": Number(above=0, optional=True),
     "loss_history": Numbers(("n_iterations",), optional=True),
@@ -317,7 +324,9 @@ DISTANCES: Final = Entry({
     "solver": Text(_SOLVERS),
     "epsilon": Number(above=0, optional=True),
     "gap": Number(minimum=0, optional=True),
-}, _solver_rule)  # fmt: skip
+    "status": Text(STATUSES, optional=True),
+    "folds": Numbers(("n_samples",), minimum=0, integers=True, optional=True),
+}, _distances_rule)  # fmt: skip
 SKETCH: Final = Entry({
     "params": Entry({"sample_key": Text(), "method": Text(("coreset", "cell_type"))}),
     "samples": Table((), (N_CELLS, N_POINTS, "error"), optional=True),

@@ -10,7 +10,7 @@ import pandas as pd
 from scggml import _check as check
 from scggml.core.transport._exact import solve_pairs
 
-from ._distances import distances_entry, read_distances
+from ._distances import distances_entry, read_distances, refuse_held_out
 from ._learners import is_exact, solver_of
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def learned_distances(pdata: AnnData, key: str) -> dict[str, Any]:
             f"Compute them with sg.tl.sample_distances(adata, key={key!r})."
         )
         raise ValueError(msg)
+    refuse_held_out(entry, key, "A reference")
     return entry
 
 

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 # fields of entries of uns that are arrays, also of length one
 _ARRAYS = frozenset((
-    *("scale", "loss_history", "classes", "features", "fingerprint"),  # of a metric
+    *("scale", "loss_history", "classes", "features", "fingerprint", "labels"),  # of a metric
     *("samples", "offsets", "weights", "genes", "names", "parts", "mean", "sd", "unit", "offset"),  # and its space
-    *("variance", "n_clusters", "modalities", "n_features"),
+    *("variance", "n_clusters", "modalities", "n_features", "folds"),
 ))  # fmt: skip
 _ARRAYS_WITHIN = {
     "params": frozenset(("classes", "names", "samples")),

@@ -9,6 +9,7 @@ import shutil
 import sys
 import tempfile
 import time
+import warnings
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ import numba
 import pandas as pd
 
 import scggml as sg
+from scggml._keys import HELD_OUT, TRAINING, Keys
 from scggml.core.measures._compiled import cached_imports
 
 from ._hdf5 import write_h5ad
@@ -102,19 +104,14 @@ def _analyse(
     import matplotlib  # noqa: F401 before the work, as it fails where there is no place for its cache
 
     logger.info("learning the metric, and checking it on held-out samples")
+    validate = _can_be_held_out(adata, sample_key, label_key, n_folds=1)
     sg.tl.fit_metric(
-        adata, sample_key, label_key, use_rep=use_rep, validate=_can_be_held_out(adata, sample_key, label_key),
-        rng=args.seed, n_jobs=args.n_jobs,
-    )  # fmt: skip
+        adata, sample_key, label_key, use_rep=use_rep, validate=validate, rng=args.seed, n_jobs=args.n_jobs
+    )
     has_genes = "ggml" in adata.varm
     if has_genes:
         sg.tl.rank_genes(adata)
-    logger.info("measuring distances between samples")
-    pdata = sg.tl.sample_distances(adata, n_jobs=args.n_jobs)
-    sg.tl.embed_samples(pdata, "mds")
-    # labels are classes here, also where they are written as numbers
-    if not isinstance(pdata.obs[label_key].dtype, pd.CategoricalDtype):
-        pdata.obs[label_key] = pd.Categorical(pdata.obs[label_key].astype(str))
+    pdata = _samples(adata, label_key, args, held_out=_can_be_held_out(adata, sample_key, label_key, n_folds=2))
     table = sg.get.gene_weights(adata) if has_genes else None
     text = summary(adata, pdata, label_key, table, planted)
     writers: dict[str, Callable[[Path], Any]] = {
@@ -150,24 +147,56 @@ def _write(writers: dict[str, Callable[[Path], Any]], results: Results, settings
         raise
 
 
-def _can_be_held_out(adata: AnnData, sample_key: str, label_key: str) -> bool:
-    """Whether every class has a third sample: two are left to learn from when one is held out."""
+def _can_be_held_out(adata: AnnData, sample_key: str, label_key: str, *, n_folds: int) -> bool:
+    """Whether two samples of every class are left to learn from when so many are held out."""
     labels = adata.obs[[sample_key, label_key]].astype(str).drop_duplicates()[label_key]
-    return int(labels.value_counts().min()) > _MIN_TRAINING
+    return int(labels.value_counts().min()) >= _MIN_TRAINING + n_folds
+
+
+def _samples(adata: AnnData, label_key: str, args: argparse.Namespace, *, held_out: bool) -> AnnData:
+    """Return the samples with their distances: of the metric and, with `held_out`, held-out ones, which are mapped."""
+    logger.info("measuring distances between samples")
+    pdata = sg.tl.sample_distances(adata, n_jobs=args.n_jobs)
+    if held_out:
+        logger.info("measuring held-out distances: the metric of two samples is learned without them")
+        with warnings.catch_warnings():  # about the samples: they came with the other distances
+            warnings.simplefilter("ignore")
+            found = sg.tl.sample_distances(adata, cv="auto", rng=args.seed, n_jobs=args.n_jobs, key_added=HELD_OUT)
+        pdata.obsp[Keys(HELD_OUT).distances] = found.obsp[Keys(HELD_OUT).distances]
+        pdata.uns[HELD_OUT] = found.uns[HELD_OUT]
+    else:
+        logger.warning(
+            "warning: a class has fewer than 4 samples, so that distances cannot be held-out. The map and the heatmap "
+            "show training samples, whose classes are apart also if labels mean nothing"
+        )
+    sg.tl.embed_samples(pdata, "mds", key=HELD_OUT if held_out else "ggml")
+    # labels are classes here, also where they are written as numbers
+    if not isinstance(pdata.obs[label_key].dtype, pd.CategoricalDtype):
+        pdata.obs[label_key] = pd.Categorical(pdata.obs[label_key].astype(str))
+    return pdata
 
 
 def _pictures(
     adata: AnnData, pdata: AnnData, label_key: str, planted: set[str] | None
 ) -> dict[str, Callable[[Path], None]]:
     """Return what draws each picture to a file."""
-    drawings: dict[str, Callable[[Any], Any]] = {
-        "patient_map.png": lambda ax: sg.pl.sample_map(pdata, color=label_key, ax=ax).set_title("Patient map"),
-        "distance_heatmap.png": lambda ax: sg.pl.distance_heatmap(pdata, color=label_key, ax=ax),
-    }
+    drawings: dict[str, Callable[[Any], Any]] = {}
+    for key in [HELD_OUT, "ggml"] if HELD_OUT in pdata.uns else ["ggml"]:
+        drawings |= _drawings_of_samples(pdata, key, label_key)
     if "ggml" in adata.varm:
         highlight = None if planted is None else {"planted": planted}
         drawings["gene_weights.png"] = lambda ax: sg.pl.gene_weights(adata, n_genes=N_GENES, highlight=highlight, ax=ax)
     return {name: partial(_draw, draw) for name, draw in drawings.items()}
+
+
+def _drawings_of_samples(pdata: AnnData, key: str, label_key: str) -> dict[str, Callable[[Any], Any]]:
+    """Return what draws the samples by the distances of a key."""
+    mapped = sg.tl.embed_samples(pdata, "mds", key=key, copy=True)
+    what = HELD_OUT if key == HELD_OUT else TRAINING
+    return {
+        f"patient_map_{what}.png": lambda ax: sg.pl.sample_map(mapped, color=label_key, ax=ax),
+        f"distance_heatmap_{what}.png": lambda ax: sg.pl.distance_heatmap(mapped, key=key, color=label_key, ax=ax),
+    }
 
 
 def _draw(draw: Callable[[Any], Any], path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from scggml._keys import HELD_OUT
+
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
@@ -52,7 +54,18 @@ def summary(
     else:
         lines.append("Held-out accuracy: not computed, a class has fewer than 3 samples.")
     lines.append("")
-    lines += ["The map and the heatmap show the samples that the metric was learned on, and so flatter it.", ""]
+    if HELD_OUT in pdata.uns:
+        lines += [
+            "Files named held_out show each two samples under a metric that has seen the label of neither.",
+            "Files named training show the samples that the metric was learned on, and so flatter it.",
+            "",
+        ]
+    else:
+        lines += [
+            "The map and the heatmap show the samples that the metric was learned on, and so flatter it. Held-out ones",
+            "need 4 samples of every class.",
+            "",
+        ]
     if table is None:
         lines.append(f"Genes: none, {params['use_rep']} does not lead back to genes.")
     else:

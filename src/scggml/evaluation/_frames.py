@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from scggml import _check as check
+from scggml._keys import HELD_OUT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,10 +36,11 @@ def frame_values(text: str, frame: pd.DataFrame, names: NDArray[np.object_]) -> 
         msg = f"{text} has the samples as columns. Its index must be the sample names: pass the transpose, frame.T."
         raise ValueError(msg)
     _check_samples(f"the index of {text}", index, samples)
-    if frame.attrs.get("metric") == "learned":
+    if frame.attrs.get("metric") == "learned" and frame.attrs.get("status") != HELD_OUT:
         msg = (
             f"{text} comes from a metric that was learned with the labels of all samples, held-out ones included. "
-            "Pass 'ggml' or a GroundMetricLearner, which is refitted within each fold."
+            "Pass 'ggml' or a GroundMetricLearner, which is refitted within each fold, or held-out distances: "
+            "sg.tl.sample_distances(..., cv='auto')."
         )
         raise ValueError(msg)
     if columns.isin(names).any():

@@ -80,21 +80,26 @@ def check_left_out(targets: Targets, names: NDArray[np.object_]) -> None:
                 "its samples."
             )
             raise ValueError(msg)
-    i, j = np.triu_indices(len(targets) - 1, k=1)
     for left_out, name in enumerate(names):
-        others = without(targets, left_out)
-        apart = others.differences(i, j)
-        lacks = []
-        if not (apart == 0).any() and targets.kind == "ordinal":
-            lacks.append("no two samples with the same label")
-        if not (others.comparable(i, j) & (apart > 0)).any():
-            lacks.append("no two comparable samples with different labels")
+        lacks = what_lacks(without(targets, left_out))
         if lacks:
             msg = (
                 f"when sample {name} is held out, there are {' and '.join(lacks)}, so that no metric can be learned. "
                 "Add samples, or leave batch_key or donor_key out if these keep samples from being compared."
             )
             raise ValueError(msg)
+
+
+def what_lacks(targets: Targets) -> list[str]:
+    """Return what samples with these labels lack for a metric to be learned from them, as text."""
+    i, j = np.triu_indices(len(targets), k=1)
+    apart = targets.differences(i, j)
+    lacks = []
+    if not (apart == 0).any() and targets.kind == "ordinal":
+        lacks.append("no two samples with the same label")
+    if not (targets.comparable(i, j) & (apart > 0)).any():
+        lacks.append("no two comparable samples with different labels")
+    return lacks
 
 
 def separation_tests(

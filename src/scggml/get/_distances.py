@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from scggml._anndata._columns import is_numeric
-from scggml._anndata._distances import distances_entry, read_distances
+from scggml._anndata._distances import distances_entry, read_distances, refuse_held_out
 from scggml._anndata._learners import is_exact
 from scggml._arguments import checked, flag
 from scggml._docs import shared_doc
@@ -35,13 +35,14 @@ def distances(pdata: AnnData, *, key: str = "ggml", bounds: bool = False) -> pd.
     Returns
     -------
     A data frame (n_samples, n_samples) with sample names on both axes. `attrs["metric"]` holds the metric of the
-    distances, such as "learned" or "euclidean", if `pdata.uns[key]` holds it.
+    distances, such as "learned" or "euclidean", if `pdata.uns[key]` holds it. `attrs["status"]` of a learned metric is
+    "held_out", "training" or "new" (see :func:`scggml.tl.sample_distances`).
 
     Raises
     ------
     KeyError, ValueError
         If the distances do not exist; for bounds, if `.uns[key]` or the errors of the sketches do not exist, or the
-        distances are entropic.
+        distances are entropic, or held-out ones of sketches.
 
     Examples
     --------
@@ -81,6 +82,8 @@ def _bounds(pdata: AnnData, key: str) -> pd.DataFrame:
         raise ValueError(msg)
     errors = np.zeros(pdata.n_obs)
     sketch_key = entry["params"].get("sketch_key")
+    if sketch_key is not None:
+        refuse_held_out(entry, key, "A bound")
     if sketch_key is not None and SKETCH_ERROR not in pdata.obs:
         msg = (
             f"obs[{SKETCH_ERROR!r}] does not exist, but the distances of key={key!r} are those of sketch "

@@ -10,6 +10,7 @@ import scipy.sparse as sp
 
 from scggml import _check as check
 from scggml._anndata._features import with_mask
+from scggml._keys import HELD_OUT, TRAINING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 PLAIN = "#4c72b0"
 HIGHLIGHT = "#d95f02"
+_STATUS_TITLES = {TRAINING: "training samples", HELD_OUT: "held-out distances"}
 _LETTER = 0.6  # average width of a letter, in letter sizes
 _MAX_SIDE = 60.0  # of a figure, in inches; matplotlib draws up to 2^16 pixels
 
@@ -38,6 +40,12 @@ def drawing(ax: Axes | None, width: float, height: float) -> Iterator[Axes]:
     except BaseException:
         plt.close(figure)
         raise
+
+
+def write_status(ax: Axes, status: str | None) -> None:
+    """Write into the title which labels the metric of distances has seen, unless axes of the user have a title."""
+    if status in _STATUS_TITLES and not ax.get_title():
+        ax.set_title(_STATUS_TITLES[status], fontsize="medium")
 
 
 def equal_scales(ax: Axes) -> None:

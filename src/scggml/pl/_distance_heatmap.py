@@ -8,11 +8,11 @@ import numpy as np
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
-from scggml._anndata._distances import checked_distances
+from scggml._anndata._distances import checked_distances, status_of_distances
 from scggml._arguments import checked
 from scggml._docs import shared_doc
 
-from ._axes import drawing, text_width
+from ._axes import drawing, text_width, write_status
 from ._colors import Classes, legend_width, read_colors, write_legend
 from ._names import drawn_text
 
@@ -35,7 +35,8 @@ def distance_heatmap(pdata: AnnData, *, key: str = "ggml", color: str | None = N
     """Plot the distances between samples as a heatmap.
 
     Samples are ordered by average-linkage clustering with optimal leaf order. If `color` names a column of classes,
-    they are ordered within classes, and the classes are marked above the columns.
+    they are ordered within classes, and the classes are marked above the columns. For distances under a learned metric,
+    the title says whether they are held-out or those of training samples, unless `ax` has a title.
 
     Parameters
     ----------
@@ -82,6 +83,7 @@ def distance_heatmap(pdata: AnnData, *, key: str = "ggml", color: str | None = N
             ax.figure.colorbar(image, ax=ax, label="distance", shrink=0.8)
         else:
             _mark_classes(ax, image, colors, order)
+        write_status(ax, status_of_distances(pdata, key))
     return ax
 
 

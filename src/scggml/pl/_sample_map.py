@@ -8,11 +8,12 @@ import numpy as np
 from scipy.stats import rankdata
 
 from scggml import _check as check
+from scggml._anndata._distances import status_of_map
 from scggml._arguments import anything, checked, either, flag, text
 from scggml._docs import shared_doc
 from scggml._keys import Keys, embedding
 
-from ._axes import PLAIN, drawing, equal_scales, map_points, two_axes
+from ._axes import PLAIN, drawing, equal_scales, map_points, two_axes, write_status
 from ._colors import column_numbers, draw_points, legend_width, read_colors
 from ._names import drawn_text, write_names
 
@@ -50,7 +51,9 @@ def sample_map(
     """Plot samples on a map, one point each.
 
     Classes of samples that the metric was learned from are further apart than those of new samples. A map of training
-    samples therefore shows what was learned, not how well it predicts.
+    samples therefore shows what was learned, not how well it predicts. For that, embed held-out distances:
+    :func:`scggml.tl.sample_distances` with `cv="auto"`. The title says which of the two a map shows, unless `ax` has
+    a title.
 
     Parameters
     ----------
@@ -85,7 +88,7 @@ def sample_map(
     >>> import scggml as sg
     >>> adata = sg.datasets.synthetic_cohort(n_points_per_mode=10, rng=0)
     >>> sg.tl.fit_metric(adata, "sample", "label", rng=0)
-    >>> pdata = sg.tl.sample_distances(adata)
+    >>> pdata = sg.tl.sample_distances(adata, cv="auto")
     >>> sg.tl.embed_samples(pdata, "mds")
     >>> ax = sg.pl.sample_map(pdata, color="label")
     """
@@ -105,6 +108,7 @@ def sample_map(
         if basis == "mds":
             equal_scales(ax)
         ax.spines[["top", "right"]].set_visible(False)
+        write_status(ax, status_of_map(pdata, name))
         if labels:
             write_names(ax, points, [drawn_text(sample) for sample in pdata.obs_names])
     return ax

@@ -92,8 +92,9 @@ def cross_validate(
           the types that all samples have, if there are any. Nothing is imputed;
         - `"composition"`: the proportions of cell types, used like `"pseudobulk"`;
         - a data frame with the sample names on both axes: distances from elsewhere, such as
-          :func:`scggml.get.distances` returns. They must not have seen any label; those of a metric that was learned
-          on all samples are refused;
+          :func:`scggml.get.distances` returns. They must not have seen any label. Those of a metric that was learned
+          on all samples are refused. Held-out ones (`cv` of :func:`scggml.tl.sample_distances`) are not: the distance
+          of two samples has seen the label of neither;
         - a data frame with one row per sample and other columns: one profile per sample, used like `"pseudobulk"`;
         - a function `f(train, labels, test)` of two lists of (n_cells, n_features) arrays, one per sample, that
           returns the distances between all of them, (n_train + n_test, n_train + n_test).

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from scggml import _check as check
-from scggml._anndata._distances import checked_distances
+from scggml._anndata._distances import checked_distances, status_of_distances
 from scggml._anndata._sample_graph import diffusion_map, sample_graph
 from scggml._anndata._slots import check_free, embedding_slots
 from scggml._anndata._writing import check_writable, stored_params, stored_result, writable
@@ -62,7 +62,7 @@ def embed_samples(
     `.obsm["X_" + method]` : `numpy.ndarray` (n_samples, n_components), float64
         Coordinates of the samples. The constant diffusion component is left out.
     `.uns["X_" + method]` : `dict`
-        `params`, the arguments, and `version`, that of scggml.
+        `params`, the arguments, `status`, that of the distances, if they have one, and `version`, that of scggml.
 
     Raises
     ------
@@ -102,7 +102,7 @@ def embed_samples(
         coordinates = diffusion_map(sample_graph(matrix, n_neighbors), n_components)
     pdata = writable(pdata, copy=copy)
     pdata.obsm[embedding(method)] = np.asarray(coordinates, dtype=np.float64)
-    pdata.uns[embedding(method)] = stored_result(params=params)
+    pdata.uns[embedding(method)] = stored_result(params=params, status=status_of_distances(pdata, key))
     return pdata if copy else None
 
 

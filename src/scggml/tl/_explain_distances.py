@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scggml._anndata._cohort import read_samples
-from scggml._anndata._distances import distances_entry, read_distances
+from scggml._anndata._distances import distances_entry, read_distances, refuse_held_out
 from scggml._anndata._explained import (
     check_same_distances,
     check_same_samples,
@@ -224,6 +224,7 @@ def explain_distances(
 def _check_explainable(entry: dict[str, Any], key: str) -> None:
     """Refuse distances that have no plan between cells, or one that blurs which cells are matched."""
     again = "Compute distances with sg.tl.sample_distances"
+    refuse_held_out(entry, key, "An explanation")
     if entry["metric"] not in ("learned", "euclidean"):
         msg = (
             f"the distances of key={key!r} are those of metric={entry['metric']!r}, whose ground cost cannot be "

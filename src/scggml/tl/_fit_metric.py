@@ -114,16 +114,17 @@ def fit_metric(
     None, or a copy of `adata` with `copy=True`. Sets the following fields:
 
     `.uns[key_added]` : `dict`
-        The metric: `components` (n_components, n_features) and `scale` (n_features,), with
-        `d(x, y) = ||components @ ((x - y) / scale)||`. `features`, their names, where they have any. `classes`, the
-        classes, or the ordinal labels in order. `loss_history` (n_iter,), `n_iter` and `converged`. `gap`, the largest
-        relative duality gap of the last transport problems (of entropic ones, the largest marginal error), and
-        `solver`, with `epsilon` if it is entropic. `label_signal`, from 0 to 1, and `label_p_value`: whether transport
-        depends on the labels more than on 50 random relabelings; the metric is shrunk towards the Euclidean one by the
-        former, see :class:`scggml.GroundMetricLearner`. `params`, the arguments, and `version`, that of scggml. On `"X_pca"`
-        or `"X_joint"` also `space`, by which their space is known again: up to 200 `genes` with the largest loadings,
-        their `loadings`, and `n_genes`, the number of all genes with loadings. On several modalities also
-        `modality_weights`, the share of each modality in the variance of cells in the learned space.
+        The metric: `components` (n_components, n_features) and `scale` (n_features,), with `d(x, y) = ||components @
+        ((x - y) / scale)||`. `features`, their names, where they have any. `learned_from`, the `samples` and their
+        `labels`, as text. `classes`, the classes, or the ordinal labels in order. `label_signal`, from 0 to 1, and
+        `label_p_value`: whether transport depends on the labels more than on 50 random relabelings. The metric is
+        shrunk towards the Euclidean one by the former, see :class:`scggml.GroundMetricLearner`. `loss_history`
+        (n_iter,), `n_iter` and `converged`. `gap`, the largest relative duality gap of the last transport problems (of
+        entropic ones, the largest marginal error), and `solver`, with `epsilon` if it is entropic. `params`, the
+        arguments, and `version`, that of scggml. On `"X_pca"` or `"X_joint"` also `space`, by which their space is
+        known again: up to 200 `genes` with the largest loadings, their `loadings`, and `n_genes`, the number of all
+        genes with loadings. On several modalities also `modality_weights`, the share of each modality in the variance
+        of cells in the learned space.
         With `validate` also `validation`: `score`, the name of the score of held-out samples ("balanced_accuracy", or
         "spearman" for ordinal and continuous labels), its `value` with the 95 % interval `ci_low` to `ci_high`, and
         `euclidean`, that of Euclidean optimal transport; the discordant pairs `only_learned` and `only_euclidean`
@@ -198,6 +199,7 @@ def fit_metric(
         {**params, "learner": learner_params(model)},
         classes=labels.classes,
         features=features.names,
+        learned_from={"samples": cohort.names, "labels": labels.text},
         space=space_of(adata, features),
         validation=validation,
         modality_weights=modality_shares(adata, model.components_) if features.use_rep == JOINT else None,

@@ -13,13 +13,13 @@ from anndata import AnnData
 from scggml import _check as check
 from scggml._anndata._cohort import read_samples
 from scggml._anndata._columns import is_numeric, kept_palettes
-from scggml._anndata._distances import distances_entry, read_distances
+from scggml._anndata._distances import distances_entry, read_distances, refuse_held_out, status_of_map
 from scggml._anndata._learners import is_exact, solver_of
 from scggml._anndata._long_runs import announce
 from scggml._anndata._stored_reference import read_reference
 from scggml._arguments import checked
 from scggml._docs import shared_doc
-from scggml._keys import IS_REFERENCE, N_CELLS, SKETCH_ERROR, Keys, embedding
+from scggml._keys import HELD_OUT, IS_REFERENCE, N_CELLS, SKETCH_ERROR, Keys, embedding
 from scggml.core.transport._distances import pairwise_distances
 from scggml.core.transport._exact import cross_pairs, square_pairs
 from scggml.core.transport._work import transport_work
@@ -130,6 +130,9 @@ def map_samples(
     known = read_reference(reference, key)
     distances = read_distances(reference, key).to_numpy()
     source = distances_entry(reference, key)
+    refuse_held_out(source, key, "A map of new samples")
+    _check_map(reference)
+    source.pop("status", None)  # it has samples of both kinds
     _check_columns(reference, [N_CELLS, *([SKETCH_ERROR] if known.is_sketched and is_exact(source) else [])])
     params = known.entry["params"]
     cohort = read_samples(new, params["sample_key"] if sample_key is None else sample_key, features=False)
@@ -178,6 +181,17 @@ def _check_columns(reference: AnnData, columns: list[str]) -> None:
         raise KeyError(msg)
 
 
+def _check_map(reference: AnnData) -> None:
+    """Refuse a map of other distances than those by which new samples are placed on it."""
+    name = embedding("mds")
+    if name in reference.obsm and status_of_map(reference, name) == HELD_OUT:
+        msg = (
+            f"the map in reference.obsm[{name!r}] is one of held-out distances, on which new samples cannot be placed. "
+            "Compute one of the distances of the reference with sg.tl.embed_samples(reference)."
+        )
+        raise ValueError(msg)
+
+
 def _check_names(cohort: Cohort, reference: AnnData) -> None:
     clash = sorted(set(cohort.names) & set(reference.obs_names.astype(str)))
     if clash:
@@ -214,7 +228,9 @@ def _extended_map(reference: AnnData, across: NDArray[np.float64]) -> dict[str, 
 def _entry_of_map(reference: AnnData) -> dict[str, Any]:
     """Return what `.uns` says of the map that new samples are added to."""
     name = embedding("mds")
-    return {name: deepcopy(reference.uns[name])} if name in reference.uns and name in reference.obsm else {}
+    if name not in reference.uns or name not in reference.obsm:
+        return {}
+    return {name: {field: deepcopy(value) for field, value in reference.uns[name].items() if field != "status"}}
 
 
 def _joint_obs(reference: AnnData, of_new: pd.DataFrame, params: Mapping[str, Any]) -> pd.DataFrame:

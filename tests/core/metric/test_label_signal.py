@@ -19,12 +19,12 @@ def cohort(effect, *, n=16, seed=0, d=4):
     return [rng.normal(size=(25, d)) + centre for centre in centres], codes
 
 
-def relabelings(arrays, ridge=0.1):
+def relabelings(arrays):
     measures = Measures.from_arrays(arrays)
     pairs = square_pairs(len(measures))
     solved = solve_pairs(measures, pairs, keep_plans=True)
     active = np.ones(measures.n_features, dtype=bool)
-    return Relabelings.of(measures, active, solved.known_plans, pairs, ridge=ridge), solved, measures
+    return Relabelings.of(measures, active, solved.known_plans, pairs), solved, measures
 
 
 def spread(solved, measures, codes, ridge):
@@ -49,8 +49,8 @@ def spread(solved, measures, codes, ridge):
 def test_signal_is_the_spread_beyond_that_of_relabelings():
     arrays, codes = cohort(1.0, n=8)
     found, solved, measures = relabelings(arrays)
-    signal = found.signal(Targets.of_classes(codes))
-    order, rng, random = found._order(8), np.random.default_rng(0), []
+    signal = found.signal(Targets.of_classes(codes), ridge=0.1)
+    order, rng, random = found._in_order(np.ones(8)), np.random.default_rng(0), []
     for _ in range(N_RELABELINGS):
         values = codes.copy()
         values[order] = rng.permutation(codes[order])
@@ -62,14 +62,18 @@ def test_signal_is_the_spread_beyond_that_of_relabelings():
 
 def test_strength_grows_with_the_effect():
     found = [
-        relabelings(cohort(effect)[0])[0].signal(Targets.of_classes(cohort(effect)[1])) for effect in (0.5, 1.2, 8)
+        relabelings(cohort(effect)[0])[0].signal(Targets.of_classes(cohort(effect)[1]), ridge=0.1)
+        for effect in (0.5, 1.2, 8)
     ]
     assert found[0].strength < found[1].strength < found[2].strength < 1
     assert found[2].strength > 0.95 and found[2].p_value == 1 / (N_RELABELINGS + 1)
 
 
 def test_random_labels_have_no_signal():
-    both = [relabelings(cohort(0.0, seed=s)[0])[0].signal(Targets.of_classes(np.arange(16) % 2)) for s in range(40)]
+    both = [
+        relabelings(cohort(0.0, seed=s)[0])[0].signal(Targets.of_classes(np.arange(16) % 2), ridge=0.1)
+        for s in range(40)
+    ]
     p_values = np.array([signal.p_value for signal in both])
     assert (p_values <= 0.05).mean() <= 0.15 and 0.35 < p_values.mean() < 0.65
     assert np.median([signal.strength for signal in both]) < 0.4
@@ -80,23 +84,27 @@ def test_samples_that_take_part():
     part = np.array([0, 1, 3, 4, 6, 7, 9, 10, 11])
     whole, _, _ = relabelings(arrays)
     alone, _, _ = relabelings([arrays[i] for i in part])
-    given = whole.signal(Targets.of_classes(codes), np.isin(np.arange(12), part).astype(float))
-    expected = alone.signal(Targets.of_classes(codes[part]))
-    # the order differs, in which samples are relabelled, but not by much
-    assert given.strength == pytest.approx(expected.strength, abs=0.1)
+    given = whole.signal(
+        Targets.of_classes(codes), ridge=0.1, sample_weights=np.isin(np.arange(12), part).astype(float)
+    )
+    expected = alone.signal(Targets.of_classes(codes[part]), ridge=0.1)
+    assert given.strength == pytest.approx(expected.strength, rel=1e-9)
     # labels of samples that do not take part play no part
     changed = np.where(np.isin(np.arange(12), part), codes, 1 - codes)
-    assert whole.signal(Targets.of_classes(changed), np.isin(np.arange(12), part).astype(float)) == given
+    assert (
+        whole.signal(Targets.of_classes(changed), ridge=0.1, sample_weights=np.isin(np.arange(12), part).astype(float))
+        == given
+    )
 
 
 def test_labels_are_exchanged_within_strata():
     """Two batches that differ, each of one class: no exchange is possible, and so there is no signal."""
     arrays, codes = cohort(6.0, n=12)
     found = relabelings(arrays)[0]
-    assert found.signal(Targets.of_classes(codes)).strength > 0.9
+    assert found.signal(Targets.of_classes(codes), ridge=0.1).strength > 0.9
     strata = np.repeat([0, 1], 6)
-    assert found.signal(Targets.of_classes(codes, strata)).strength > 0.5
-    alone = found.signal(Targets(codes.astype(float), "class", codes))
+    assert found.signal(Targets.of_classes(codes, strata), ridge=0.1).strength > 0.5
+    alone = found.signal(Targets(codes.astype(float), "class", codes), ridge=0.1)
     assert (alone.strength, alone.p_value) == (0.0, 1.0)
 
 
@@ -105,8 +113,8 @@ def test_ordered_labels(kind):
     rng, values = np.random.default_rng(1), np.repeat(np.arange(4.0), 4)
     arrays = [rng.normal(size=(20, 3)) + [2 * v, 0, 0] for v in values]
     found = relabelings(arrays)[0]
-    assert found.signal(Targets(values, kind)).strength > 0.9
-    assert found.signal(Targets(rng.permutation(values), kind)).strength < 0.8
+    assert found.signal(Targets(values, kind), ridge=0.1).strength > 0.9
+    assert found.signal(Targets(rng.permutation(values), kind), ridge=0.1).strength < 0.8
 
 
 def test_a_metric_without_signal_is_euclidean():

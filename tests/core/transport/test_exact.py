@@ -527,7 +527,7 @@ for (n, size), width, n_jobs, cost in (
         print("finished")
     except KeyboardInterrupt:
         print("interrupted after", time.perf_counter() - sent)
-    time.sleep(0.4)
+    time.sleep(1.0)
     before = time.process_time()
     time.sleep(0.2)
     print("then busy for", time.process_time() - before)

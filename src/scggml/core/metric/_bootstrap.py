@@ -14,7 +14,7 @@ from scggml.core.measures._threads import single_threaded_blas
 from scggml.core.transport._work import Extent
 
 from ._ground_metric import GroundMetric, alignment
-from ._training import cells_per_sample, choose_triplets, closed_form_pairs, components_of, relabelings_of, ridge_of
+from ._training import cells_per_sample, choose_triplets, closed_form_pairs, components_of, known_ridge, relabelings_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -61,12 +61,13 @@ def bootstrap_metrics(
     """
     scale, constant = feature_scale(measures, options.scale)
     triplet_rng, draw_rng = rng.spawn(2)
-    pairs = closed_form_pairs(targets, choose_triplets(targets, "auto", triplet_rng))
+    pairs = closed_form_pairs(targets, choose_triplets(targets, "auto", triplet_rng), options)
     measures = measures.thinned(cells_per_sample(Extent.of(measures), pairs, options.max_cells))
     space = measures.scaled(~constant / scale)
     solved = options.solver.at(space).solve(space, pairs, keep_plans=True, n_jobs=n_jobs, progress="transport")
-    relabelings = relabelings_of(space, ~constant, solved, options, ridge=ridge_of(measures, options))
-    signal = None if relabelings is None else relabelings.signal(targets)  # one shrinkage for all draws
+    relabelings = relabelings_of(space, ~constant, solved, options)
+    ridge = known_ridge(measures, options)
+    signal = None if relabelings is None else relabelings.signal(targets, ridge=ridge)  # one shrinkage for all draws
     for _ in tqdm(range(n_boot), desc="bootstrap", unit="draw", delay=2, leave=False, disable=None):
         times = _draw(targets, pairs, draw_rng)
         with single_threaded_blas:

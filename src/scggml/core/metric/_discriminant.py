@@ -81,35 +81,36 @@ def transport_discriminant(
         )  # fmt: skip
         return _as_components(vectors)
     s_w, s_b = transport.second_moments(measures.points, (within, between), n_jobs=n_jobs)
-    keep = np.flatnonzero(active)
-    return _as_components(
-        _leading(
-            s_w,
-            s_b,
-            scale,
-            keep,
-            n_comps=n_comps,
-            ridge=ridge,
-            power=power,
-            whitening=whitening,
-            contrast=targets.contrast,
-        )
-    )
+    return moment_discriminant(
+        s_w, s_b, scale=scale, active=active, n_comps=n_comps, ridge=ridge, power=power, whitening=whitening,
+        contrast=targets.contrast,
+    )  # fmt: skip
 
 
-def _leading(
+def moment_discriminant(
     s_w: NDArray[np.float64],
     s_b: NDArray[np.float64],
-    scale: NDArray[np.float64],
-    keep: NDArray[np.int64],
     *,
+    scale: NDArray[np.float64],
+    active: NDArray[np.bool_],
     n_comps: int,
     ridge: float,
     power: float,
     whitening: float,
     contrast: float,
 ) -> NDArray[np.float64]:
-    """Return the scaled leading eigenvectors of the metric from raw moments within and between classes."""
+    """Return the components of the closed form from moments of raw features, (at most n_comps, n_features).
+
+    Parameters
+    ----------
+    s_w, s_b
+        Second moments of transported differences within and between classes, (n_features, n_features).
+    scale, active, n_comps, ridge, power, whitening
+        As in `transport_discriminant`.
+    contrast
+        As in `metric_matrix`.
+    """
+    keep = np.flatnonzero(active)
     unit = np.outer(scale[keep], scale[keep])
     s_w, s_b = (moment[np.ix_(keep, keep)] / unit for moment in (s_w, s_b))
     metric = metric_matrix(s_w, s_b, ridge=ridge, power=power, whitening=whitening, contrast=contrast)
@@ -117,7 +118,7 @@ def _leading(
     spectrum, vectors = scipy.linalg.eigh(metric, subset_by_index=top)
     whole = np.zeros((len(scale), len(spectrum)))
     whole[keep] = vectors[:, ::-1] * np.sqrt(np.maximum(spectrum[::-1] / spectrum[-1], 0.0))
-    return whole
+    return _as_components(whole)
 
 
 def metric_matrix(
@@ -185,5 +186,9 @@ def _as_components(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def default_ridge(measures: Measures) -> float:
     """Return a ridge that grows with the features per cell, as does the noise in small directions of the moments."""
-    n_points, n_features = measures.points.shape
+    return ridge_of(*measures.points.shape)
+
+
+def ridge_of(n_points: int, n_features: int) -> float:
+    """Return the default ridge for so many cells and features."""
     return 0.03 + 3 * n_features / n_points

@@ -51,19 +51,14 @@ class Relabelings:
         Indices of the samples, (n_pairs, 2).
     n_directions
         Number of features or directions, d.
-    ridge
-        As in `transport_discriminant`.
     """
 
     packed: NDArray[np.float64]
     pairs: NDArray[np.int64]
     n_directions: int
-    ridge: float
 
     @classmethod
-    def of(
-        cls, measures: Measures, active: NDArray[np.bool_], plans: Plans, pairs: NDArray[np.int64], *, ridge: float
-    ) -> Relabelings:
+    def of(cls, measures: Measures, active: NDArray[np.bool_], plans: Plans, pairs: NDArray[np.int64]) -> Relabelings:
         """Take the moments of scaled samples, in at most 100 leading directions.
 
         Parameters
@@ -74,15 +69,15 @@ class Relabelings:
             Which features vary, (n_features,).
         plans, pairs
             Transport plans of pairs of samples under the Euclidean metric.
-        ridge
-            As in `transport_discriminant`.
         """
         if not active.all() and measures.n_features <= len(measures.weights):
             measures = measures.with_points(measures.points[:, np.flatnonzero(active)])
         points = leading_directions(measures, plans)
-        return cls(pair_moments(points, plans, len(pairs)), pairs, points.shape[1], ridge)
+        return cls(pair_moments(points, plans), pairs, points.shape[1])
 
-    def signal(self, targets: Targets, sample_weights: NDArray[np.float64] | None = None) -> LabelSignal:
+    def signal(
+        self, targets: Targets, *, ridge: float, sample_weights: NDArray[np.float64] | None = None
+    ) -> LabelSignal:
         """Compare the labels with random exchanges of them within strata.
 
         The spread of the ratio of moments between and within labels is the variance of its eigenvalues, in units of
@@ -94,12 +89,14 @@ class Relabelings:
         ----------
         targets
             Labels of the samples.
+        ridge
+            As in `transport_discriminant`.
         sample_weights
             1 for each sample that takes part, else 0, (n_samples,); None takes all.
         """
         rng = np.random.default_rng(_SEED)
-        order = self._order(len(targets))
-        taking_part = order if sample_weights is None else order[sample_weights[order] > 0]
+        weight = np.ones(len(targets)) if sample_weights is None else sample_weights
+        taking_part = self._in_order(weight)
         strata = np.zeros(len(targets), dtype=np.int64) if targets.strata is None else targets.strata
         sets = [taking_part[strata[taking_part] == s] for s in np.unique(strata[taking_part])]
         weights = [targets.pair_weights(self.pairs, sample_weights)]
@@ -109,21 +106,24 @@ class Relabelings:
                 values[members] = rng.permutation(values[members])
             weights.append(replace(targets, values=values).pair_weights(self.pairs, sample_weights))
         # a relabeling may leave no pairs with different labels within strata
-        spread, *others = [self._spread(*both) if both[0].any() and both[1].any() else np.nan for both in weights]
+        spread, *others = [
+            self._spread(*both, ridge) if both[0].any() and both[1].any() else np.nan for both in weights
+        ]
         random = np.array(others)[np.isfinite(others)]
         if not spread > 0 or not len(random):
             return LabelSignal(0.0, 1.0)
         as_much = int((random >= spread * (1 - 1e-9)).sum())
         return LabelSignal(float(np.sqrt(max(0.0, 1 - random.mean() / spread))), (as_much + 1) / (len(random) + 1))
 
-    def _order(self, n_samples: int) -> NDArray[np.int64]:
-        """Return the samples ordered by their transport to the others, so that the order as given does not matter."""
+    def _in_order(self, weight: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Return the samples with weight, in the order of their transport to one another: that as given has no effect."""
         rows, cols = np.triu_indices(self.n_directions)
-        squared = self.packed[:, rows == cols].sum(axis=1)
-        return np.argsort(np.bincount(self.pairs.ravel(), np.repeat(squared, 2), minlength=n_samples), kind="stable")
+        squared = self.packed[:, rows == cols].sum(axis=1) * weight[self.pairs].prod(axis=1)
+        order = np.argsort(np.bincount(self.pairs.ravel(), np.repeat(squared, 2), minlength=len(weight)), kind="stable")
+        return order[weight[order] > 0]
 
-    def _spread(self, within: NDArray[np.float64], between: NDArray[np.float64]) -> float:
+    def _spread(self, within: NDArray[np.float64], between: NDArray[np.float64], ridge: float) -> float:
         s_w, s_b = (unpack(weights @ self.packed, self.n_directions) for weights in (within, between))
-        ratio = moment_ratio(s_w, s_b, ridge=self.ridge).ratio
+        ratio = moment_ratio(s_w, s_b, ridge=ridge).ratio
         mean = np.trace(ratio) / len(ratio)
         return float(((ratio - mean * np.eye(len(ratio))) ** 2).sum() / max(len(ratio) * mean**2, 1e-300))

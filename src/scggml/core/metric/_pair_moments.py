@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ from scggml.core.transport._exact import square_pairs
 from ._discriminant import WIDE, metric_matrix
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from scggml.core.measures._measures import Measures
@@ -62,7 +65,7 @@ class PairMoments:
         points = leading_directions(measures, plans)
         n, d = len(measures), points.shape[1]
         packed = np.zeros((n, n, d * (d + 1) // 2))
-        packed[pairs[:, 0], pairs[:, 1]] = packed[pairs[:, 1], pairs[:, 0]] = pair_moments(points, plans, len(pairs))
+        packed[pairs[:, 0], pairs[:, 1]] = packed[pairs[:, 1], pairs[:, 0]] = pair_moments(points, plans)
         return cls(packed, d)
 
     def held_out_distances(
@@ -134,15 +137,20 @@ class PairMoments:
         return result / np.maximum(n_known, 1.0)[:, None]
 
 
-def pair_moments(points: NDArray[np.float64], plans: Plans, n_pairs: int) -> NDArray[np.float64]:
-    """Return the second moments of transported differences of each pair, packed, (n_pairs, d (d + 1) / 2)."""
-    d = points.shape[1]
+def moments_of_plans(points: NDArray[np.float64], plans: Plans) -> Iterator[NDArray[np.float64]]:
+    """Yield the packed second moment of transported differences of each plan, (d (d + 1) / 2,)."""
+    for start, stop in itertools.pairwise(plans.offsets):
+        difference = points[plans.rows[start:stop]] - points[plans.cols[start:stop]]
+        yield pack((difference * plans.mass[start:stop, None]).T @ difference)
+
+
+def pair_moments(points: NDArray[np.float64], plans: Plans) -> NDArray[np.float64]:
+    """Return the packed second moments of transported differences of all plans, (n_pairs, d (d + 1) / 2)."""
+    d, n_pairs = points.shape[1], len(plans.offsets) - 1
     packed = np.empty((n_pairs, d * (d + 1) // 2))
     with progress_bar(n_pairs, "moments", "pair") as bar:
-        for p in range(n_pairs):
-            entries = slice(plans.offsets[p], plans.offsets[p + 1])
-            difference = points[plans.rows[entries]] - points[plans.cols[entries]]
-            packed[p] = pack((difference * plans.mass[entries, None]).T @ difference)
+        for p, moment in enumerate(moments_of_plans(points, plans)):
+            packed[p] = moment
             bar.update()
     return packed
 

@@ -91,14 +91,15 @@ class Targets:
             Indices of samples, (n_pairs, 2).
         sample_weights
             Weight of each sample, (n_samples,), such as the number of times a bootstrap drew it; None weights all
-            alike.
+            alike. Labels of samples with weight zero have no effect.
         """
         left, right = pairs[:, 0], pairs[:, 1]
         share = np.ones(len(pairs)) if sample_weights is None else sample_weights[pairs].prod(axis=1)
         apart = self.differences(left, right)
         across = share * self.comparable(left, right)
         if self.kind == "continuous":
-            return _normalised(share * np.maximum(0.0, 1 - apart / self._near())), _normalised(across * apart)
+            near = self._near() if sample_weights is None else self.take(np.flatnonzero(sample_weights > 0))._near()
+            return _normalised(share * np.maximum(0.0, 1 - apart / near)), _normalised(across * apart)
         low, high = np.sort(self.codes[pairs], axis=1).T
         group = low * (int(self.codes.max()) + 1) + high
         within = _balanced(share * (apart == 0), group)

@@ -13,6 +13,7 @@ import numpy as np
 from scggml.core.measures._moments import feature_scale
 from scggml.core.measures._threads import single_threaded_blas
 from scggml.core.transport._exact import square_pairs
+from scggml.core.transport._solvers import Exact
 from scggml.core.transport._work import Extent
 
 from ._discriminant import WIDE, default_ridge, transport_discriminant
@@ -131,7 +132,7 @@ def _train(
     else:
         triplets = choose_triplets(targets, "auto", triplet_rng)
         components, signal = _closed_form(
-            measures, targets, closed_form_pairs(targets, triplets), options, scale, active, n_jobs
+            measures, targets, closed_form_pairs(targets, triplets, options), options, scale, active, n_jobs
         )
         if settings.triplets != "auto":
             triplets = choose_triplets(targets, settings.triplets, triplet_rng)
@@ -165,18 +166,20 @@ def kind_of_triplets(targets: Targets, kind: Literal["auto", "all"] | int) -> Li
     return kind
 
 
-def closed_form_pairs(targets: Targets, triplets: Triplets) -> NDArray[np.int64]:
-    """Return the pairs that the closed form takes, (n_pairs, 2): those of sampled triplets, or all that have a weight.
+def closed_form_pairs(targets: Targets, triplets: Triplets, options: TrainingOptions) -> NDArray[np.int64]:
+    """Return the pairs that the closed form takes, (n_pairs, 2): those of sampled triplets, or all that count."""
+    return triplets.pairs if len(triplets) < n_all_triplets(targets) else pairs_that_count(targets, options)
+
+
+def pairs_that_count(targets: Targets, options: TrainingOptions) -> NDArray[np.int64]:
+    """Return all pairs that count in the moments of the closed form, (n_pairs, 2): for other labels, all pairs may.
 
     A sample whose label cannot be compared with any other is not the anchor of a triplet, but its distances to
     samples with the same label still show variation within classes.
     """
-    return triplets.pairs if len(triplets) < n_all_triplets(targets) else pairs_with_weight(targets)
-
-
-def pairs_with_weight(targets: Targets) -> NDArray[np.int64]:
-    """Return all pairs that count in the moments of the closed form, (n_pairs, 2)."""
     pairs = square_pairs(len(targets))
+    if needs_signal(options):
+        return pairs
     within, between = targets.pair_weights(pairs)
     return pairs[(within > 0) | (between > 0)]
 
@@ -231,8 +234,8 @@ def _closed_form(
             msg = "all samples hold the same cells: there is no difference between classes to learn from"
             raise ValueError(msg)
         if not sweep:
-            relabelings = relabelings_of(space, active, solved, options, ridge=ridge_of(measures, options))
-            signal = None if relabelings is None else relabelings.signal(targets)
+            relabelings = relabelings_of(space, active, solved, options)
+            signal = None if relabelings is None else relabelings.signal(targets, ridge=known_ridge(measures, options))
         components = components_of(
             measures, solved, targets, options, signal, scale=scale, active=active, n_jobs=n_jobs
         )
@@ -240,12 +243,15 @@ def _closed_form(
 
 
 def relabelings_of(
-    space: Measures, active: NDArray[np.bool_], solved: Transport, options: TrainingOptions, *, ridge: float
+    space: Measures, active: NDArray[np.bool_], solved: Transport, options: TrainingOptions
 ) -> Relabelings | None:
-    """Return what the signal of labels is computed from; None if the exponents are given, or plans are entropic."""
-    if "auto" not in (options.power, options.whitening) or solved.plans is None:
-        return None
-    return Relabelings.of(space, active, solved.plans, solved.pairs, ridge=ridge)
+    """Return what the signal of labels is computed from, if it is needed."""
+    return Relabelings.of(space, active, solved.known_plans, solved.pairs) if needs_signal(options) else None
+
+
+def needs_signal(options: TrainingOptions) -> bool:
+    """Whether an exponent of the closed form is the signal of the labels. Entropic plans, which are dense, have none."""
+    return "auto" in (options.power, options.whitening) and isinstance(options.solver, Exact)
 
 
 def components_of(
@@ -260,20 +266,25 @@ def components_of(
     sample_weights: NDArray[np.float64] | None = None,
     n_jobs: int | None = None,
 ) -> NDArray[np.float64]:
-    """Return the components of the closed form for given plans, (k, n_features), with the settings of `options`.
-
-    Exponents that are "auto" are the strength of the signal. They are 1 where it is not known, and where there are
-    fewer components than features: these cannot hold the Euclidean metric.
-    """
+    """Return the components of the closed form for given plans, (k, n_features), with the settings of `options`."""
     n_active = int(active.sum())
-    n_comps = n_components(options, n_active)
-    strength = 1.0 if signal is None or n_comps < n_active else signal.strength
-    power, whitening = (strength if value == "auto" else value for value in (options.power, options.whitening))
+    power, whitening = exponents(options, n_active, signal)
     return transport_discriminant(
-        measures, solved, targets, scale=scale, active=active, n_comps=n_comps, ridge=ridge_of(measures, options),
-        power=power, whitening=whitening, sample_weights=sample_weights, n_jobs=n_jobs,
+        measures, solved, targets, scale=scale, active=active, n_comps=n_components(options, n_active),
+        ridge=known_ridge(measures, options), power=power, whitening=whitening, sample_weights=sample_weights, n_jobs=n_jobs,
     )  # fmt: skip
 
 
-def ridge_of(measures: Measures, options: TrainingOptions) -> float:
+def exponents(options: TrainingOptions, n_active: int, signal: LabelSignal | None) -> tuple[float, float]:
+    """Return power and whitening as numbers: where they are "auto", the strength of the signal.
+
+    They are 1 if it is not known, and if there are fewer components than features: these cannot hold the Euclidean
+    metric.
+    """
+    strength = 1.0 if signal is None or n_components(options, n_active) < n_active else signal.strength
+    power, whitening = (strength if value == "auto" else value for value in (options.power, options.whitening))
+    return power, whitening
+
+
+def known_ridge(measures: Measures, options: TrainingOptions) -> float:
     return default_ridge(measures) if options.ridge == "auto" else options.ridge

@@ -11,9 +11,13 @@ from scggml.core.transport._solvers import Exact
 from scggml.core.transport._work import Work, transport_work
 
 from ._discriminant import WIDE
+from ._held_out_metrics import is_learned_anew, moments_fit
+from ._label_signal import N_RELABELINGS
 from ._options import Refinement
+from ._out_of_fold import fold_pairs, left_without
+from ._pair_moments import n_directions
 from ._refinement import STEPS_PER_SOLVE
-from ._training import cells_per_sample, kind_of_triplets, n_components, pairs_with_weight
+from ._training import cells_per_sample, kind_of_triplets, n_components, needs_signal, pairs_that_count
 from ._triplets import n_all_triplets, sample_triplets
 
 if TYPE_CHECKING:
@@ -46,7 +50,7 @@ def training_work(extent: Extent, targets: Targets, options: TrainingOptions) ->
     settings = options.refine or Refinement()
     if settings.start == "discriminant":
         work += closed_form_work(extent, targets, options).times(options.n_sweeps)
-    pairs, n_triplets = _pairs(targets, settings.triplets)
+    pairs, n_triplets = _pairs(targets, settings.triplets, options)
     space = extent.thinned(settings.max_cells).projected(n_components(options, extent.n_features))
     work += transport_work(space, pairs, options.solver, keep_plans=True)
     if options.refine is None:
@@ -77,10 +81,21 @@ def bootstrap_work(extent: Extent, targets: Targets, options: TrainingOptions, n
 
 def _sweep(extent: Extent, targets: Targets, options: TrainingOptions) -> tuple[Work, Work]:
     """Return the work of the plans and of the moments of one sweep."""
-    pairs = _pairs(targets, "auto")[0]
+    pairs = _pairs(targets, "auto", options)[0]
     seen = extent.thinned(cells_per_sample(extent, pairs, options.max_cells))
     plans = transport_work(seen, pairs, options.solver, keep_plans=True)
-    return plans, moments_work(seen, float(seen.sizes[pairs].sum()))
+    n_edges = float(seen.sizes[pairs].sum())
+    if needs_signal(options):
+        plans += signal_work(seen, len(pairs), n_edges)
+    return plans, moments_work(seen, n_edges)
+
+
+def signal_work(extent: Extent, n_pairs: int, n_edges: float) -> Work:
+    """Return the work of the signal of the labels, for known plans with so many entries."""
+    d = n_directions(len(extent), extent.n_features)
+    moments = n_pairs * 5e-5 + 1e-9 * n_edges * (5 * d + 0.3 * d**2)
+    # the moments of each relabeling, and a small eigenproblem
+    return Work(serial_seconds=moments + N_RELABELINGS * 1e-9 * (n_pairs * d**2 + 50 * d**3))
 
 
 def moments_work(extent: Extent, n_edges: float) -> Work:
@@ -92,11 +107,13 @@ def moments_work(extent: Extent, n_edges: float) -> Work:
     return Work(serial_seconds=5e-3 + 0.5e-9 * (n_edges * (200 + 2 * extent.n_values) + 0.1 * values * d + 2 * d**3))
 
 
-def _pairs(targets: Targets, kind: Literal["auto", "all"] | int) -> tuple[NDArray[np.int64], int]:
+def _pairs(
+    targets: Targets, kind: Literal["auto", "all"] | int, options: TrainingOptions
+) -> tuple[NDArray[np.int64], int]:
     """Return the pairs of samples whose distances count, and the number of triplets."""
     kind = kind_of_triplets(targets, kind)
     if kind == "all":
-        return pairs_with_weight(targets), n_all_triplets(targets)
+        return pairs_that_count(targets, options), n_all_triplets(targets)
     triplets = sample_triplets(targets, kind, np.random.default_rng(0))  # any have about as many pairs
     return triplets.pairs, len(triplets)
 
@@ -129,6 +146,40 @@ def held_out_work(
         space = extent.projected(n_components(options, extent.n_features))
         total += distances_work(space, train, test, options.solver, within=within)
     return total.times(len(splits) / max(len(looked_at), 1))
+
+
+def out_of_fold_work(
+    extent: Extent,
+    targets: Targets,
+    options: TrainingOptions,
+    folds: NDArray[np.int64],
+    solver: SolverSpec,
+) -> Work:
+    """Return the work of `out_of_fold_distances`.
+
+    Parameters
+    ----------
+    extent, targets
+        All samples.
+    options, folds, solver
+        As in `out_of_fold_distances`.
+    """
+    pairs, d = square_pairs(len(extent)), extent.n_features
+    left = [left_without(folds, pair) for pair in fold_pairs(int(folds.max()) + 1)]
+    seen = extent.thinned(cells_per_sample(extent, pairs, options.max_cells))
+    n_edges = float(seen.sizes[pairs].sum())
+    total = transport_work(seen, pairs, options.solver, keep_plans=True)
+    total += transport_work(extent.projected(n_components(options, d)), pairs, solver)
+    if is_learned_anew(options):
+        looked_at = left[:: max(len(left) // _N_LOOKED_AT, 1)]
+        for chosen in looked_at:
+            total += training_work(extent.take(chosen), targets.take(chosen), options).times(len(left) / len(looked_at))
+        return total
+    if moments_fit(len(pairs), d):
+        moments = Work(serial_seconds=len(pairs) * 5e-5 + 1e-9 * n_edges * (5 * d + 0.3 * d**2))
+        one = Work(seconds=1e-3 + 1e-9 * (len(pairs) * d**2 + 30 * d**3))
+        return total + moments + one.times(len(left))
+    return total + moments_work(seen, n_edges).times(len(left))
 
 
 def distances_work(
