@@ -15,6 +15,7 @@ import scggml as sg
 
 ENTRY_KEYS = {
     "version", "params", "components", "scale", "loss_history", "n_iter", "converged", "gap", "solver", "classes",
+    "label_p_value", "label_signal", "learned_from",
 }  # fmt: skip
 
 
@@ -344,7 +345,8 @@ def test_n_comps_bounds_the_components(cohort, fitted):
     fit(cohort, n_comps=2)
     assert cohort.obsm["X_ggml"].shape == (cohort.n_obs, 2)
     assert cohort.uns["ggml"]["params"]["learner"]["n_comps"] == 2
-    # the first two of the soft spectrum, up to the unit
+    # the first two of the spectrum that is not shrunk, up to the unit
+    fit(fitted, learner=sg.GroundMetricLearner(scale="global", power=1, whitening=1))
     full = fitted.uns["ggml"]["components"][:2]
     ratio = np.linalg.norm(cohort.uns["ggml"]["components"]) / np.linalg.norm(full)
     np.testing.assert_allclose(cohort.uns["ggml"]["components"], ratio * full, atol=1e-9)

@@ -63,9 +63,10 @@ def paired_cohort():
 
 
 @pytest.mark.filterwarnings("ignore:the learned metric is not better")
+@pytest.mark.filterwarnings("ignore:transport between these samples depends")
 def test_all_functions_score_the_same_metric_of_paired_donors():
     adata = paired_cohort()
-    settings = {"ridge": 0.3, "whitening": 0.5}
+    settings = {"ridge": 0.3, "whitening": 0.5, "power": 1.0}
     learner, shared = sg.GroundMetricLearner(**settings), {"donor_key": "donor", "rng": 0}
     sg.tl.fit_metric(adata, "sample", "label", learner=learner, validate=True, **shared)
     sg.tl.cross_validate(adata, "sample", "label", methods={"m": learner}, **shared)
@@ -102,6 +103,7 @@ def test_all_functions_score_the_same_metric_of_paired_donors():
     assert predicted[0].tolist() != guesses[1].tolist()  # the pairing matters here
 
 
+@pytest.mark.filterwarnings("ignore:transport between these samples depends")
 def test_a_metric_that_does_not_help_is_warned_about():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(12, 15, 4)) + 2 * rng.normal(size=(12, 1, 4))

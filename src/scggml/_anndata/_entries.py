@@ -12,6 +12,7 @@ import pandas as pd
 from scggml import _check as check
 from scggml._data import LARGEST
 from scggml._keys import HELD_OUT, N_CELLS, N_POINTS, STATUSES
+from scggml.reference._values import TEXTS
 
 from ._writing import plain
 
@@ -350,7 +351,7 @@ REFERENCE: Final = Entry({
         "names": Texts("n_genes"),
         "mean": Numbers(("n_genes",)),
         "sd": Numbers(("n_genes",), minimum=0),
-        "values": Entry({"kind": Text(), "total_quantiles": Numbers(("n_quantiles",), minimum=0, optional=True),
+        "values": Entry({"kind": Text(tuple(TEXTS)), "total_quantiles": Numbers(("n_quantiles",), minimum=0, optional=True),
                          "target_sum": Number(above=0, optional=True)}),
         "loadings": Numbers(("n_genes", "n_features"), optional=True),
         "unit": Numbers(("n_genes",), above=0, optional=True),

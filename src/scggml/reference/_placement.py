@@ -6,17 +6,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.optimize import least_squares
+from scipy.spatial.distance import cdist
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+_N_STARTS = 10
+_N_AROUND = 500
+_SEED = 0  # coordinates are a function of the distances
 
 
 def place_on_map(coordinates: NDArray[np.float64], distances: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the coordinates of new samples on a map of others, (n_new, n_dims).
 
     Each new sample is placed on its own. Its coordinates minimise the sum of squared differences between its distances
-    and those on the map. The minimum is sought by descent from two starts: Gower's interpolation for classical scaling
-    :cite:p:`gower1968`, and the nearest sample on the map.
+    and those on the map. There may be several minima. The least is sought by descent from the best ten of many points:
+    Gower's interpolation for classical scaling :cite:p:`gower1968`, the samples on the map, and points around them.
 
     Parameters
     ----------
@@ -33,9 +39,13 @@ def place_on_map(coordinates: NDArray[np.float64], distances: NDArray[np.float64
     squares = (centred**2).sum(axis=1)
     inverse = np.linalg.pinv(centred)
     starts = 0.5 * (squares - distances**2 - (squares - distances**2).mean(axis=1, keepdims=True)) @ inverse.T
+    around = np.random.default_rng(_SEED).uniform(-1, 1, size=(_N_AROUND, coordinates.shape[1]))
+    candidates = np.concatenate([centred + 1e-3, around])
+    lengths = cdist(candidates, centred)
     found = np.empty((len(distances), coordinates.shape[1]))
     for i, wanted in enumerate(distances):
-        ends = [_descend(start, centred, wanted) for start in (starts[i], centred[wanted.argmin()] + 1e-3)]
+        best = np.argsort(((lengths - wanted) ** 2).sum(axis=1), kind="stable")[:_N_STARTS]
+        ends = [_descend(start, centred, wanted) for start in (starts[i], *candidates[best])]
         found[i] = min(ends, key=lambda end: end[0])[1]
     return found * unit + centre
 

@@ -17,7 +17,7 @@ _FEW_CELLS = 200  # that show whether values are whole
 _LARGEST_LOG = 30.0  # log1p of more than all molecules of any cell
 _CONSTANT = 1e-3  # spread of totals that were made equal
 _FACTOR = 1.5  # between medians of totals, beyond which data are called different
-_TEXTS = {
+TEXTS = {
     "counts": "raw counts (whole numbers)",
     "log": "log-normalised (not negative, not whole, small)",
     "normalised": "normalised without the logarithm (not negative, not whole, large)",
@@ -87,7 +87,7 @@ def difference_of_values(
     """
     same = "Normalise both in the same way, or distances reflect the difference in normalisation."
     if known["kind"] != found["kind"]:
-        return f"{text} looks {_TEXTS[found['kind']]}, that of the reference {_TEXTS[known['kind']]}. {same}"
+        return f"{text} looks {TEXTS[found['kind']]}, that of the reference {TEXTS[known['kind']]}. {same}"
     sums = known.get("target_sum"), found.get("target_sum")
     if None not in sums and abs(float(sums[0]) / float(sums[1]) - 1) > 10 * _CONSTANT:  # type: ignore[arg-type]
         return (
