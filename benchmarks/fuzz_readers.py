@@ -144,7 +144,7 @@ def damage_content(path: Path, rng: np.random.Generator) -> None:
         elif kind == 1 and numeric:
             new = array.astype(float) * rng.choice([np.nan, np.inf, -1.0, 0.0, 1e200])
         elif kind == 2:
-            new = np.array([b"text"] * max(array.size, 1)).reshape(array.shape or ())
+            new = np.full(array.shape, b"text")
         elif kind == 3:
             new = array[..., None] if array.ndim else np.repeat(array, 3)
         elif kind == 4 and array.ndim:
