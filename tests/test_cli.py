@@ -19,6 +19,7 @@ import matplotlib as mpl
 import numba
 import numpy as np
 import pytest
+import scanpy as sc
 
 import scggml as sg
 from scggml import cli
@@ -30,11 +31,14 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 @pytest.fixture
 def small_demo(monkeypatch):
-    def small(rng):
+    def small(n_samples, *, rng):
         design = Design(n_programme_genes=12)
-        return simulate(8, n_cells=30, n_genes=200, effect_size=2.0, patient_effect=0.1, design=design, rng=rng)
+        return simulate(n_samples, n_cells=30, n_genes=200, effect_size=2.0, patient_effect=0.1, design=design, rng=rng)
 
     monkeypatch.setattr(sg.datasets, "simulated_cohort", small)
+    monkeypatch.setattr(_analysis, "_N_PATIENTS", 8)
+    monkeypatch.setattr(_analysis, "_N_NEW", 6)
+    return small
 
 
 @pytest.fixture
@@ -56,6 +60,7 @@ def names(folder):
 
 TRAINING = {"patient_map_training.png", "distance_heatmap_training.png"}
 HELD_OUT = {"patient_map_held_out.png", "distance_heatmap_held_out.png"}
+NEW = "patient_map_new.png"
 PICTURES = {*TRAINING, *HELD_OUT, "gene_weights.png"}
 FILES = {"cells.h5ad", "samples.h5ad", "summary.txt", "gene_weights.csv", "run.json", *PICTURES}
 
@@ -64,8 +69,8 @@ def test_demo(small_demo, tmp_path, capsys, pyplot):
     params = dict(mpl.rcParams)
     out = tmp_path / "new" / "demo"
     assert cli.main(["demo", "--out", str(out), "--n-jobs", "2"]) == 0
-    assert names(out) == FILES
-    for name in PICTURES:
+    assert names(out) == FILES | {NEW}
+    for name in {*PICTURES, NEW}:
         assert (out / name).read_bytes().startswith(PNG)
     cells, samples = ad.read_h5ad(out / "cells.h5ad"), ad.read_h5ad(out / "samples.h5ad")
     assert {"ggml", "ggml_rank_genes"} <= set(cells.uns) and "X_ggml" in cells.obsm and "ggml" in cells.varm
@@ -90,6 +95,26 @@ def test_demo(small_demo, tmp_path, capsys, pyplot):
     assert marked >= 6  # 1.2 by chance
     assert f"{marked} of them (*) belong to the 12 planted genes; by chance 1.2 would" in text
     assert not pyplot.get_fignums() and dict(mpl.rcParams) == params
+
+
+def test_new_patients_of_the_demo(small_demo, tmp_path, capsys):
+    """The accuracy in the summary is that of a classifier that is fitted to the cells of the file."""
+    assert cli.main(["demo", "--out", str(tmp_path / "demo"), "--seed", "2"]) == 0
+    known, new = ad.read_h5ad(tmp_path / "demo" / "cells.h5ad"), small_demo(14, rng=2)
+    sc.pp.normalize_total(new, target_sum=1e4)
+    sc.pp.log1p(new)
+    new = new[~new.obs["sample"].isin(known.obs["sample"])].copy()
+    new.obsm["X_pca"] = np.asarray((new.X - known.X.mean(axis=0)) @ known.varm["PCs"])
+    assert (known.obs["sample"].nunique(), new.obs["sample"].nunique()) == (8, 6)
+    clouds, labels = [], []
+    for cells in (known, new):
+        rows = cells.obs.groupby("sample", observed=True).indices
+        clouds.append([cells.obsm["X_pca"][which] for which in rows.values()])
+        labels.append([cells.obs["label"].iloc[which[0]] for which in rows.values()])
+    found = re.findall(r"(learned metric|Euclidean OT) +(\d)/6 correct", capsys.readouterr().out)
+    classifier = sg.OTNeighborsClassifier(sg.GroundMetricLearner(scale="global"), rule="class_mean", n_neighbors=3)
+    predicted = classifier.fit(clouds[0], labels[0]).predict(clouds[1])
+    assert ("learned metric", str((predicted == labels[1]).sum())) in found and len(found) == 2
 
 
 def test_demo_is_reproducible(small_demo, tmp_path, capsys):

@@ -22,6 +22,7 @@ from scggml.core.measures._compiled import cached_imports
 
 from ._hdf5 import write_h5ad
 from ._input import check_can_be_written, read_cells
+from ._new_patients import new_patients
 from ._results import results_folder
 from ._summary import N_GENES, summary
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("scggml")
 
 _MIN_TRAINING = 2
+_N_PATIENTS, _N_NEW = 24, 40  # of the demo: to learn from, and new ones
 
 
 def demo(args: argparse.Namespace) -> None:
@@ -45,12 +47,14 @@ def demo(args: argparse.Namespace) -> None:
     with results_folder(args.out) as results:
         sc = _scanpy()
         logger.info("simulating a cohort")
-        adata = sg.datasets.simulated_cohort(rng=args.seed)
-        sc.pp.normalize_total(adata, target_sum=1e4)
-        sc.pp.log1p(adata)
+        cohort = sg.datasets.simulated_cohort(n_samples=_N_PATIENTS + _N_NEW, rng=args.seed)
+        sc.pp.normalize_total(cohort, target_sum=1e4)
+        sc.pp.log1p(cohort)
+        is_known = cohort.obs["sample"].isin(cohort.obs["sample"].cat.categories[:_N_PATIENTS])
+        adata, new = cohort[is_known].copy(), cohort[~is_known].copy()
         sc.pp.pca(adata, n_comps=30)
         planted = set(adata.var_names[adata.var["programme"]])
-        text = _analyse(adata, "sample", "label", "X_pca", args, results, planted=planted)
+        text = _analyse(adata, "sample", "label", "X_pca", args, results, planted=planted, new=new)
     _tell(text, args, start)
 
 
@@ -63,7 +67,7 @@ def run(args: argparse.Namespace) -> None:
         check_can_be_written(adata, args.file, results)
         if shutil.disk_usage(results.partial).free < args.file.stat().st_size:
             logger.warning("%s has less space left than %s takes: results may not fit", args.out, args.file)
-        text = _analyse(adata, args.sample_key, args.label_key, args.use_rep, args, results, planted=None)
+        text = _analyse(adata, args.sample_key, args.label_key, args.use_rep, args, results)
     _tell(text, args, start)
 
 
@@ -98,7 +102,8 @@ def _analyse(
     args: argparse.Namespace,
     results: Results,
     *,
-    planted: set[str] | None,
+    planted: set[str] | None = None,
+    new: AnnData | None = None,
 ) -> str:
     """Fit, measure, check on held-out samples, and write everything; return the summary."""
     import matplotlib  # noqa: F401 before the work, as it fails where there is no place for its cache
@@ -113,11 +118,17 @@ def _analyse(
         sg.tl.rank_genes(adata)
     pdata = _samples(adata, label_key, args, held_out=_can_be_held_out(adata, sample_key, label_key, n_folds=2))
     table = sg.get.gene_weights(adata) if has_genes else None
-    text = summary(adata, pdata, label_key, table, planted)
+    pictures = _pictures(adata, pdata, label_key, planted)
+    more: list[str] = []
+    if new is not None:
+        logger.info("mapping and predicting %d new patients", new.obs[sample_key].nunique())
+        mapped, more = new_patients(adata, pdata, new, label_key, args)
+        pictures["patient_map_new.png"] = partial(_draw, lambda ax: sg.pl.sample_map(mapped, color=label_key, ax=ax))
+    text = summary(adata, pdata, label_key, table, planted, more)
     writers: dict[str, Callable[[Path], Any]] = {
         "summary.txt": lambda path: path.write_text(text, encoding="utf-8"),
         **({} if table is None else {"gene_weights.csv": table.to_csv}),
-        **_pictures(adata, pdata, label_key, planted),
+        **pictures,
         "samples.h5ad": partial(write_h5ad, pdata),
         "cells.h5ad": partial(write_h5ad, adata, compression="gzip"),
     }

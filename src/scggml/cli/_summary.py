@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from scggml._keys import HELD_OUT
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
     from anndata import AnnData
 
@@ -22,6 +25,14 @@ def _held_out(validation: dict[str, Any]) -> list[str]:
     for method, text, score in (("ggml", "learned metric", "value"), ("euclidean", "Euclidean OT", "euclidean")):
         correct, n, balanced = validation["n_correct"][method], validation["n_predictions"], validation[score]
         lines.append(f"  {text:<15} {correct}/{n} correct ({correct / n:.2f}), balanced accuracy {balanced:.2f}")
+    separations = [validation[name] for name in ("separation", "euclidean_separation")]
+    if all(map(math.isfinite, separations)):
+        lines.append(
+            "  standardised separation of classes: learned metric {:.2f}, Euclidean OT {:.2f} (95 % interval of the "
+            "difference {:.2f} to {:.2f})".format(
+                *separations, *(validation[name] for name in ("difference_low", "difference_high"))
+            )
+        )
     return lines
 
 
@@ -31,6 +42,7 @@ def summary(
     label_key: str,
     table: pd.DataFrame | None,
     planted: set[str] | None,
+    more: Sequence[str] = (),
 ) -> str:
     """Return how well the metric separates classes, on held-out samples, and its first genes."""
     entry = adata.uns["ggml"]
@@ -53,7 +65,7 @@ def summary(
             lines.append(f"  ({params['use_rep']} itself was computed on all samples, without labels.)")
     else:
         lines.append("Held-out accuracy: not computed, a class has fewer than 3 samples.")
-    lines.append("")
+    lines += ["", *more]
     if HELD_OUT in pdata.uns:
         lines += [
             "Files named held_out show each two samples under a metric that has seen the label of neither.",

@@ -43,6 +43,11 @@ class Validation:
         transport, predicts correctly; for ordinal and continuous labels, more closely than the other.
     p_value
         Two-sided p-value of the sign test of these.
+    separation, euclidean_separation
+        Standardised held-out separation of the learned metric and of Euclidean optimal transport; NaN for ordinal and
+        continuous labels.
+    difference_low, difference_high
+        95 % interval of their difference.
     n_splits
         Number of splits.
     n_predictions
@@ -61,6 +66,10 @@ class Validation:
     only_learned: int
     only_euclidean: int
     p_value: float
+    separation: float
+    euclidean_separation: float
+    difference_low: float
+    difference_high: float
     n_splits: int
     n_predictions: int
     n_correct: dict[str, int]
@@ -101,6 +110,7 @@ def validate(
     classifier, score = main_of(samples.kind)
     row = table[(table["classifier"] == classifier) & (table["score"] == score)].set_index("method")
     judged = predictions[predictions["classifier"] == classifier]
+    apart = table[table["score"] == "separation"].set_index("method").reindex([LEARNED, EUCLIDEAN])
     n_correct: dict[str, int] = {}
     if samples.kind == "class":
         is_correct = judged["predicted"] == judged["label"]
@@ -114,6 +124,10 @@ def validate(
         only_learned=int(row["only_method"][LEARNED]),
         only_euclidean=int(row["only_baseline"][LEARNED]),
         p_value=float(row["p_value"][LEARNED]),
+        separation=float(apart["value"][LEARNED]),
+        euclidean_separation=float(apart["value"][EUCLIDEAN]),
+        difference_low=float(apart["difference_low"][LEARNED]),
+        difference_high=float(apart["difference_high"][LEARNED]),
         n_splits=len(splits),
         n_predictions=int((judged["method"] == LEARNED).sum()),
         n_correct=n_correct,

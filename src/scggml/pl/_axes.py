@@ -10,7 +10,7 @@ import scipy.sparse as sp
 
 from scggml import _check as check
 from scggml._anndata._features import with_mask
-from scggml._keys import HELD_OUT, TRAINING
+from scggml._keys import HELD_OUT, NEW, TRAINING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
 PLAIN = "#4c72b0"
 HIGHLIGHT = "#d95f02"
-_STATUS_TITLES = {TRAINING: "training samples", HELD_OUT: "held-out distances"}
+_STATUS_TITLES = {
+    TRAINING: "training samples",
+    HELD_OUT: "held-out distances",
+    NEW: "new samples (rings) beside training samples",
+}
 _LETTER = 0.6  # average width of a letter, in letter sizes
 _MAX_SIDE = 60.0  # of a figure, in inches; matplotlib draws up to 2^16 pixels
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from matplotlib.collections import PathCollection
     from matplotlib.legend import Legend
     from numpy.typing import NDArray
 
@@ -114,6 +115,7 @@ def draw_points(
     *,
     plain: str,
     counts: bool,
+    hollow: NDArray[np.bool_] | None = None,
     **style: Any,
 ) -> None:
     """Draw points in their colours, with a colour bar or a legend.
@@ -130,22 +132,37 @@ def draw_points(
         Colour if that is None.
     counts
         Whether the legend says how many points each class has.
+    hollow
+        Which points are drawn as rings, (n,); None for none. Points that are coloured by numbers are not.
     style
         Of the points.
     """
     from matplotlib.colors import to_rgba_array
 
     if colors is None:
-        ax.scatter(*points.T, color=plain, **style)
+        drawn = ax.scatter(*points.T, color=plain, **style)
+        _make_hollow(drawn, to_rgba_array([plain] * len(points)), hollow)
         return
     if isinstance(colors, Numbers):
         _draw_numbers(ax, points, colors, counts=counts, **style)
         return
     shades = to_rgba_array([*colors.shades, MISSING])[colors.codes]
     missing_first = np.argsort(colors.codes >= 0, kind="stable")
-    ax.scatter(points[missing_first, 0], points[missing_first, 1], c=shades[missing_first], **style)
+    drawn = ax.scatter(points[missing_first, 0], points[missing_first, 1], c=shades[missing_first], **style)
+    _make_hollow(drawn, shades[missing_first], None if hollow is None else hollow[missing_first])
     entries = [(f"{name} ({members.sum()})" if counts else name, shade) for name, shade, members in colors.present]
     _point_legend(ax, entries, colors.name, loc="center left", bbox_to_anchor=(1, 0.5))
+
+
+def _make_hollow(drawn: PathCollection, shades: NDArray[np.float64], hollow: NDArray[np.bool_] | None) -> None:
+    """Turn some of the points into rings of their colour."""
+    if hollow is None or not hollow.any():
+        return
+    ring = hollow[:, None]
+    drawn.set(
+        edgecolor=np.where(ring, shades, drawn.get_edgecolor()), facecolor=np.where(ring, 1.0, shades),
+        linewidth=np.where(hollow, 1.6, drawn.get_linewidth()),
+    )  # fmt: skip
 
 
 def legend_width(colors: Numbers | Classes | None, rows: int = _MAX_ROWS, size: float = 10.0) -> float:

@@ -11,7 +11,7 @@ from scggml import _check as check
 from scggml._anndata._distances import status_of_map
 from scggml._arguments import anything, checked, either, flag, text
 from scggml._docs import shared_doc
-from scggml._keys import Keys, embedding
+from scggml._keys import IS_REFERENCE, NEW, Keys, embedding
 
 from ._axes import PLAIN, drawing, equal_scales, map_points, two_axes, write_status
 from ._colors import column_numbers, draw_points, legend_width, read_colors
@@ -52,8 +52,8 @@ def sample_map(
 
     Classes of samples that the metric was learned from are further apart than those of new samples. A map of training
     samples therefore shows what was learned, not how well it predicts. For that, embed held-out distances:
-    :func:`scggml.tl.sample_distances` with `cv="auto"`. The title says which of the two a map shows, unless `ax` has
-    a title.
+    :func:`scggml.tl.sample_distances` with `cv="auto"`. The title says what a map shows, unless `ax` has a title. New
+    samples of :func:`scggml.tl.map_samples` are rings.
 
     Parameters
     ----------
@@ -98,9 +98,10 @@ def sample_map(
     axes = two_axes(components, coordinates.shape[1], f"obsm[{name!r}]")
     points = coordinates[:, list(axes)]
     colors = None if color is None else read_colors(pdata, color)
+    are_new = _are_new(pdata)
     path = None if trajectory is False else _path(points, _pseudotime(pdata, trajectory))
     with drawing(ax, 5.2 + legend_width(colors), 4.2) as ax:
-        draw_points(ax, points, colors, plain=PLAIN, counts=True, **_STYLE)
+        draw_points(ax, points, colors, plain=PLAIN, counts=True, hollow=are_new, **_STYLE)
         if path is not None:
             _draw_path(ax, path)
         kind = _TITLES.get(basis, drawn_text(basis))
@@ -108,10 +109,16 @@ def sample_map(
         if basis == "mds":
             equal_scales(ax)
         ax.spines[["top", "right"]].set_visible(False)
-        write_status(ax, status_of_map(pdata, name))
+        write_status(ax, NEW if are_new is not None and are_new.any() else status_of_map(pdata, name))
         if labels:
             write_names(ax, points, [drawn_text(sample) for sample in pdata.obs_names])
     return ax
+
+
+def _are_new(pdata: AnnData) -> NDArray[np.bool_] | None:
+    """Return which samples :func:`scggml.tl.map_samples` has added; None if that is not known."""
+    column = pdata.obs.get(IS_REFERENCE)
+    return None if column is None or column.dtype != bool else ~column.to_numpy()
 
 
 def _pseudotime(pdata: AnnData, trajectory: bool | str) -> NDArray[np.float64]:

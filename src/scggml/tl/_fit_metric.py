@@ -128,7 +128,9 @@ def fit_metric(
         With `validate` also `validation`: `score`, the name of the score of held-out samples ("balanced_accuracy", or
         "spearman" for ordinal and continuous labels), its `value` with the 95 % interval `ci_low` to `ci_high`, and
         `euclidean`, that of Euclidean optimal transport; the discordant pairs `only_learned` and `only_euclidean`
-        (samples right with one of both only) and the `p_value` of their sign test; `n_correct` of `n_predictions`;
+        (samples right with one of both only) and the `p_value` of their sign test; `separation` and
+        `euclidean_separation`, the standardised held-out separation of :func:`scggml.get.scores`, and the 95 % interval
+        `difference_low` to `difference_high` of their difference (NaN for ordinal and continuous labels); `n_correct` of `n_predictions`;
         `n_splits`; and `predictions`.
     `.obsm["X_" + key_added]` : `numpy.ndarray` (n_obs, n_components), float64
         Cells in the learned space, where Euclidean distance is the ground metric.
@@ -237,7 +239,7 @@ def _validation(
     if not own_rng:  # each fold draws a seed, as in cross_validate
         learner = clone(learner).set_params(rng=None)
     found = validate_learner(samples, learner, splits, rng=rng, n_jobs=learner.n_jobs)
-    if found.value <= found.euclidean < 1:
+    if found.value <= found.euclidean < 1 and not found.difference_low > 0:
         msg = (
             "the learned metric is not better than the Euclidean one on held-out samples: "
             f"{found.score.replace('_', ' ')} {found.value:.2f}, Euclidean {found.euclidean:.2f} "
