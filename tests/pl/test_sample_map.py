@@ -182,3 +182,17 @@ def test_bad_input_draws_nothing(pdata, ax, pyplot, case):
 def test_no_anndata():
     with pytest.raises(TypeError, match="pdata must be an AnnData, found ndarray"):
         sg.pl.sample_map(np.eye(3))
+
+
+@pytest.mark.parametrize("color", ["label", None])
+def test_new_samples_are_rings(pdata, ax, color):
+    pdata.obs["is_reference"] = np.arange(pdata.n_obs) % 3 > 0
+    sg.pl.sample_map(pdata, color=color, ax=ax)
+    drawn = ax.collections[0]
+    position = {tuple(np.round(point, 9)): i for i, point in enumerate(pdata.obsm["X_mds"][:, :2])}
+    order = [position[tuple(np.round(point, 9))] for point in np.asarray(drawn.get_offsets())]
+    is_new = ~pdata.obs["is_reference"].to_numpy()[order]
+    faces, edges = drawn.get_facecolors(), drawn.get_edgecolors()
+    assert (faces[is_new] == 1).all() and not (faces[~is_new] == 1).all(axis=1).any()
+    assert not (edges[is_new] == 1).all(axis=1).any() and (edges[~is_new] == 1).all()
+    assert ax.get_title() == "new samples (rings) beside training samples"
