@@ -30,6 +30,7 @@ METHODS = [
     *("ggml", "euclidean", "cityblock", "cosine", "pca", "lda", "wda", "canonical_variates"),
     *("gloscope", "mmd", "energy", "sliced", "pseudobulk", "pseudobulk_by_type", "composition"),
 ]
+LEARNERS = {"not_shrunk": sg.GroundMetricLearner(power=1.0, whitening=1.0)}  # of the learned metric, by name
 BY_CELL_TYPE = ("pseudobulk_by_type", "composition")
 SCORE = "balanced_accuracy"
 SIMULATED = "simulated"
@@ -144,7 +145,7 @@ def evaluate(name, args, seed):
     # cell types of the authors give some labels away: clusters of cells, which no label has touched, do not
     clusters = KMeans(args.types, n_init=3, random_state=seed).fit_predict(adata.obsm["X_pca"])
     adata.obs["cluster"] = pd.Categorical(clusters.astype(str))
-    methods = {method: method for method in args.methods}
+    methods = {method: LEARNERS.get(method, method) for method in args.methods}
     if args.peer:
         methods["ggml-ot"] = Peer(peer_python(args.peer_env), args.epochs)
     found, intervals = [], []
@@ -154,7 +155,7 @@ def evaluate(name, args, seed):
             try:
                 sg.tl.cross_validate(
                     adata, "sample", cohort.label, methods={method: what}, cv="leave_one_out",
-                    donor_key=cohort.donor_key, cell_type_key="cluster" if what in BY_CELL_TYPE else None,
+                    donor_key=cohort.donor_key, cell_type_key="cluster" if method in BY_CELL_TYPE else None,
                     use_rep="X_pca", rng=seed,
                 )  # fmt: skip
             except (ImportError, ValueError) as error:  # it is not defined for these cells, and says so

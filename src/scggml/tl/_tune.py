@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from scggml.core.metric._targets import LabelKind
 
-_GRID = {"ridge": ["auto", 0.1, 0.3, 1.0], "whitening": [0.5, 0.75, 1.0]}
+_GRID = {"ridge": ["auto", 0.1, 0.3, 1.0], "whitening": ["auto", 0.5, 1.0]}
 
 
 @shared_doc
@@ -70,7 +70,7 @@ def tune(
         Values to try for parameters of :class:`scggml.GroundMetricLearner`, such as
         `{"ridge": [0.1, 1.0], "refine": [None, sg.Refinement()]}`, in all combinations; or a list of settings, such as
         `list(sklearn.model_selection.ParameterSampler(...))`. None tries `ridge` "auto", 0.1, 0.3 and 1 with
-        `whitening` 0.5, 0.75 and 1.
+        `whitening` "auto", 0.5 and 1.
     cv
         Outer folds, as in :func:`scggml.tl.cross_validate`.
     %(donor_key)s
