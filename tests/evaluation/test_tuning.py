@@ -162,9 +162,9 @@ def test_settings():
     assert candidate_settings(drawn) == drawn
     # what a dict lacks is the default
     assert candidate_settings([{"ridge": 0.1}, {"power": 2.0}, {}]) == [
-        {"ridge": 0.1, "power": 1.0},
+        {"ridge": 0.1, "power": "auto"},
         {"ridge": "auto", "power": 2.0},
-        {"ridge": "auto", "power": 1.0},
+        {"ridge": "auto", "power": "auto"},
     ]
 
 
@@ -183,7 +183,7 @@ def test_settings():
         ({"ridge": []}, ValueError, r"grid\['ridge'\] must be a list of values"),
         ({"ridge": uniform(0, 1)}, ValueError, "Draw from distributions with .*ParameterSampler"),
         ({"ridge": [0.1, 1.0, 0.1]}, ValueError, "the same setting twice, at positions 0 and 2"),
-        ([{"ridge": 0.1}, {"ridge": 0.1, "power": 1.0}], ValueError, "the same setting twice, at positions 0 and 1"),
+        ([{"ridge": 0.1}, {"ridge": 0.1, "power": "auto"}], ValueError, "the same setting twice, at positions 0 and 1"),
     ],
 )
 def test_bad_grids(grid, error, text):

@@ -154,7 +154,7 @@ def explain_distances(
     --------
     >>> import scanpy as sc
     >>> import scggml as sg
-    >>> adata = sg.datasets.simulated_cohort(n_samples=6, n_cells=30, n_genes=200, rng=0)
+    >>> adata = sg.datasets.simulated_cohort(n_samples=8, n_cells=30, n_genes=200, effect_size=3, rng=0)
     >>> sc.pp.normalize_total(adata)
     >>> sc.pp.log1p(adata)
     >>> sg.tl.fit_metric(adata, "sample", "label", rng=0)

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _CHANCE = 0.2  # p-value from which on the labels may as well be random ones; eight samples cannot reach 0.05
+_WEAK = 0.5  # signal up to which it is the labels, and above which it is the number of samples
 
 
 @shared_doc
@@ -130,7 +131,8 @@ def fit_metric(
         `euclidean`, that of Euclidean optimal transport; the discordant pairs `only_learned` and `only_euclidean`
         (samples right with one of both only) and the `p_value` of their sign test; `separation` and
         `euclidean_separation`, the standardised held-out separation of :func:`scggml.get.scores`, and the 95 % interval
-        `difference_low` to `difference_high` of their difference (NaN for ordinal and continuous labels); `n_correct` of `n_predictions`;
+        `difference_low` to `difference_high` of their difference (NaN for ordinal and continuous labels); `n_correct`
+        of `n_predictions`;
         `n_splits`; and `predictions`.
     `.obsm["X_" + key_added]` : `numpy.ndarray` (n_obs, n_components), float64
         Cells in the learned space, where Euclidean distance is the ground metric.
@@ -266,9 +268,11 @@ def _warn_about_constant(learner: GroundMetricLearner, cohort: Cohort) -> None:
 
 def _warn_about_signal(learner: GroundMetricLearner) -> None:
     if learner.label_p_value_ > _CHANCE:
+        weak = "transport between these samples depends on their labels no more than on random ones"
+        few = "there are too few samples to tell whether transport between them depends on their labels"
         msg = (
-            f"transport between these samples depends on their labels no more than on random ones (p = "
-            f"{learner.label_p_value_:.2g} of {N_RELABELINGS} relabelings, signal {learner.label_signal_:.2f} of 1). "
+            f"{weak if learner.label_signal_ < _WEAK else few} (p = {learner.label_p_value_:.2g} of {N_RELABELINGS} "
+            f"relabelings, signal {learner.label_signal_:.2f} of 1). "
             "Do not rely on gene weights or on a map of the training samples. sg.tl.cross_validate and "
             "sg.tl.separation_test look at held-out samples."
         )

@@ -529,7 +529,7 @@ for (n, size), width, n_jobs, cost in (
         print("interrupted after", time.perf_counter() - sent)
     time.sleep(1.0)
     before = time.process_time()
-    time.sleep(0.2)
+    time.sleep(0.5)
     print("then busy for", time.process_time() - before)
 """
 
@@ -542,4 +542,4 @@ def test_ctrl_c_comes_back_soon_and_leaves_nothing_running():
     words = [line.split() for line in ran.stdout.splitlines()]
     assert [" ".join(w[:-1]) for w in words] == ["interrupted after", "then busy for"] * 7
     assert max(float(w[-1]) for w in words[::2]) < 2
-    assert max(float(w[-1]) for w in words[1::2]) < 0.1
+    assert max(float(w[-1]) for w in words[1::2]) < 0.25

@@ -266,7 +266,8 @@ def _from_plans(given: _Given, left: Sequence[NDArray[np.int64]]) -> Iterator[_F
         _check_different(solved.distances * given.weights(chosen)[1])
         components = components_of(
             given.measures, solved, given.targets, replace(given.options, ridge=given.ridge(chosen)),
-            given.signal(relabelings, chosen), scale=given.scale, active=given.active, sample_weights=given.only(chosen), n_jobs=given.n_jobs,
+            given.signal(relabelings, chosen), scale=given.scale, active=given.active, sample_weights=given.only(chosen),
+            n_jobs=given.n_jobs,
         )  # fmt: skip
         yield components, unit_of(components)
 

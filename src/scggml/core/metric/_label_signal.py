@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from ._targets import Targets
 
 N_RELABELINGS = 50
+_MAX_FEATURES = 50  # up to which the metric may be shrunk, so that its own features count
+_N_DIRECTIONS = 30
 _SEED = 0  # the signal is a function of the data
 
 
@@ -59,7 +61,7 @@ class Relabelings:
 
     @classmethod
     def of(cls, measures: Measures, active: NDArray[np.bool_], plans: Plans, pairs: NDArray[np.int64]) -> Relabelings:
-        """Take the moments of scaled samples, in at most 100 leading directions.
+        """Take the moments of scaled samples: in all features that vary, or in the 30 leading directions of transport.
 
         Parameters
         ----------
@@ -72,7 +74,8 @@ class Relabelings:
         """
         if not active.all() and measures.n_features <= len(measures.weights):
             measures = measures.with_points(measures.points[:, np.flatnonzero(active)])
-        points = leading_directions(measures, plans)
+        few = measures.n_features <= _MAX_FEATURES
+        points = leading_directions(measures, plans, _MAX_FEATURES if few else _N_DIRECTIONS)
         return cls(pair_moments(points, plans), pairs, points.shape[1])
 
     def signal(
@@ -98,7 +101,7 @@ class Relabelings:
         weight = np.ones(len(targets)) if sample_weights is None else sample_weights
         taking_part = self._in_order(weight)
         strata = np.zeros(len(targets), dtype=np.int64) if targets.strata is None else targets.strata
-        sets = [taking_part[strata[taking_part] == s] for s in np.unique(strata[taking_part])]
+        sets = [taking_part[strata[taking_part] == s] for s in dict.fromkeys(strata[taking_part])]
         weights = [targets.pair_weights(self.pairs, sample_weights)]
         for _ in range(N_RELABELINGS):
             values = targets.values.copy()
@@ -116,7 +119,7 @@ class Relabelings:
         return LabelSignal(float(np.sqrt(max(0.0, 1 - random.mean() / spread))), (as_much + 1) / (len(random) + 1))
 
     def _in_order(self, weight: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Return the samples with weight, in the order of their transport to one another: that as given has no effect."""
+        """Return the samples with weight, by their transport to one another: the order as given has no effect."""
         rows, cols = np.triu_indices(self.n_directions)
         squared = self.packed[:, rows == cols].sum(axis=1) * weight[self.pairs].prod(axis=1)
         order = np.argsort(np.bincount(self.pairs.ravel(), np.repeat(squared, 2), minlength=len(weight)), kind="stable")

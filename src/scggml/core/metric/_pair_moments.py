@@ -195,10 +195,10 @@ def n_directions(n: int, n_features: int) -> int:
     return min(int((np.sqrt(1 + 8 * _MAX_BYTES / (8 * n * n)) - 1) / 2), _MAX_DIRECTIONS, n_features)
 
 
-def leading_directions(measures: Measures, plans: Plans) -> NDArray[np.float64]:
-    """Return dense points in at most 100 directions: their features, or the leading directions of transport."""
+def leading_directions(measures: Measures, plans: Plans, most: int = _MAX_DIRECTIONS) -> NDArray[np.float64]:
+    """Return dense points in at most so many directions: their features, or the leading directions of transport."""
     points = measures.points
-    room = n_directions(len(measures), points.shape[1])
+    room = min(n_directions(len(measures), points.shape[1]), most)
     if points.shape[1] <= room:
         dense = points if isinstance(points, np.ndarray) else points.toarray()
         return dense.astype(np.float64, copy=False)

@@ -235,7 +235,8 @@ def _closed_form(
             raise ValueError(msg)
         if not sweep:
             relabelings = relabelings_of(space, active, solved, options)
-            signal = None if relabelings is None else relabelings.signal(targets, ridge=known_ridge(measures, options))
+            if relabelings is not None:
+                signal = relabelings.signal(targets, ridge=known_ridge(measures, options))
         components = components_of(
             measures, solved, targets, options, signal, scale=scale, active=active, n_jobs=n_jobs
         )
@@ -250,7 +251,7 @@ def relabelings_of(
 
 
 def needs_signal(options: TrainingOptions) -> bool:
-    """Whether an exponent of the closed form is the signal of the labels. Entropic plans, which are dense, have none."""
+    """Whether an exponent of the closed form is the signal of the labels, for which plans must be sparse."""
     return "auto" in (options.power, options.whitening) and isinstance(options.solver, Exact)
 
 
@@ -271,7 +272,8 @@ def components_of(
     power, whitening = exponents(options, n_active, signal)
     return transport_discriminant(
         measures, solved, targets, scale=scale, active=active, n_comps=n_components(options, n_active),
-        ridge=known_ridge(measures, options), power=power, whitening=whitening, sample_weights=sample_weights, n_jobs=n_jobs,
+        ridge=known_ridge(measures, options), power=power, whitening=whitening, sample_weights=sample_weights,
+        n_jobs=n_jobs,
     )  # fmt: skip
 
 

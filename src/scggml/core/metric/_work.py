@@ -92,7 +92,7 @@ def _sweep(extent: Extent, targets: Targets, options: TrainingOptions) -> tuple[
 
 def signal_work(extent: Extent, n_pairs: int, n_edges: float) -> Work:
     """Return the work of the signal of the labels, for known plans with so many entries."""
-    d = n_directions(len(extent), extent.n_features)
+    d = min(n_directions(len(extent), extent.n_features), 50)
     moments = n_pairs * 5e-5 + 1e-9 * n_edges * (5 * d + 0.3 * d**2)
     # the moments of each relabeling, and a small eigenproblem
     return Work(serial_seconds=moments + N_RELABELINGS * 1e-9 * (n_pairs * d**2 + 50 * d**3))
