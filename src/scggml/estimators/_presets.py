@@ -28,6 +28,7 @@ _PRESETS: Mapping[str, Mapping[str, Any]] = {
             regularizer="max_column_sum",
             triplets=4,
             minibatch=128,
+            lr=0.02,
             max_cells=None,
             max_iter=30,
             tol=0,

@@ -74,9 +74,9 @@ class Refinement:
     relative: bool = True
     triplets: Literal["auto", "all"] | int = "auto"
     minibatch: int | None = None
-    lr: float = 0.02
+    lr: float = 0.01
     max_cells: int | None = 100
-    max_iter: int = 8
+    max_iter: int = 2
     tol: float = 0.01
 
 
