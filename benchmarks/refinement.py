@@ -178,8 +178,8 @@ def main():
         for seed in tqdm(COHORTS[name].seeds or range(args.seeds), desc=name, file=sys.stderr):
             found.append(evaluate(name, args, seed))
     notes = [
-        f"Half {args.half}, {args.seeds} random subsets of {args.cells} cells, {args.comps} PCs, {FOLDS} folds (classes "
-        f"with fewer patients, and donors, are held out one at a time). Refined: max_iter, lr at margin "
+        f"Half {args.half}, {args.seeds} random subsets of {args.cells} cells, {args.comps} PCs, {FOLDS} folds "
+        f"(classes with fewer patients, and donors, are held out one at a time). Refined: max_iter, lr at margin "
         f"{sg.Refinement().margin:g}; half: a mixture in equal parts with the closed form; signal: refined by the "
         "strength of the signal of the labels, the rest closed form. Controls and cohorts that every method solves are "
         f"in no mean. CPU time {time.process_time() - start:.0f} s."

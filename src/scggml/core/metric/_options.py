@@ -28,9 +28,9 @@ class Refinement:
     is lowered by Adam. The objective, random start and minibatches are from the paper. The start from the closed form,
     the relative units and steps on all triplets are ours.
 
-    By default there are ten small steps from the closed form. On held-out patients, nothing that went further was
-    better on real cohorts, and ten steps were as good as none. Further steps, such as `max_iter=8, lr=0.02`, gained
-    accuracy on simulated cohorts, and lost separation on real ones. So compare them with the closed form by
+    By default there are ten small steps from the closed form. On held-out patients they were as good as the closed
+    form, within noise. Further steps, such as `max_iter=8, lr=0.02`, separated patients of real cohorts less, and
+    gained accuracy on some simulated cohorts but lost it on others. So compare a refined metric with the closed form by
     :func:`scggml.tl.cross_validate`.
 
     Parameters
