@@ -28,6 +28,7 @@ _PRESETS: Mapping[str, Mapping[str, Any]] = {
             regularizer="max_column_sum",
             triplets=4,
             minibatch=128,
+            lr=0.02,
             max_cells=None,
             max_iter=30,
             tol=0,
@@ -43,9 +44,9 @@ def preset(name: Preset) -> GroundMetricLearner:
     Parameters
     ----------
     name
-        "discriminant" is the closed form, the default. "triplet" refines it by gradient steps on triplets. "paper" is
-        the algorithm of the paper :cite:p:`kuehn2025`: minibatches of triplets from a random start, on unscaled
-        features.
+        "discriminant" is the closed form, the default. "triplet" takes a few small gradient steps on triplets from
+        there. "paper" is the algorithm of the paper :cite:p:`kuehn2025`, for comparisons: minibatches of triplets from
+        a random start, with an absolute margin, on unscaled features, which should have like scales.
 
     Returns
     -------

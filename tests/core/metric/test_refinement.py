@@ -141,7 +141,7 @@ def test_steps_that_worsen_the_objective_are_undone(labelled, monkeypatch, fit):
 @pytest.mark.parametrize("minibatch", [None, 15])
 def test_relative_training_does_not_depend_on_the_size_of_the_start(labelled, minibatch):
     measures, codes = labelled()
-    options = Refinement(start="random", max_iter=3, tol=0.0, minibatch=minibatch)
+    options = Refinement(start="random", max_iter=3, lr=0.02, tol=0.0, minibatch=minibatch)
     triplets = all_triplets(Targets.of_classes(codes))
     problem = Problem(measures, np.ones(3), np.ones(3, dtype=bool), Exact(), 1)
     start = np.random.default_rng(1).uniform(-1, 1, size=(3, 3))
