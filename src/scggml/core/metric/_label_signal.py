@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ._discriminant import moment_ratio
+from ._discriminant import with_ridge
 from ._pair_moments import leading_directions, pair_moments, unpack
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class Relabelings:
                 values[members] = rng.permutation(values[members])
             weights.append(replace(targets, values=values).pair_weights(self.pairs, sample_weights))
         # a relabeling may leave no pairs with different labels within strata
-        spread, *others = [self._spread(*both) if both[0].any() and both[1].any() else np.nan for both in weights]
+        spread, *others = self._spreads(*(np.array(side) for side in zip(*weights, strict=True)))
         random = np.array(others)[np.isfinite(others)]
         if not spread > 0 or not len(random):
             return LabelSignal(0.0, 1.0)
@@ -122,8 +122,15 @@ class Relabelings:
         squared = self.packed[:, rows == cols].sum(axis=1)
         return np.argsort(np.bincount(self.pairs.ravel(), np.repeat(squared, 2), minlength=n_samples), kind="stable")
 
-    def _spread(self, within: NDArray[np.float64], between: NDArray[np.float64]) -> float:
-        s_w, s_b = (unpack(weights @ self.packed, self.n_directions) for weights in (within, between))
-        ratio = moment_ratio(s_w, s_b, ridge=self.ridge).ratio
-        mean = np.trace(ratio) / len(ratio)
-        return float(((ratio - mean * np.eye(len(ratio))) ** 2).sum() / max(len(ratio) * mean**2, 1e-300))
+    def _spreads(self, within: NDArray[np.float64], between: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the spread of the ratio for weights of pairs, (n, n_pairs) both, (n,); NaN without pairs."""
+        known = within.any(axis=1) & between.any(axis=1)
+        s_w, s_b = (unpack(weights[known] @ self.packed, self.n_directions) for weights in (within, between))
+        # its traces need no eigenvectors
+        ratio = np.linalg.solve(with_ridge(s_w, s_b, self.ridge), s_b)
+        mean = np.trace(ratio, axis1=1, axis2=2) / self.n_directions
+        apart = ratio - mean[:, None, None] * np.eye(self.n_directions)
+        spreads = np.full(len(within), np.nan)
+        squares = (apart * np.swapaxes(apart, 1, 2)).sum(axis=(1, 2))
+        spreads[known] = squares / np.maximum(self.n_directions * mean**2, 1e-300)
+        return spreads
