@@ -19,8 +19,7 @@ from scggml.core.metric._label_signal import Relabelings
 from scggml.core.metric._options import TrainingOptions
 from scggml.core.metric._pair_moments import pack, unpack
 from scggml.core.metric._targets import Targets
-from scggml.core.metric._training import n_components
-from scggml.core.transport._exact import square_pairs
+from scggml.core.metric._training import n_components, pairs_with_weight
 
 from ._held_out_separation import share_interval
 from ._intervals import label_intervals
@@ -252,7 +251,7 @@ class Pilot:
 
     def _metric(self, targets: Targets, train: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the closed form of the training samples, (d, d)."""
-        pairs, d = square_pairs(len(train)), self.moments.n_features
+        pairs, d = pairs_with_weight(targets), self.moments.n_features
         packed = self.moments.packed[train[pairs[:, 0]], train[pairs[:, 1]]]
         ridge = ridge_of_size(int(self.sizes[train].sum()), self.n_features)
         strength = 1.0  # as in `components_of`
