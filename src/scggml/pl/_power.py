@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 
 _WANTED = 0.8  # usual power of a study
 _STYLES = ("-", "--", "-.", ":")  # from many to few cells
+_MAX_TICKS = 8
+# column, beginning of the names of its interval, text, color
+_CURVES = (
+    ("balanced_accuracy", "accuracy", "held-out balanced accuracy", PLAIN),
+    ("power", "power", "power of separation test", HIGHLIGHT),
+)
 
 
 @shared_doc
@@ -69,35 +75,27 @@ def power(adata: AnnData, *, key: str = "ggml", ax: Axes | None = None) -> Axes:
     if by_cells:
         x, other, x_text, other_text = other, x, "number of cells per sample", unit
     others = sorted(table[other].unique(), reverse=True)
-    with drawing(ax, 5.6, 3.8) as ax:
-        for number, value in enumerate(others):
-            rows = table[table[other] == value].sort_values(x)
-            for column, what, text, color in (
-                ("balanced_accuracy", "accuracy", "held-out balanced accuracy", PLAIN),
-                ("power", "power", "power of the separation test", HIGHLIGHT),
-            ):
-                ax.plot(
-                    rows[x], rows[column], marker="o", color=color, linestyle=_STYLES[number % len(_STYLES)],
-                    alpha=max(1 - 0.2 * number, 0.3), label=f"{text}, {value} {other_text}",
-                )  # fmt: skip
-                if not number:
-                    ax.fill_between(
-                        rows[x], rows[f"{what}_low"], rows[f"{what}_high"], color=color, alpha=0.15, linewidth=0
-                    )
+    columns = 1 if len(others) == 1 else 2
+    with drawing(ax, 6.4, 4.2) as ax:
+        for column, what, text, color in _CURVES:
+            for number, value in enumerate(others):
+                rows = table[table[other] == value].sort_values(x)
+                label = f"{text}, {value} {other_text}"
+                style, alpha = _STYLES[number % len(_STYLES)], max(1 - 0.2 * number, 0.4)
+                ax.plot(rows[x], rows[column], marker="o", color=color, linestyle=style, alpha=alpha, label=label)
+                if number == 0:
+                    low, high = rows[f"{what}_low"], rows[f"{what}_high"]
+                    ax.fill_between(rows[x], low, high, color=color, alpha=0.13, linewidth=0)
         ax.axhline(1 / n_classes, color=PLAIN, linewidth=1, linestyle=":", zorder=0)
         ax.axhline(_WANTED, color=HIGHLIGHT, linewidth=1, linestyle=(0, (6, 3)), alpha=0.7, zorder=0)
         ax.set_ylim(-0.03, 1.03)
         ax.set_yticks(np.linspace(0, 1, 6))
-        if table[x].nunique() <= 8:
+        if table[x].nunique() <= _MAX_TICKS:
             ax.set_xticks(sorted(table[x].unique()))
         ax.set_xlabel(x_text)
-        ax.set_ylabel("accuracy, power")
+        ax.set_ylabel("accuracy and power")
         ax.spines[["top", "right"]].set_visible(False)
-        ax.legend(
-            loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=1 + (len(others) > 2), frameon=False, fontsize="small"
-        )
-        ax.set_title(
-            f"random subsets of {entry['params']['n_units']} {unit}",
-            pad=12 + 13 * len(others) * (1 if len(others) > 2 else 2),
-        )
+        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=columns, frameon=False, fontsize="small")
+        n_lines = 2 if columns == 1 else len(others)
+        ax.set_title(f"random subsets of {entry['params']['n_units']} {unit}", pad=12 + 14 * n_lines)
     return ax
