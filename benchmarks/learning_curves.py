@@ -7,6 +7,7 @@ it. Both use the same transport plans.
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 from pathlib import Path
 
@@ -28,8 +29,8 @@ from scggml.evaluation._samples import Samples
 from scggml.evaluation._splits import make_splits
 
 
-def simulated(effect, n_samples, n_cells):
-    adata = sg.datasets.simulated_cohort(n_samples, n_cells=n_cells, n_genes=500, effect_size=effect, rng=0)
+def simulated(effect, n_samples, n_cells, seed=0):
+    adata = sg.datasets.simulated_cohort(n_samples, n_cells=n_cells, n_genes=500, effect_size=effect, rng=seed)
     sc.pp.normalize_total(adata, target_sum=1e4)
     sc.pp.log1p(adata)
     sc.pp.pca(adata, n_comps=15)
@@ -143,8 +144,9 @@ def main():
         print("\nheld-out balanced accuracy, one patient held out at a time")
         difference = []
         for effect in (0.5, 0.8):
-            for n in (12, 24, 48):
-                difference.append(along_plans(f"simulated {effect}, n = {n}", *simulated(effect, n, args.cells)))
+            for n, seed in itertools.product((12, 24, 48), range(3)):
+                cohort = simulated(effect, n, args.cells, seed)
+                difference.append(along_plans(f"simulated {effect}, n = {n}, seed {seed}", *cohort))
         if args.data:
             difference.append(along_plans("De Biasi", *flow(args.data), rep="X"))
         print(f"mean absolute difference {np.abs(difference).mean():.3f}, mean {np.mean(difference):+.3f}")

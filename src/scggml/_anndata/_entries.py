@@ -378,7 +378,7 @@ TUNING: Final = Entry({
     "best": Entry(optional=True),
 }, _tuning_rule)  # fmt: skip
 POWER: Final = Entry({
-    "params": Entry(),
+    "params": Entry({"n_units": Number(minimum=1)}),
     "classes": Texts("n_classes"),
     "table": Table((), ("n_samples", "n_cells", "balanced_accuracy", "accuracy_low", "accuracy_high", "power",
                         "power_low", "power_high")),

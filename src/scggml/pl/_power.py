@@ -75,7 +75,6 @@ def power(adata: AnnData, *, key: str = "ggml", ax: Axes | None = None) -> Axes:
     if by_cells:
         x, other, x_text, other_text = other, x, "number of cells per sample", unit
     others = sorted(table[other].unique(), reverse=True)
-    columns = 1 if len(others) == 1 else 2
     with drawing(ax, 6.4, 4.2) as ax:
         for column, what, text, color in _CURVES:
             for number, value in enumerate(others):
@@ -95,7 +94,6 @@ def power(adata: AnnData, *, key: str = "ggml", ax: Axes | None = None) -> Axes:
         ax.set_xlabel(x_text)
         ax.set_ylabel("accuracy and power")
         ax.spines[["top", "right"]].set_visible(False)
-        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=columns, frameon=False, fontsize="small")
-        n_lines = 2 if columns == 1 else len(others)
-        ax.set_title(f"random subsets of {entry['params']['n_units']} {unit}", pad=12 + 14 * n_lines)
+        ax.legend(loc="best", frameon=False, fontsize="small")
+        ax.set_title(f"random subsets of {entry['params']['n_units']} {unit}")
     return ax
