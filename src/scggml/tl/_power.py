@@ -9,6 +9,7 @@ import pandas as pd
 
 from scggml import _check as check
 from scggml._anndata._cohort import read_samples
+from scggml._anndata._columns import is_numeric
 from scggml._anndata._long_runs import announce
 from scggml._anndata._slots import check_free, power_slots
 from scggml._anndata._writing import check_writable, stored_params, stored_result, writable
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from scggml._anndata._cohort import Cohort
+
+_FEWEST = 3  # samples of a class
 
 
 @shared_doc
@@ -114,6 +117,7 @@ def power(
     """
     check_writable(adata, copy=False)
     check_free(adata, power_slots(key_added), "key_added", key_added)
+    _check_numbers(adata, sample_key, label_key)
     subset_rng, cell_rng, permutation_rng = np.random.default_rng(rng).spawn(3)
     cohort = read_samples(
         adata, sample_key, label_key, batch_key=batch_key, donor_key=donor_key, use_rep=use_rep, layer=layer
@@ -149,6 +153,19 @@ def power(
         params=params, classes=cohort.labels.classes, table=table.copy()
     )
     return table
+
+
+def _check_numbers(adata: AnnData, sample_key: str, label_key: str) -> None:
+    """Refuse numbers that are no classes; elsewhere they are read with another `label_kind`."""
+    labels, samples = (
+        check.check_column(a, k, adata.obs) for a, k in (("label_key", label_key), ("sample_key", sample_key))
+    )
+    if is_numeric(labels) and samples.groupby(labels.to_numpy()).nunique().min() < _FEWEST:
+        msg = (
+            f"label_key={label_key!r} holds numbers, some of them in fewer than {_FEWEST} samples. Only classes have an "
+            f"accuracy: cut them into classes, for example with pandas.cut(adata.obs[{label_key!r}], 3)."
+        )
+        raise ValueError(msg)
 
 
 def _cell_numbers(cohort: Cohort, n_cells: int | Sequence[int] | None) -> list[int]:
