@@ -157,9 +157,8 @@ def power(
 
 def _check_numbers(adata: AnnData, sample_key: str, label_key: str) -> None:
     """Refuse numbers that are no classes; elsewhere they are read with another `label_kind`."""
-    labels, samples = (
-        check.check_column(a, k, adata.obs) for a, k in (("label_key", label_key), ("sample_key", sample_key))
-    )
+    labels = check.check_column("label_key", label_key, adata.obs)
+    samples = check.check_column("sample_key", sample_key, adata.obs)
     if is_numeric(labels) and samples.groupby(labels.to_numpy()).nunique().min() < _FEWEST:
         msg = (
             f"label_key={label_key!r} holds numbers, some of them in fewer than {_FEWEST} samples. Only classes have an "
