@@ -161,8 +161,8 @@ def _check_numbers(adata: AnnData, sample_key: str, label_key: str) -> None:
     samples = check.check_column("sample_key", sample_key, adata.obs)
     if is_numeric(labels) and samples.groupby(labels.to_numpy()).nunique().min() < _FEWEST:
         msg = (
-            f"label_key={label_key!r} holds numbers, some of them in fewer than {_FEWEST} samples. Only classes have an "
-            f"accuracy: cut them into classes, for example with pandas.cut(adata.obs[{label_key!r}], 3)."
+            f"label_key={label_key!r} holds numbers, some of them in fewer than {_FEWEST} samples. Only classes "
+            f"have an accuracy: cut them into classes, for example with pandas.cut(adata.obs[{label_key!r}], 3)."
         )
         raise ValueError(msg)
 
