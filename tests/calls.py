@@ -25,6 +25,7 @@ def build_calls(cohort: AnnData, fitted: AnnData, pdata: AnnData) -> dict[str, t
         sg.tl.rank_genes(cells)
         sg.tl.cross_validate(cells, "sample", "label", methods=["euclidean"], cv=2, rng=0)
         sg.tl.tune(cells, "sample", "label", grid={"n_comps": [1, 2]}, cv=4, rng=0)
+        sg.tl.power(cells, "sample", "label", n_samples=8, rng=0)
         samples = sg.tl.explain_distances(cells, pdata, cell_type_key="cell_type", copy=True)
         sg.tl.order_samples(samples, "well")
         euclidean = sg.tl.sample_distances(cells, "sample", metric="euclidean")
@@ -53,6 +54,7 @@ def build_calls(cohort: AnnData, fitted: AnnData, pdata: AnnData) -> dict[str, t
         "tl.make_reference": {"adata": cells, "pdata": pdata, "cv": None},
         "tl.map_samples": {"new": new, "reference": reference},
         "tl.order_samples": {"pdata": samples, "root": "well"},
+        "tl.power": {"adata": cells, **keys, "n_samples": 8, "n_cells": 3, "n_repeats": 1},
         "tl.predict_samples": {"mapped": mapped},
         "tl.project": {"new": new, "reference": reference},
         "tl.rank_genes": {"adata": cells},
@@ -65,6 +67,7 @@ def build_calls(cohort: AnnData, fitted: AnnData, pdata: AnnData) -> dict[str, t
         "pl.distance_heatmap": {"pdata": samples},
         "pl.explained_genes": {"pdata": samples},
         "pl.gene_weights": {"adata": cells},
+        "pl.power": {"adata": cells},
         "pl.sample_map": {"pdata": samples},
         "pl.training_history": {"adata": cells},
         "pl.transport": {"pdata": samples},

@@ -142,6 +142,7 @@ def test_run_equals_the_functions(cohort, cells, pdata, tmp_path, capsys):
     assert "Held-out accuracy (8 folds" in text
 
 
+@pytest.mark.filterwarnings("ignore:the learned metric is not better")
 def test_held_out_is_held_out(cohort, tmp_path, capsys):
     """The reported numbers are those of a loop written out here, for labels that mean nothing."""
     from sklearn.model_selection import LeaveOneOut

@@ -168,6 +168,7 @@ def test_evaluation(cohort, again, assert_same_anndata):
     cohort.obs["label"] = cohort.obs["label"].cat.rename_categories({"sick": "CKD/DKD"})
     options = {"use_rep": "X_pca", "rng": 0, "n_jobs": 1}
     sg.tl.separation_test(cohort, "sample", "label", n_permutations=19, **options)
+    sg.tl.power(cohort, "sample", "label", n_samples=8, **options)
     sg.tl.cross_validate(cohort, "sample", "label", methods=["ggml", "pseudobulk"], cv=2, **options)
     grid = [{"scale": None, "solver": sg.Sinkhorn(0.1), "refine": sg.Refinement(max_iter=2)}]
     sg.tl.tune(cohort, "sample", "label", grid=grid, cv=4, **options)

@@ -66,6 +66,23 @@ def integer(minimum: int) -> Rule:
     return lambda name, value: check.check_integer(name, value, minimum=minimum)
 
 
+def integers(minimum: int) -> Rule:
+    """A whole number that is not below a bound, or a list of different ones."""
+
+    def check_integers(name: str, value: Any) -> None:
+        values = list(value) if isinstance(value, list | tuple | range | np.ndarray) and np.ndim(value) else [value]
+        if not values:
+            msg = f"{name} must not be empty"
+            raise ValueError(msg)
+        for one in values:
+            check.check_integer(name, one, minimum=minimum)
+        if len(set(values)) < len(values):
+            msg = f"{name} holds the same number more than once: {check.listed(values)}"
+            raise ValueError(msg)
+
+    return check_integers
+
+
 def number(*, minimum: float | None = None, above: float | None = None, maximum: float | None = None) -> Rule:
     """A finite number within bounds."""
     return lambda name, value: check.check_number(name, value, minimum=minimum, above=above, maximum=maximum)

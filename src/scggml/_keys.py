@@ -57,6 +57,11 @@ class Keys:
         return f"{self.key}_separation"
 
     @property
+    def power(self) -> str:
+        """`.uns` of cells: held-out accuracy and power in smaller cohorts."""
+        return f"{self.key}_power"
+
+    @property
     def barycenters(self) -> str:
         """`.uns` of barycenter points: how they were computed."""
         return f"{self.key}_barycenters"

@@ -26,6 +26,7 @@ def made(_cohort):
     sg.tl.explain_distances(cells, samples, cell_type_key="cell_type")
     sg.tl.cross_validate(cells, "sample", "label", cv=2, methods=["ggml"], rng=0)
     sg.tl.tune(cells, "sample", "label", grid={"ridge": [0.1, 1.0]}, cv=4, rng=0)
+    sg.tl.power(cells, "sample", "label", n_samples=8, rng=0)
     is_new = cells.obs["sample"].isin(["p5", "p7"])
     old, new = cells[~is_new].copy(), cells[is_new].copy()
     sg.tl.fit_metric(old, "sample", "label", rng=0)
@@ -36,6 +37,7 @@ def made(_cohort):
         "sketch": (cells, "sketch", "SKETCH", lambda x: sg.tl.sample_distances(x, sketch_key="sketch")),
         "cross_validation": (cells, "ggml_cross_validation", "CROSS_VALIDATION", sg.get.scores),
         "tuning": (cells, "ggml_tuning", "TUNING", sg.pl.tuning),
+        "power": (cells, "ggml_power", "POWER", sg.pl.power),
         "distances": (samples, "ggml", "DISTANCES", lambda x: sg.tl.explain_distances(cells, x)),
         "explanation": (samples, "ggml_explanation", "EXPLANATION", lambda x: sg.get.explanation(x, "genes")),
         "reference": (reference, "ggml_reference", "REFERENCE", lambda x: sg.tl.map_samples(new, x)),
@@ -48,7 +50,17 @@ def made(_cohort):
     }
 
 
-KINDS = ("metric", "sketch", "cross_validation", "tuning", "distances", "explanation", "reference", "calibration")
+KINDS = (
+    "metric",
+    "sketch",
+    "cross_validation",
+    "tuning",
+    "power",
+    "distances",
+    "explanation",
+    "reference",
+    "calibration",
+)
 
 
 def damages(wanted, value):

@@ -142,6 +142,12 @@ def test_separation_test(adata, solved, announced):
     assert "n_permutations" in announced.text
 
 
+def test_power(adata, solved, announced):
+    sg.tl.power(adata, "sample", "label", use_rep="X", n_cells=[4, 6, 8], n_repeats=2, rng=0)
+    assert n_announced(announced) == sum(solved) == 3 * 36
+    assert "fewer subsets" in announced.text and "sketch" not in announced.text
+
+
 def test_explanations_references_barycenters_and_bootstraps(adata, solved, announced, monkeypatch):
     sg.tl.fit_metric(adata, "sample", "label", use_rep="X", rng=0)
     pdata = distances(adata)
@@ -250,6 +256,8 @@ def test_outer_loops_have_one_bar(monkeypatch):
     assert found == [("tuning", "fit"), ("cross-validation", "fit")]
     _, found = bars(sg.tl.separation_test, adata, "sample", "label", n_permutations=19, **given)
     assert found == [("transport", "pair"), ("moments", "pair"), ("permutations", "permutation")]
+    _, found = bars(sg.tl.power, adata, "sample", "label", n_repeats=1, **given)
+    assert found == [("transport", "pair"), ("moments", "pair"), ("subsets", "subset")]
     _, found = bars(sg.tl.fit_metric, adata, "sample", "label", learner=triplet, **given)
     closed_form = [("transport sweep 1/1", "pair"), ("moments", "pair")]
     assert found == [*closed_form, ("transport under the start", "pair"), ("refine", "iteration")]

@@ -60,6 +60,7 @@ WRITERS = {
     "tl.cross_validate": ("cohort", lambda a, of: sg.tl.cross_validate(a, *FIT, methods=["pseudobulk"], cv=2, rng=0)),
     "tl.tune": ("cohort", lambda a, of: sg.tl.tune(a, *FIT, grid={"ridge": [1.0]}, cv=4, rng=0)),
     "tl.separation_test": ("cohort", lambda a, of: sg.tl.separation_test(a, *FIT, n_permutations=19, rng=0)),
+    "tl.power": ("cohort", lambda a, of: sg.tl.power(a, *FIT, n_samples=8, rng=0)),
     "tl.embed_samples": ("pdata", lambda a, of: sg.tl.embed_samples(a, "mds")),
     "tl.cluster_samples": ("pdata", lambda a, of: sg.tl.cluster_samples(a, 2, key_added="mine")),
     "tl.score_distances": ("euclidean", lambda a, of: sg.tl.score_distances(a, "label", technical="age")),

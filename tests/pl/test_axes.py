@@ -29,6 +29,7 @@ PLOTS = {
     "transport": lambda cells, samples, ax: sg.pl.transport(samples, what="excess", ax=ax),
     "explained_genes": lambda cells, samples, ax: sg.pl.explained_genes(samples, cell_type="even", ax=ax),
     "tuning": lambda cells, samples, ax: sg.pl.tuning(cells, ax=ax),
+    "power": lambda cells, samples, ax: sg.pl.power(cells, ax=ax),
 }
 
 
@@ -38,7 +39,8 @@ def evaluated():
     adata = sg.datasets.synthetic_cohort(n_points_per_mode=3, rng=0)
     sg.tl.cross_validate(adata, "sample", "label", methods=["ggml", "euclidean"], cv=3, rng=0)
     sg.tl.tune(adata, "sample", "label", grid={"ridge": [0.1, 1.0]}, cv=3, rng=0)
-    return {key: adata.uns[key] for key in ("ggml_cross_validation", "ggml_tuning")}
+    sg.tl.power(adata, "sample", "label", n_samples=[12, 15], n_cells=[5, 9], n_repeats=2, rng=0)
+    return {key: adata.uns[key] for key in ("ggml_cross_validation", "ggml_tuning", "ggml_power")}
 
 
 def test_every_plot_is_tested():
@@ -262,6 +264,7 @@ ODD_PLOTS = {
     "transport": lambda cells, samples: sg.pl.transport(samples, what="excess"),
     "explained_genes": lambda cells, samples: sg.pl.explained_genes(samples, cell_type=ODD[0]),
     "tuning": lambda cells, samples: sg.pl.tuning(cells),
+    "power": lambda cells, samples: sg.pl.power(cells),
 }  # fmt: skip
 
 

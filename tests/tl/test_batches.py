@@ -121,7 +121,8 @@ def test_a_class_alone_in_its_batch_is_warned_about_once():
     adata = cohort(list("AABBCCC"), batch=list("xxxxyyy"))
     with pytest.warns(UserWarning, match="1 of 2 batches") as record:
         sg.tl.fit_metric(adata, "sample", "label", batch_key="batch")
-    assert len(record) == 1 and record[0].filename == __file__
+    about_batches = [w for w in record if "1 of 2 batches" in str(w.message)]
+    assert len(about_batches) == 1 and all(w.filename == __file__ for w in record)
     sg.tl.rank_genes(adata, n_boot=3, rng=0)
     assert len(adata.uns["ggml_stability"]["alignment"]) == 3
 

@@ -144,11 +144,15 @@ def test_nothing_is_found_with_labels_at_random():
     sc.pp.normalize_total(adata)
     sc.pp.log1p(adata)
     sc.pp.pca(adata, n_comps=15)
-    sg.tl.fit_metric(adata, "sample", "label", rng=0)
+    sg.tl.fit_metric(adata, "sample", "label", learner=sg.GroundMetricLearner(scale="global", power=1, whitening=1))
     marker = adata.var["marker_of"].astype(str)
     sets = {str(name): list(adata.var_names[marker == name]) for name in marker.unique() if name}
     sg.tl.enrich_genes(adata, sets)
     assert adata.uns["ggml_enrichment"]["p_value"].min() > 0.01
+    sg.tl.fit_metric(adata, "sample", "label", rng=0)
+    assert adata.uns["ggml"]["label_signal"] == 0
+    with pytest.raises(ValueError, match=r"uns\['ggml'\] weights all genes alike, .*power=1, whitening=1"):
+        sg.tl.enrich_genes(adata, sets)
 
 
 def test_signed(weights):

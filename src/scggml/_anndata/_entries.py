@@ -391,6 +391,12 @@ TUNING: Final = Entry({
     "score": Number(),
     "best": Entry(optional=True),
 }, _tuning_rule)  # fmt: skip
+POWER: Final = Entry({
+    "params": Entry({"n_units": Number(minimum=1)}),
+    "classes": Texts("n_classes"),
+    "table": Table((), ("n_samples", "n_cells", "balanced_accuracy", "accuracy_low", "accuracy_high", "power",
+                        "power_low", "power_high")),
+})  # fmt: skip
 BARYCENTERS: Final = Entry({"fingerprint": Numbers(("n_components",), optional=True)})
 JOINT_SPACE: Final = Entry({
     "n_features": Numbers(("n_modalities",), minimum=1, integers=True),

@@ -132,6 +132,11 @@ def separation_slots(key: str) -> Slots:
     return Slots("separation test", {Keys(key).separation: ("version", "params", "table", "null")})
 
 
+def power_slots(key: str) -> Slots:
+    """Return what `tl.power` writes."""
+    return Slots("learning curve", {Keys(key).power: ("version", "params", "classes", "table")})
+
+
 def embedding_slots(method: str) -> Slots:
     """Return what `tl.embed_samples` writes."""
     return Slots("map of sg.tl.embed_samples", {embedding(method): ("version", "params")}, obsm=(embedding(method),))

@@ -1,1 +1,1 @@
-"""Does it hold on held-out samples? Splits, methods, scores, intervals, permutations, tuning. Knows no AnnData."""
+"""Does it hold on held-out samples? Splits, methods, scores, intervals, permutations, tuning, power. No AnnData."""

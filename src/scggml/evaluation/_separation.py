@@ -132,14 +132,7 @@ def separation_tests(
     n_permutations, rng, n_jobs
         As in `permutation_tests`.
     """
-    pairs = square_pairs(len(measures))
-    solved = solve_pairs(measures, pairs, keep_plans=True, n_jobs=n_jobs, progress="transport")
-    if not solved.distances.any():
-        msg = "all samples hold the same cells, so that there is no difference between them to test"
-        raise ValueError(msg)
-    distances = np.zeros((len(measures),) * 2)
-    distances[pairs[:, 0], pairs[:, 1]] = distances[pairs[:, 1], pairs[:, 0]] = solved.distances
-    moments = PairMoments.from_plans(measures, solved.known_plans, pairs)
+    moments, distances = moments_of(measures, n_jobs=n_jobs)
     learned = partial(learned_statistic, moments, targets, ridge=default_ridge(measures), power=1.0, whitening=1.0)
     statistics: dict[str, Callable[[NDArray[np.int64]], float]]
     if targets.kind == "class":
@@ -153,6 +146,18 @@ def separation_tests(
             "permanova": lambda codes: regression_f(distances, values[codes]),
         }
     return permutation_tests(statistics, exchange, n_permutations=n_permutations, rng=rng, n_jobs=n_jobs)
+
+
+def moments_of(measures: Measures, *, n_jobs: int | None = None) -> tuple[PairMoments, NDArray[np.float64]]:
+    """Return the moments of Euclidean transport between all samples, and the distances, (n_samples, n_samples)."""
+    pairs = square_pairs(len(measures))
+    solved = solve_pairs(measures, pairs, keep_plans=True, n_jobs=n_jobs, progress="transport")
+    if not solved.distances.any():
+        msg = "all samples hold the same cells, so that there is no difference between them to test"
+        raise ValueError(msg)
+    distances = np.zeros((len(measures),) * 2)
+    distances[pairs[:, 0], pairs[:, 1]] = distances[pairs[:, 1], pairs[:, 0]] = solved.distances
+    return PairMoments.from_plans(measures, solved.known_plans, pairs), distances
 
 
 def permutation_tests(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scggml.core.metric._label_signal import N_RELABELINGS
 from scggml.core.metric._pair_moments import n_directions
 from scggml.core.metric._work import distances_work, held_out_work, moments_work
 from scggml.core.transport._exact import square_pairs
@@ -17,6 +18,7 @@ from ._canonical_variates import MAX_CELLS, USUAL_ROUNDS, CanonicalVariates
 from ._cell_metrics import N_COMPS, CellMetric
 from ._divergences import N_PROJECTIONS, Divergence
 from ._methods import FixedTransport, Learned
+from ._power import N_PERMUTATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -100,15 +102,51 @@ def separation_work(extent: Extent, exchange: Exchange, n_permutations: int) -> 
     exchange, n_permutations
         As in `separation_tests`.
     """
-    n, pairs = len(extent), square_pairs(len(extent))
-    d = n_directions(n, extent.n_features)
+    n = len(extent)
+    seconds = _relabeling_seconds(n, n_directions(n, extent.n_features)) * min(n_permutations, exchange.n_possible)
+    return _pair_moments_work(extent) + Work(seconds=seconds)
+
+
+def power_work(extent: Extent, subsets: Sequence[NDArray[np.int64]], n_cells: Sequence[int]) -> Work:
+    """Return the work of `learning_curve` for every number of cells.
+
+    Parameters
+    ----------
+    extent
+        The samples.
+    subsets
+        As in `learning_curve`.
+    n_cells
+        Numbers of cells.
+    """
+    d = n_directions(len(extent), extent.n_features)
+    sizes, counts = np.unique([float(len(subset)) for subset in subsets], return_counts=True)
+    seconds = N_PERMUTATIONS * _relabeling_seconds(sizes, d) + sizes * N_RELABELINGS * _signal_seconds(sizes, d)
+    of_subsets = float(counts @ seconds)
+    total = Work()
+    for n in n_cells:
+        total += _pair_moments_work(extent.thinned(n)) + Work(seconds=of_subsets)
+    return total
+
+
+def _pair_moments_work(extent: Extent) -> Work:
+    """Return the work of transport between all samples and its moments."""
+    pairs = square_pairs(len(extent))
+    d = n_directions(len(extent), extent.n_features)
     n_edges = float(extent.sizes[pairs].sum())
     moments = len(pairs) * 5e-5 + 1e-9 * n_edges * (5 * d + 0.3 * d**2)
-    # a closed form without each sample, and sums of the moments of all pairs
-    relabeling = 1e-3 + 1e-9 * (n * (2 * d**3 + 100 * d**2) + 5.5 * n**2 * d**2)
-    total = transport_work(extent, pairs, keep_plans=True)
-    total += Work(seconds=relabeling * min(n_permutations, exchange.n_possible), serial_seconds=moments)
+    total = transport_work(extent, pairs, keep_plans=True) + Work(serial_seconds=moments)
     return total if d == extent.n_features else total + moments_work(extent, n_edges)
+
+
+def _relabeling_seconds(n: Any, d: int) -> Any:
+    """Return the time of a closed form without each of n samples, for one relabeling."""
+    return 2.5e-4 + 1e-9 * (0.4 * n * d**3 + 1.2 * n**2 * d**2)
+
+
+def _signal_seconds(n: Any, d: int) -> Any:
+    """Return the time of one relabeling of n samples for the signal of their labels."""
+    return 3.5e-5 + 1e-9 * (20 * n**2 + 0.5 * d**3 + 0.07 * n**2 * d**2)
 
 
 def _learner_work(extent: Extent, targets: Targets, params: Mapping[str, Any], splits: Sequence[Split]) -> Work:

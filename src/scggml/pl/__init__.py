@@ -5,6 +5,7 @@ from ._cross_validation import cross_validation
 from ._distance_heatmap import distance_heatmap
 from ._explained_genes import explained_genes
 from ._gene_weights import gene_weights
+from ._power import power
 from ._sample_map import sample_map
 from ._training_history import training_history
 from ._transport import transport
@@ -16,6 +17,7 @@ __all__ = [
     "distance_heatmap",
     "explained_genes",
     "gene_weights",
+    "power",
     "sample_map",
     "training_history",
     "transport",

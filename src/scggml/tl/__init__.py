@@ -10,6 +10,7 @@ from ._fit_metric import fit_metric
 from ._make_reference import make_reference
 from ._map_samples import map_samples
 from ._order_samples import order_samples
+from ._power import power
 from ._predict_samples import predict_samples
 from ._project import project
 from ._rank_genes import rank_genes
@@ -29,6 +30,7 @@ __all__ = [
     "make_reference",
     "map_samples",
     "order_samples",
+    "power",
     "predict_samples",
     "project",
     "rank_genes",

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 METHODS = ("ulm", "gsea")
 _MIN_GENES = 5
+_ROUNDING = 1e-9
 
 
 @shared_doc
@@ -96,7 +97,7 @@ def enrich_genes(
     Raises
     ------
     KeyError, ValueError, TypeError, FileNotFoundError
-        If there is no such metric, it does not lead back to genes, gene sets are malformed or do not match the genes,
+        If there is no such metric, it does not lead back to genes, it weights all genes alike, gene sets are malformed or do not match the genes,
         or `.uns` holds something other than an earlier result.
     ImportError
         If decoupler is not installed.
@@ -135,6 +136,13 @@ def enrich_genes(
     genes = required_genes(adata, cohort.features, learned.n_genes)
 
     effect, classes = _amplification(learned, cohort, genes)[seen], None
+    if np.ptp(effect) <= _ROUNDING * effect.max():
+        msg = (
+            f"the metric in uns[{key!r}] weights all genes alike, as the Euclidean one does, so that no gene set can stand "
+            "out: its labels show no signal (label_signal). Fit with learner=sg.GroundMetricLearner(power=1, whitening=1) "
+            "for a metric that is not shrunk."
+        )
+        raise ValueError(msg)
     if signed:
         sign, classes = _direction(learned, cohort, genes)
         effect = effect * sign[seen]

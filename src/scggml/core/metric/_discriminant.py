@@ -136,6 +136,12 @@ def metric_matrix(
     largest eigenvalue r is less than one. Transport between samples with the same label has `R = I`, and the part due
     to the label is small compared with it.
     """
+    if power == whitening == 1 and not contrast:  # S_w^-1 S_b S_w^-1, without eigenvectors: ten times as fast
+        inverse = np.linalg.inv(with_ridge(s_w, s_b, ridge))
+        product = inverse @ s_b
+        unit = np.maximum(np.trace(product, axis1=-2, axis2=-1), np.finfo(float).tiny)
+        metric = product @ inverse / unit[..., None, None]
+        return np.asarray((metric + np.swapaxes(metric, -1, -2)) / 2)
     moments = moment_ratio(s_w, s_b, ridge=ridge)
     ratios, directions = np.linalg.eigh(moments.ratio)
     ratios = np.maximum(ratios - contrast * np.minimum(ratios[..., -1:], 1.0), 0.0)
@@ -164,15 +170,19 @@ class MomentRatio(NamedTuple):
 
 def moment_ratio(s_w: NDArray[np.float64], s_b: NDArray[np.float64], *, ridge: float) -> MomentRatio:
     """Return the ratio of moments within and between classes, (..., d, d) both."""
-    d = s_w.shape[-1]
-    spread = np.maximum(*(np.trace(s, axis1=-2, axis2=-1) * unit for s, unit in ((s_w, 1.0), (s_b, 1e-8))))
-    s_w = s_w + max(ridge, 1e-10) / d * spread[..., None, None] * np.eye(d)
-    variances, axes = np.linalg.eigh(s_w)
+    variances, axes = np.linalg.eigh(with_ridge(s_w, s_b, ridge))
     variances = np.maximum(variances, 1e-12 * variances[..., -1:])
     root = (
         axes / np.sqrt(variances)[..., None, :]
     )  # S_w^(-1/2), up to the rotation by `axes` that cancels in the metric
     return MomentRatio(variances, axes, np.swapaxes(root, -1, -2) @ s_b @ root)
+
+
+def with_ridge(s_w: NDArray[np.float64], s_b: NDArray[np.float64], ridge: float) -> NDArray[np.float64]:
+    """Return the moments within classes with their ridge, (..., d, d), positive definite."""
+    d = s_w.shape[-1]
+    spread = np.maximum(*(np.trace(s, axis1=-2, axis2=-1) * unit for s, unit in ((s_w, 1.0), (s_b, 1e-8))))
+    return np.asarray(s_w + max(ridge, 1e-10) / d * spread[..., None, None] * np.eye(d))
 
 
 def _as_components(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -185,10 +195,10 @@ def _as_components(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def default_ridge(measures: Measures) -> float:
+    """Return the ridge for these samples."""
+    return ridge_of_size(*measures.points.shape)
+
+
+def ridge_of_size(n_points: int, n_features: int) -> float:
     """Return a ridge that grows with the features per cell, as does the noise in small directions of the moments."""
-    return ridge_of(*measures.points.shape)
-
-
-def ridge_of(n_points: int, n_features: int) -> float:
-    """Return the default ridge for so many cells and features."""
     return 0.03 + 3 * n_features / n_points

@@ -16,7 +16,7 @@ from scggml.core.transport._exact import square_pairs
 from scggml.core.transport._solvers import Exact
 from scggml.core.transport._work import Extent
 
-from ._discriminant import WIDE, moment_discriminant, ridge_of
+from ._discriminant import WIDE, moment_discriminant, ridge_of_size
 from ._ground_metric import GroundMetric
 from ._label_signal import LabelSignal, Relabelings
 from ._pair_moments import moments_of_plans, pack, unpack
@@ -192,7 +192,7 @@ class _Given:
         """Return the ridge of a metric that is learned from some samples."""
         if self.options.ridge != "auto":
             return self.options.ridge
-        return ridge_of(int(self.measures.sizes[left].sum()), self.measures.n_features)
+        return ridge_of_size(int(self.measures.sizes[left].sum()), self.measures.n_features)
 
     def signal(self, relabelings: Relabelings | None, left: NDArray[np.int64]) -> LabelSignal | None:
         """Return the signal of the labels of some samples."""
@@ -266,8 +266,8 @@ def _from_plans(given: _Given, left: Sequence[NDArray[np.int64]]) -> Iterator[_F
         _check_different(solved.distances * given.weights(chosen)[1])
         components = components_of(
             given.measures, solved, given.targets, replace(given.options, ridge=given.ridge(chosen)),
-            given.signal(relabelings, chosen), scale=given.scale, active=given.active, sample_weights=given.only(chosen),
-            n_jobs=given.n_jobs,
+            given.signal(relabelings, chosen), scale=given.scale, active=given.active,
+            sample_weights=given.only(chosen), n_jobs=given.n_jobs,
         )  # fmt: skip
         yield components, unit_of(components)
 

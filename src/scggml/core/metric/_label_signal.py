@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ._discriminant import moment_ratio
+from ._discriminant import with_ridge
 from ._pair_moments import leading_directions, pair_moments, unpack
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 N_RELABELINGS = 50
 _MAX_FEATURES = 50  # up to which the metric may be shrunk, so that its own features count
-_N_DIRECTIONS = 30
+_N_DIRECTIONS = 15
 _SEED = 0  # the signal is a function of the data
 
 
@@ -61,7 +61,7 @@ class Relabelings:
 
     @classmethod
     def of(cls, measures: Measures, active: NDArray[np.bool_], plans: Plans, pairs: NDArray[np.int64]) -> Relabelings:
-        """Take the moments of scaled samples: in all features that vary, or in the 30 leading directions of transport.
+        """Take the moments of scaled samples: in all features that vary, or in the 15 leading directions of transport.
 
         Parameters
         ----------
@@ -109,9 +109,8 @@ class Relabelings:
                 values[members] = rng.permutation(values[members])
             weights.append(replace(targets, values=values).pair_weights(self.pairs, sample_weights))
         # a relabeling may leave no pairs with different labels within strata
-        spread, *others = [
-            self._spread(*both, ridge) if both[0].any() and both[1].any() else np.nan for both in weights
-        ]
+        within, between = (np.array(side) for side in zip(*weights, strict=True))
+        spread, *others = self._spreads(within, between, ridge)
         random = np.array(others)[np.isfinite(others)]
         if not spread > 0 or not len(random):
             return LabelSignal(0.0, 1.0)
@@ -125,8 +124,15 @@ class Relabelings:
         order = np.argsort(np.bincount(self.pairs.ravel(), np.repeat(squared, 2), minlength=len(weight)), kind="stable")
         return order[weight[order] > 0]
 
-    def _spread(self, within: NDArray[np.float64], between: NDArray[np.float64], ridge: float) -> float:
-        s_w, s_b = (unpack(weights @ self.packed, self.n_directions) for weights in (within, between))
-        ratio = moment_ratio(s_w, s_b, ridge=ridge).ratio
-        mean = np.trace(ratio) / len(ratio)
-        return float(((ratio - mean * np.eye(len(ratio))) ** 2).sum() / max(len(ratio) * mean**2, 1e-300))
+    def _spreads(self, within: NDArray[np.float64], between: NDArray[np.float64], ridge: float) -> NDArray[np.float64]:
+        """Return the spread of the ratio for weights of pairs, (n, n_pairs) both, (n,); NaN without pairs."""
+        known = within.any(axis=1) & between.any(axis=1)
+        s_w, s_b = (unpack(weights[known] @ self.packed, self.n_directions) for weights in (within, between))
+        # its traces need no eigenvectors
+        ratio = np.linalg.solve(with_ridge(s_w, s_b, ridge), s_b)
+        mean = np.trace(ratio, axis1=1, axis2=2) / self.n_directions
+        apart = ratio - mean[:, None, None] * np.eye(self.n_directions)
+        spreads = np.full(len(within), np.nan)
+        squares = (apart * np.swapaxes(apart, 1, 2)).sum(axis=(1, 2))
+        spreads[known] = squares / np.maximum(self.n_directions * mean**2, 1e-300)
+        return spreads

@@ -93,7 +93,7 @@ class PairMoments:
             whitening=whitening,
             contrast=targets.contrast,
         )
-        squared = np.einsum("ijq,iq->ij", self.packed, pack(metrics), optimize=True)
+        squared = (self.packed @ pack(metrics)[:, :, None])[:, :, 0]
         return np.sqrt(np.maximum(squared, 0.0))
 
     def moments_without_each(self, targets: Targets) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -105,36 +105,42 @@ class PairMoments:
         codes, everyone = targets.codes, np.arange(n)
         is_class = (codes[:, None] == np.arange(int(codes.max()) + 1)).astype(np.float64)
         others = 1.0 - np.eye(n)
+        sums = self._class_sums(is_class, others)
         comparable = others * targets.comparable(everyone[:, None], everyone[None])
-        return self._means_without_each(is_class, others, same=True), self._means_without_each(
-            is_class, comparable, same=False
-        )
+        across = sums if targets.strata is None else self._class_sums(is_class, comparable)
+        return _means_without_each(is_class, *sums, same=True), _means_without_each(is_class, *across, same=False)
 
     @cached_property
     def _of_pairs(self) -> NDArray[np.float64]:
         """Moments of all pairs i < j, (n_samples (n_samples - 1) / 2, q)."""
         return self.packed[np.triu_indices(len(self.packed), k=1)]
 
-    def _means_without_each(
-        self, is_class: NDArray[np.float64], compared: NDArray[np.float64], *, same: bool
-    ) -> NDArray[np.float64]:
-        """Return the mean over classes, or pairs of classes, of mean moments without each sample, (n_samples, q)."""
-        n_classes = is_class.shape[1]
-        # over ordered pairs: sums of moments and numbers, of each sample with each class and of any two classes
-        moments = np.einsum("ij,ijq,jc->icq", compared, self.packed, is_class, optimize=True)
-        numbers = compared @ is_class
-        total_moments = np.einsum("icq,ib->bcq", moments, is_class, optimize=True)
-        total_numbers = is_class.T @ numbers
-        result, n_known = np.zeros((len(is_class), self.packed.shape[2])), np.zeros(len(is_class))
-        for b in range(n_classes):
-            for c in [b] if same else range(b + 1, n_classes):
-                of_b, of_c = is_class[:, b], is_class[:, c]
-                left = total_numbers[b, c] - of_b * numbers[:, c] - of_c * numbers[:, b]
-                mean = total_moments[b, c] - of_b[:, None] * moments[:, c] - of_c[:, None] * moments[:, b]
-                known = left > 0.5
-                result += np.where(known[:, None], mean, 0.0) / np.where(known, left, 1.0)[:, None]
-                n_known += known
-        return result / np.maximum(n_known, 1.0)[:, None]
+    def _class_sums(
+        self, is_class: NDArray[np.float64], compared: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return sums of moments of each sample with each class, (n, n_classes, q), and their numbers."""
+        # one product for each sample: einsum would copy all moments
+        return (is_class.T * compared[:, None, :]) @ self.packed, compared @ is_class
+
+
+def _means_without_each(
+    is_class: NDArray[np.float64], moments: NDArray[np.float64], numbers: NDArray[np.float64], *, same: bool
+) -> NDArray[np.float64]:
+    """Return the mean over classes, or pairs of classes, of mean moments without each sample, (n_samples, q)."""
+    n, n_classes = is_class.shape
+    # over ordered pairs: sums of moments and numbers of any two classes
+    total_moments = (is_class.T @ moments.reshape(n, -1)).reshape(n_classes, n_classes, -1)
+    total_numbers = is_class.T @ numbers
+    result, n_known = np.zeros((n, moments.shape[2])), np.zeros(n)
+    for b in range(n_classes):
+        for c in [b] if same else range(b + 1, n_classes):
+            of_b, of_c = is_class[:, b], is_class[:, c]
+            left = total_numbers[b, c] - of_b * numbers[:, c] - of_c * numbers[:, b]
+            mean = total_moments[b, c] - of_b[:, None] * moments[:, c] - of_c[:, None] * moments[:, b]
+            known = left > 0.5
+            result += np.where(known[:, None], mean, 0.0) / np.where(known, left, 1.0)[:, None]
+            n_known += known
+    return result / np.maximum(n_known, 1.0)[:, None]
 
 
 def moments_of_plans(points: NDArray[np.float64], plans: Plans) -> Iterator[NDArray[np.float64]]:
