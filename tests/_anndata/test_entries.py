@@ -11,7 +11,7 @@ import pytest
 
 import scggml as sg
 from scggml._anndata import _entries
-from scggml._anndata._entries import Entry, Number, Numbers, Table, Text, Texts, check_entry
+from scggml._anndata._schema import Entry, Number, Numbers, Table, Text, Texts, check_entry
 from scggml.cli._errors import is_ours
 
 

@@ -13,8 +13,9 @@ from scggml import _data as data
 from scggml._keys import HELD_OUT, STATUSES, Keys
 from scggml.evaluation._frames import check_distances
 
-from ._entries import DISTANCES, Entry, Text, read_entry
+from ._entries import DISTANCES
 from ._features import with_mask
+from ._schema import Entry, Text, read_entry
 from ._writing import plain
 
 if TYPE_CHECKING:

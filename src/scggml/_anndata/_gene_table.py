@@ -9,7 +9,7 @@ import pandas as pd
 
 from scggml._keys import JOINT, MODALITY, Keys
 
-from ._entries import Numbers, check_entry
+from ._schema import Numbers, check_entry
 from ._stored_metric import read_metric
 
 if TYPE_CHECKING:

@@ -21,10 +21,11 @@ from scggml.core.measures._blocks import row_blocks
 from scggml.core.measures._measures import Measures, as_points
 from scggml.core.measures._moments import feature_scale
 
-from ._entries import JOINT_SPACE, read_entry
+from ._entries import JOINT_SPACE
 from ._features import read_features
 from ._genes import unfit_loadings
 from ._on_disk import in_memory
+from ._schema import read_entry
 from ._writing import stored_result
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from scggml import _check as check
 from scggml._keys import N_POINTS, SketchKeys
 from scggml.core.transport._sketch import Sketch
 
-from ._entries import SKETCH, read_entry
+from ._entries import SKETCH
+from ._schema import read_entry
 from ._writing import plain
 
 if TYPE_CHECKING:

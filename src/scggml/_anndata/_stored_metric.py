@@ -15,8 +15,9 @@ from scggml.core.metric._ground_metric import GroundMetric
 from scggml.reference._values import sample_of_rows, taken_rows
 
 from ._cohort import read_samples
-from ._entries import METRIC, read_entry
+from ._entries import METRIC
 from ._learners import learner_of, solver_of, stored_solver
+from ._schema import read_entry
 from ._space import check_same_cells, check_same_space
 from ._writing import stored_result
 

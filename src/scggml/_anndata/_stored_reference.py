@@ -21,9 +21,10 @@ from scggml.reference._gene_space import GeneSpace
 from scggml.reference._novelty import CellClusters
 from scggml.reference._values import describe_values, difference_of_values
 
-from ._entries import REFERENCE, read_entry
+from ._entries import REFERENCE
 from ._features import read_features
 from ._genes import LINEAR, linear_map_of_genes, unfit_loadings
+from ._schema import read_entry
 from ._stored_metric import StoredMetric
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from scggml import _check as check
-from scggml._anndata._entries import EXPLANATION, read_entry
+from scggml._anndata._entries import EXPLANATION
+from scggml._anndata._schema import read_entry
 from scggml._arguments import checked, choice, integer, text
 from scggml._docs import shared_doc
 from scggml._keys import Keys

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from scggml import _check as check
-from scggml._anndata._entries import CROSS_VALIDATION, read_entry
+from scggml._anndata._entries import CROSS_VALIDATION
+from scggml._anndata._schema import read_entry
 from scggml._arguments import checked, text
 from scggml._keys import Keys
 from scggml.evaluation._cross_validation import summary

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scggml import _check as check
-from scggml._anndata._entries import BARYCENTERS, read_entry
+from scggml._anndata._entries import BARYCENTERS
+from scggml._anndata._schema import read_entry
 from scggml._anndata._stored_metric import read_metric
 from scggml._arguments import SHARED, anything, checked, text
 from scggml._docs import shared_doc

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scggml._anndata._entries import TUNING, read_entry
+from scggml._anndata._entries import TUNING
+from scggml._anndata._schema import read_entry
 from scggml._arguments import checked
 from scggml._docs import shared_doc
 from scggml._keys import Keys

@@ -97,8 +97,8 @@ def enrich_genes(
     Raises
     ------
     KeyError, ValueError, TypeError, FileNotFoundError
-        If there is no such metric, it does not lead back to genes, it weights all genes alike, gene sets are malformed or do not match the genes,
-        or `.uns` holds something other than an earlier result.
+        If there is no such metric, it does not lead back to genes, it weights all genes alike, gene sets are malformed
+        or do not match the genes, or `.uns` holds something other than an earlier result.
     ImportError
         If decoupler is not installed.
 
@@ -138,9 +138,9 @@ def enrich_genes(
     effect, classes = _amplification(learned, cohort, genes)[seen], None
     if np.ptp(effect) <= _ROUNDING * effect.max():
         msg = (
-            f"the metric in uns[{key!r}] weights all genes alike, as the Euclidean one does, so that no gene set can stand "
-            "out: its labels show no signal (label_signal). Fit with learner=sg.GroundMetricLearner(power=1, whitening=1) "
-            "for a metric that is not shrunk."
+            f"the metric in uns[{key!r}] weights all genes alike, as the Euclidean one does, so that no gene set can "
+            "stand out: its labels show no signal (label_signal). Fit with learner=sg.GroundMetricLearner(power=1, "
+            "whitening=1) for a metric that is not shrunk."
         )
         raise ValueError(msg)
     if signed:

@@ -10,7 +10,8 @@ import pandas as pd
 
 from scggml import _check as check
 from scggml._anndata._distances import read_distances
-from scggml._anndata._entries import CALIBRATION, read_entry
+from scggml._anndata._entries import CALIBRATION
+from scggml._anndata._schema import read_entry
 from scggml._anndata._slots import check_free, prediction_slots
 from scggml._anndata._writing import check_writable, stored_result, writable
 from scggml._arguments import SHARED, checked, number
