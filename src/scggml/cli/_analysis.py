@@ -178,7 +178,7 @@ def _samples(adata: AnnData, label_key: str, args: argparse.Namespace, *, held_o
     else:
         logger.warning(
             "warning: a class has fewer than 4 samples, so that distances cannot be held-out. The map and the heatmap "
-            "show training samples, whose classes are apart also if labels mean nothing"
+            "show training samples, which flatter the metric"
         )
     sg.tl.embed_samples(pdata, "mds", key=HELD_OUT if held_out else "ggml")
     # labels are classes here, also where they are written as numbers

@@ -19,7 +19,7 @@ from scggml.core.metric._label_signal import Relabelings
 from scggml.core.metric._options import TrainingOptions
 from scggml.core.metric._pair_moments import pack, unpack
 from scggml.core.metric._targets import Targets
-from scggml.core.metric._training import n_components
+from scggml.core.metric._training import exponents, uses_signal
 from scggml.core.transport._exact import square_pairs
 
 from ._held_out_separation import share_interval
@@ -255,13 +255,12 @@ class Pilot:
         pairs, d = square_pairs(len(targets)), self.moments.n_features
         packed = self.moments.packed[train[pairs[:, 0]], train[pairs[:, 1]]]
         ridge = ridge_of_size(int(self.sizes[train].sum()), self.n_features)
-        strength = 1.0  # as in `components_of`
-        if n_components(TrainingOptions(), self.n_features) == self.n_features:
-            strength = Relabelings(packed, pairs, d).signal(targets, ridge=ridge).strength
+        options, signal = TrainingOptions(), None
+        if uses_signal(options, self.n_features):
+            signal = Relabelings(packed, pairs, d).signal(targets, ridge=ridge)
+        power, whitening = exponents(options, self.n_features, signal)
         within, between = (unpack(weights @ packed, d) for weights in targets.pair_weights(pairs))
-        return metric_matrix(
-            within, between, ridge=ridge, power=strength, whitening=strength, contrast=targets.contrast
-        )
+        return metric_matrix(within, between, ridge=ridge, power=power, whitening=whitening, contrast=targets.contrast)
 
 
 def learning_curve(

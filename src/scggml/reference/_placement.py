@@ -20,7 +20,7 @@ _SEED = 0  # coordinates are a function of the distances
 def place_on_map(coordinates: NDArray[np.float64], distances: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the coordinates of new samples on a map of others, (n_new, n_dims).
 
-    Each new sample is placed on its own. Its coordinates minimise the sum of squared differences between its distances
+    Its coordinates minimise the sum of squared differences between its distances
     and those on the map. There may be several minima. The least is sought by descent from the best ten of many points:
     Gower's interpolation for classical scaling :cite:p:`gower1968`, the samples on the map, and points around them.
 

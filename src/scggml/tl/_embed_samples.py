@@ -81,6 +81,7 @@ def embed_samples(
     (30, 2)
     """
     matrix = checked_distances(pdata, key, minimum=4, what="a map")
+    status = status_of_distances(pdata, key)
     check_writable(pdata, copy=copy)
     check_free(pdata, embedding_slots(method), "method", method)
     n = len(matrix)
@@ -102,7 +103,7 @@ def embed_samples(
         coordinates = diffusion_map(sample_graph(matrix, n_neighbors), n_components)
     pdata = writable(pdata, copy=copy)
     pdata.obsm[embedding(method)] = np.asarray(coordinates, dtype=np.float64)
-    pdata.uns[embedding(method)] = stored_result(params=params, status=status_of_distances(pdata, key))
+    pdata.uns[embedding(method)] = stored_result(params=params, status=status)
     return pdata if copy else None
 
 

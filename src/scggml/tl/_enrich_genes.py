@@ -139,8 +139,8 @@ def enrich_genes(
     if np.ptp(effect) <= _ROUNDING * effect.max():
         msg = (
             f"the metric in uns[{key!r}] weights all genes alike, as the Euclidean one does, so that no gene set can "
-            "stand out: its labels show no signal (label_signal). Fit with learner=sg.GroundMetricLearner(power=1, "
-            "whitening=1) for a metric that is not shrunk."
+            "stand out. Labels without signal (label_signal) give such a metric. Fit with "
+            "learner=sg.GroundMetricLearner(power=1, whitening=1) for a metric that is not shrunk."
         )
         raise ValueError(msg)
     if signed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +28,6 @@ from scggml.reference._novelty import novelty
 from scggml.reference._placement import place_on_map
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import NDArray
 
     from scggml._anndata._cohort import Cohort
@@ -230,6 +229,8 @@ def _entry_of_map(reference: AnnData) -> dict[str, Any]:
     name = embedding("mds")
     if name not in reference.uns or name not in reference.obsm:
         return {}
+    if not isinstance(reference.uns[name], Mapping):  # of the user
+        return {name: deepcopy(reference.uns[name])}
     return {name: {field: deepcopy(value) for field, value in reference.uns[name].items() if field != "status"}}
 
 

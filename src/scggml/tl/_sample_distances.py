@@ -69,8 +69,8 @@ def sample_distances(
     have the same weight. It is solved exactly by network simplex :cite:p:`bonneel2011`, and the dual problem certifies
     how exact it is. On request it is solved with entropic regularisation instead :cite:p:`cuturi2013`.
 
-    A learned metric separates the classes of its own training samples, also if labels mean nothing. `cv="auto"` gives
-    held-out distances instead: the metric of two samples has seen the label of neither.
+    A learned metric flatters its own training samples: classes are further apart than those of new ones. `cv="auto"`
+    gives held-out distances instead: the metric of two samples has seen the label of neither.
 
     Parameters
     ----------
@@ -103,7 +103,8 @@ def sample_distances(
         with more than 100 features; 5 with more than 500, `n_sweeps` or `refine`). `"leave_one_out"`, a number of
         folds, a splitter of scikit-learn or pairs of training and test positions are possible, too. Each sample must be
         held out once, and any two folds must leave two samples of every class. Scale of the features and principal
-        components are those of all samples, without labels. Features are loaded into memory.
+        components are those of all samples, without labels (of the features, with `n_sweeps` or `refine` those of the
+        samples that a metric is learned from). Features are loaded into memory.
     rng
         Seed or generator of the folds, with `cv`; in cohorts of more than some 100 samples also of the pairs of samples
         that metrics are learned from. None takes the same ones in each call.
@@ -130,8 +131,8 @@ def sample_distances(
     `.uns[key_added]` : `dict`
         `params`, `distances_key`, `metric`, `solver` (with `epsilon`, the entropic strength, if it is entropic),
         `gap`, the largest relative duality gap (of entropic problems, the largest marginal error), and `version`. With
-        a learned metric also `status`: "held_out"; "training", if samples are among those that it was learned from; or
-        "new". Held-out distances have `folds`, the fold of each sample, (n_samples,).
+        a learned metric also `status`: "held_out"; "training", if samples are among those that it was learned from, by
+        name; or "new". Held-out distances have `folds`, the fold of each sample, (n_samples,).
 
     Raises
     ------

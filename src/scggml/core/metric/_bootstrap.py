@@ -14,7 +14,15 @@ from scggml.core.measures._threads import single_threaded_blas
 from scggml.core.transport._work import Extent
 
 from ._ground_metric import GroundMetric, alignment
-from ._training import cells_per_sample, choose_triplets, closed_form_pairs, components_of, known_ridge, relabelings_of
+from ._training import (
+    cells_per_sample,
+    choose_triplets,
+    closed_form_pairs,
+    components_of,
+    known_ridge,
+    relabelings_of,
+    uses_signal,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -65,7 +73,8 @@ def bootstrap_metrics(
     measures = measures.thinned(cells_per_sample(Extent.of(measures), pairs, options.max_cells))
     space = measures.scaled(~constant / scale)
     solved = options.solver.at(space).solve(space, pairs, keep_plans=True, n_jobs=n_jobs, progress="transport")
-    relabelings = relabelings_of(space, ~constant, solved, options)
+    used = uses_signal(options, int((~constant).sum()))
+    relabelings = relabelings_of(space, ~constant, solved, options) if used else None
     ridge = known_ridge(measures, options)
     signal = None if relabelings is None else relabelings.signal(targets, ridge=ridge)  # one shrinkage for all draws
     for _ in tqdm(range(n_boot), desc="bootstrap", unit="draw", delay=2, leave=False, disable=None):

@@ -26,9 +26,9 @@ from ._training import (
     components_of,
     exponents,
     n_components,
-    needs_signal,
     relabelings_of,
     train,
+    uses_signal,
 )
 from ._triplets import n_all_triplets
 
@@ -64,8 +64,10 @@ def metrics_without(
     settings each metric is learned by `train`. Metrics are divided by the root mean square of transport along plans
     without labels, of the same pairs of samples for all metrics.
 
-    Labels of the other samples have no effect on a metric. The scale of the features, the plans and the unit are those
-    of all samples.
+    Labels of the other samples have no effect on a metric, with three exceptions: in cohorts with more than 500,000
+    triplets they take part in the choice of the pairs that are solved; ordinal labels are ranked among all samples; and
+    strata are those of all samples. The scale of the features, the plans and the unit are those of all samples. With
+    several sweeps or a refinement, scale and plans are those of the samples that a metric is learned from.
 
     Parameters
     ----------
@@ -238,7 +240,7 @@ def _from_moments(given: _Given, left: Sequence[NDArray[np.int64]]) -> Iterator[
     unit_of = partial(_length, unpack(packed[given.for_unit].mean(axis=0), d))
     options, ones, n_active = given.options, np.ones(d), int(given.active.sum())
     relabelings = None
-    if needs_signal(options):
+    if uses_signal(options, n_active):
         seen = packed if n_active == d else pack(unpack(packed, d)[:, given.active][:, :, given.active])
         relabelings = Relabelings(seen, given.pairs, n_active)
 
@@ -261,7 +263,9 @@ def _from_plans(given: _Given, left: Sequence[NDArray[np.int64]]) -> Iterator[_F
     """Yield closed forms from plans whose moments would take too much memory."""
     solved = given.solve()
     unit_of = given.unit_of(solved)
-    relabelings = relabelings_of(given.space, given.active, solved, given.options)
+    relabelings = None
+    if uses_signal(given.options, int(given.active.sum())):
+        relabelings = relabelings_of(given.space, given.active, solved, given.options)
     for chosen in left:
         _check_different(solved.distances * given.weights(chosen)[1])
         components = components_of(

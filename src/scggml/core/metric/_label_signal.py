@@ -88,6 +88,9 @@ class Relabelings:
         relabelings show how much of it is noise, as in shrinkage of James and Stein :cite:p:`james1961`. The square
         root is the size of the effect of the labels relative to that of effect and noise.
 
+        Samples exchange labels one by one. Several samples of a donor with the same label are no independent evidence,
+        and make the signal too strong.
+
         Parameters
         ----------
         targets

@@ -114,7 +114,8 @@ def out_of_fold_distances(
     """Return distances between samples, each under a metric that was learned without the folds of the two.
 
     There is one metric for each two folds, see `folds_of_pairs`, in the unit of `metrics_without`. Nothing that enters
-    the distance of two samples depends on their labels, up to the common unit and what folds are drawn.
+    the distance of two samples depends on their labels, up to the common unit, what folds are drawn, and what
+    `metrics_without` excepts.
 
     Parameters
     ----------

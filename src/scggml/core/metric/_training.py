@@ -67,7 +67,8 @@ class TrainingResult:
     solver
         Solver for distances under the metric, in their unit.
     signal
-        What the labels have beyond random ones. None without a closed form, and with entropic transport.
+        What the labels have beyond random ones. None without a closed form, with both exponents given, and with
+        entropic transport.
     """
 
     metric: GroundMetric
@@ -255,6 +256,11 @@ def needs_signal(options: TrainingOptions) -> bool:
     return "auto" in (options.power, options.whitening) and isinstance(options.solver, Exact)
 
 
+def uses_signal(options: TrainingOptions, n_active: int) -> bool:
+    """Whether the signal shrinks the metric: with fewer components than features it cannot be the Euclidean one."""
+    return needs_signal(options) and n_components(options, n_active) == n_active
+
+
 def components_of(
     measures: Measures,
     solved: Transport,
@@ -280,10 +286,9 @@ def components_of(
 def exponents(options: TrainingOptions, n_active: int, signal: LabelSignal | None) -> tuple[float, float]:
     """Return power and whitening as numbers: where they are "auto", the strength of the signal.
 
-    They are 1 if it is not known, and if there are fewer components than features: these cannot hold the Euclidean
-    metric.
+    They are 1 if it is not known, or does not shrink the metric.
     """
-    strength = 1.0 if signal is None or n_components(options, n_active) < n_active else signal.strength
+    strength = signal.strength if signal is not None and uses_signal(options, n_active) else 1.0
     power, whitening = (strength if value == "auto" else value for value in (options.power, options.whitening))
     return power, whitening
 
