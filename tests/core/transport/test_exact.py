@@ -527,10 +527,15 @@ for (n, size), width, n_jobs, cost in (
         print("finished")
     except KeyboardInterrupt:
         print("interrupted after", time.perf_counter() - sent)
-    time.sleep(1.0)
-    before = time.process_time()
-    time.sleep(0.5)
-    print("then busy for", time.process_time() - before)
+    ended, last = time.process_time(), -1.0
+    for _ in range(40):  # until no thread is busy, which takes longer on a busy machine
+        if time.process_time() - last < 0.01:
+            break
+        last = time.process_time()
+        time.sleep(0.25)
+    else:
+        print("still busy")
+    print("then busy for", time.process_time() - ended)
 """
 
 
@@ -542,4 +547,4 @@ def test_ctrl_c_comes_back_soon_and_leaves_nothing_running():
     words = [line.split() for line in ran.stdout.splitlines()]
     assert [" ".join(w[:-1]) for w in words] == ["interrupted after", "then busy for"] * 7
     assert max(float(w[-1]) for w in words[::2]) < 2
-    assert max(float(w[-1]) for w in words[1::2]) < 0.25
+    assert max(float(w[-1]) for w in words[1::2]) < 0.5  # seconds of processor time: what cannot be interrupted
