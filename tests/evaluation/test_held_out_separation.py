@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
-from scggml.evaluation._held_out_separation import log_ratios, separation, separation_interval, share_interval
+from scggml.evaluation._held_out_separation import log_ratios, separation, separation_interval
+from scggml.evaluation._intervals import share_interval
 
 
 def test_log_ratios():

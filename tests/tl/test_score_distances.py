@@ -126,7 +126,7 @@ def test_learned_distances_must_be_held_out(pdata):
     with pytest.raises(ValueError, match=r"learned with the labels.*sample_distances\(adata, cv='auto'\)"):
         sg.tl.score_distances(pdata, "label")
     assert pdata.uns.keys() == before.uns.keys()
-    pdata.uns["ggml"]["folds"] = np.arange(8) % 4
+    pdata.uns["ggml"] |= {"status": "held_out", "folds": np.arange(8) % 4}
     assert sg.tl.score_distances(pdata, "label")["n"].tolist() == [8]
     del pdata.uns["ggml"]["folds"]
     pdata.uns["ggml"]["status"] = "new"  # samples that the metric was not learned from

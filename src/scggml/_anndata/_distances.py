@@ -10,7 +10,7 @@ import pandas as pd
 
 from scggml import _check as check
 from scggml import _data as data
-from scggml._keys import HELD_OUT, STATUSES, Keys
+from scggml._keys import HELD_OUT, NEW, STATUSES, Keys
 from scggml.evaluation._frames import check_distances
 
 from ._entries import DISTANCES
@@ -118,8 +118,9 @@ def distances_entry(pdata: AnnData, key: str) -> dict[str, Any]:
 
 def check_not_training(pdata: AnnData, key: str) -> None:
     """Refuse distances under a metric that has seen the labels of these very samples."""
-    entry = plain(pdata.uns.get(Keys(key).metric))
-    if read_distances(pdata, key).attrs.get("metric") != "learned" or "folds" in entry or entry.get("status") == "new":
+    entry = pdata.uns.get(Keys(key).metric)
+    is_learned = isinstance(entry, Mapping) and str(plain(entry.get("metric"))) == "learned"
+    if not is_learned or status_of_distances(pdata, key) in (HELD_OUT, NEW):
         return
     msg = (
         f"key={key!r} holds distances under a metric that was learned with the labels of these samples, which show "

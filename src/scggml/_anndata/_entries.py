@@ -10,10 +10,12 @@ import numpy as np
 from scggml._keys import HELD_OUT, N_CELLS, N_POINTS, STATUSES
 from scggml.reference._values import TEXTS
 
-from ._schema import Entry, Fault, Flag, Number, Numbers, Table, Text, Texts
+from ._schema import Entry, Fault, Flag, Number, Numbers, Table, Text, Texts, read_entry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from anndata import AnnData
 
 
 def _solver_rule(entry: Mapping[str, Any]) -> Fault | None:
@@ -182,3 +184,24 @@ BARYCENTERS: Final = Entry({"fingerprint": Numbers(("n_components",), optional=T
 JOINT_SPACE: Final = Entry({
     "n_features": Numbers(("n_modalities",), minimum=1, integers=True), "modalities": Texts("n_modalities"),
 })  # fmt: skip
+
+
+def stored_entry(adata: AnnData, name: str, wanted: Entry, what: str, how: str) -> dict[str, Any]:
+    """Return what a function has written to `.uns`, checked, or say how to make it.
+
+    Parameters
+    ----------
+    adata
+        Where it is stored.
+    name
+        Its key in `.uns`.
+    wanted
+        What it must look like.
+    what, how
+        How messages call it, and the call that makes it, such as "sg.tl.tune(adata, ...)".
+    """
+    if name not in adata.uns:
+        msg = f"there is no {what} in uns[{name!r}]. Run {how} first."
+        raise KeyError(msg)
+    again = f"Run {how.partition('(')[0]} again."
+    return read_entry(adata.uns[name], wanted, f"uns[{name!r}]", again)

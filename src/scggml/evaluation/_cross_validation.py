@@ -11,8 +11,8 @@ from scggml.core._neighbors import class_scores, neighbor_means
 from scggml.core._probabilities import N_NEIGHBORS, relative_class_scores
 from scggml.core.measures._progress import progress_bar
 
-from ._held_out_separation import log_ratios, separation, separation_interval, share_interval
-from ._intervals import auc_interval, label_intervals, mean_interval, rank_interval, sign_test
+from ._held_out_separation import log_ratios, separation, separation_interval
+from ._intervals import auc_interval, label_intervals, mean_interval, rank_interval, share_interval, sign_test
 from ._methods import Called, Learned
 from ._scores import LABEL_SCORES, cluster_scores, label_scores, one_against_rest_auc, value_scores
 
@@ -215,7 +215,8 @@ def _separation_rows(table: pd.DataFrame, method: str, baseline: str | None) -> 
     return [
         [method, DISTANCES, "separation", separation(values, codes), *separation_interval(values, codes, units), n]
         + [np.nan] * 3 + difference,
-        [method, DISTANCES, "nearer_own_class", share, *share_interval(share * n_units, n_units), n, *comparison],
+        [method, DISTANCES, "nearer_own_class", share, *map(float, share_interval(share * n_units, n_units)), n]
+        + comparison,
     ]  # fmt: skip
 
 

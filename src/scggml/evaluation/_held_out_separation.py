@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.stats import beta
 
-from ._intervals import TAILS, jackknife_interval
+from ._intervals import jackknife_interval
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -85,9 +84,3 @@ def separation_interval(
     n_units = int(units.max()) + 1
     without = np.array([of(units != unit) for unit in range(n_units)])
     return jackknife_interval(of(np.ones(len(values), dtype=bool)), without)
-
-
-def share_interval(n_right: float, n: float) -> tuple[float, float]:
-    """Return the interval of Jeffreys' prior of a share."""
-    low, high = beta.ppf(TAILS, n_right + 0.5, n - n_right + 0.5)
-    return float(low) if n_right > 0 else 0.0, float(high) if n_right < n else 1.0

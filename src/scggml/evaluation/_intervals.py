@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.optimize import brentq
@@ -11,7 +11,7 @@ from scipy.stats import beta, binomtest, norm, t
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-TAILS = (1 - 0.95) / 2, (1 + 0.95) / 2  # all intervals cover 95 %
+_TAILS = (1 - 0.95) / 2, (1 + 0.95) / 2  # all intervals cover 95 %
 _N_DRAWS = 20_000
 _SEED = 0  # an interval is a function of the counts
 
@@ -38,8 +38,7 @@ def label_intervals(confusion: NDArray[np.float64], n_units: NDArray[np.float64]
     counts = confusion[present] * (n_units / np.maximum(totals, 1e-300))[present, None]
     correct, n = counts[np.arange(len(present)), present], counts.sum(axis=1)
     recall = correct / n
-    low = np.where(recall <= 0, 0.0, beta.ppf(TAILS[0], correct + 0.5, n - correct + 0.5))
-    high = np.where(recall >= 1, 1.0, beta.ppf(TAILS[1], correct + 0.5, n - correct + 0.5))
+    low, high = share_interval(correct, n)
     share = totals[present] / totals.sum()
     found = {}
     for name, weights in (("accuracy", share), ("balanced_accuracy", np.full(len(present), 1 / len(present)))):
@@ -48,6 +47,12 @@ def label_intervals(confusion: NDArray[np.float64], n_units: NDArray[np.float64]
         found[name] = float(max(mean - below, 0.0)), float(min(mean + above, 1.0))
     found["macro_f1"] = _f1_interval(counts, present, share)
     return found
+
+
+def share_interval(n_right: Any, n: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the intervals of shares `n_right / n` by Jeffreys' prior, which hold shares of zero and one."""
+    share, low, high = n_right / n, *(beta.ppf(tail, n_right + 0.5, n - n_right + 0.5) for tail in _TAILS)
+    return np.where(share <= 0, 0.0, low), np.where(share >= 1, 1.0, high)
 
 
 def _f1_interval(
@@ -59,7 +64,7 @@ def _f1_interval(
     draws = _macro_f1(drawn * share[:, None], present)
     value = float(_macro_f1(counts / counts.sum(axis=1, keepdims=True) * share[:, None], present))
     # around the value found: with many small classes the prior shifts all draws in the same direction
-    low, high = value + np.quantile(draws, TAILS) - draws.mean()
+    low, high = value + np.quantile(draws, _TAILS) - draws.mean()
     return float(max(min(low, value), 0.0)), float(min(max(high, value), 1.0))
 
 
@@ -76,7 +81,7 @@ def auc_interval(auc: float, n_positive: float, n_negative: float) -> tuple[floa
     It holds every area whose distance from the one found is below the normal quantile times its standard error
     :cite:p:`newcombe2006`.
     """
-    z = norm.ppf(TAILS[1])
+    z = norm.ppf(_TAILS[1])
     n_star = (n_positive + n_negative) / 2 - 1
 
     def beyond(area: float) -> float:
@@ -96,7 +101,7 @@ def rank_interval(name: str, value: float, n: int) -> tuple[float, float]:
         return -1.0, 1.0
     error = np.sqrt((1 + value**2 / 2) / (n - 3)) if name == "spearman" else np.sqrt(0.437 / (n - 4))
     inside = float(np.clip(value, -1 + 1e-12, 1 - 1e-12))
-    low, high = np.tanh(np.arctanh(inside) + norm.ppf(TAILS) * error)
+    low, high = np.tanh(np.arctanh(inside) + norm.ppf(_TAILS) * error)
     return float(low), float(high)
 
 
@@ -104,7 +109,7 @@ def mean_interval(values: NDArray[np.float64]) -> tuple[float, float]:
     """Return the interval of a mean, by Student's t."""
     if len(values) < 2:
         return float("nan"), float("nan")
-    half = t.ppf(TAILS[1], len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    half = t.ppf(_TAILS[1], len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
     return float(values.mean() - half), float(values.mean() + half)
 
 
@@ -122,7 +127,7 @@ def jackknife_interval(value: float, without: NDArray[np.float64]) -> tuple[floa
     if n < 3 or not np.isfinite(without).all():
         return float("nan"), float("nan")
     error = np.sqrt((n - 1) / n * ((without - without.mean()) ** 2).sum())
-    half = t.ppf(TAILS[1], n - 2) * error
+    half = t.ppf(_TAILS[1], n - 2) * error
     return float(value - half), float(value + half)
 
 

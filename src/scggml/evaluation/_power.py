@@ -22,8 +22,7 @@ from scggml.core.metric._targets import Targets
 from scggml.core.metric._training import exponents, uses_signal
 from scggml.core.transport._exact import square_pairs
 
-from ._held_out_separation import share_interval
-from ._intervals import label_intervals
+from ._intervals import label_intervals, share_interval
 from ._permutations import Exchange
 from ._separation import learned_statistic, moments_of
 
@@ -308,5 +307,5 @@ def learning_curve(
         power = float(np.mean([significant for _, significant in here]))
         # a mean over all subsets varies at most as much as one over subsets without a common unit (Hoeffding 1948)
         n_apart = (int(units.max()) + 1) / size
-        rows.append([size, len(here), accuracy, *bounds, power, *share_interval(power * n_apart, n_apart)])
+        rows.append([size, len(here), accuracy, *bounds, power, *map(float, share_interval(power * n_apart, n_apart))])
     return pd.DataFrame(rows, columns=list(COLUMNS))

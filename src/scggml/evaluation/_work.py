@@ -8,7 +8,7 @@ import numpy as np
 
 from scggml.core.metric._label_signal import N_RELABELINGS
 from scggml.core.metric._pair_moments import n_directions
-from scggml.core.metric._work import distances_work, held_out_work, moments_work
+from scggml.core.metric._work import distances_work, held_out_work, moments_work, pair_moments_work
 from scggml.core.transport._exact import square_pairs
 from scggml.core.transport._work import Work, transport_work
 from scggml.estimators import GroundMetricLearner
@@ -134,8 +134,7 @@ def _pair_moments_work(extent: Extent) -> Work:
     pairs = square_pairs(len(extent))
     d = n_directions(len(extent), extent.n_features)
     n_edges = float(extent.sizes[pairs].sum())
-    moments = len(pairs) * 5e-5 + 1e-9 * n_edges * (5 * d + 0.3 * d**2)
-    total = transport_work(extent, pairs, keep_plans=True) + Work(serial_seconds=moments)
+    total = transport_work(extent, pairs, keep_plans=True) + pair_moments_work(len(pairs), n_edges, d)
     return total if d == extent.n_features else total + moments_work(extent, n_edges)
 
 

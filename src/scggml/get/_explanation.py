@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 
 from scggml import _check as check
-from scggml._anndata._entries import EXPLANATION
-from scggml._anndata._schema import read_entry
+from scggml._anndata._entries import EXPLANATION, stored_entry
 from scggml._arguments import checked, choice, integer, text
 from scggml._docs import shared_doc
 from scggml._keys import Keys
@@ -113,14 +112,8 @@ def explanation(
 
 def stored_explanation(pdata: AnnData, key: str) -> dict[str, Any]:
     """Return the `.uns` entry of an explanation, or say how to make one."""
-    name = Keys(key).explanation
-    if name not in pdata.uns:
-        msg = (
-            f"there is no explanation in uns[{name!r}]. Run sg.tl.explain_distances(adata, pdata, cell_type_key=..., "
-            f"key={key!r}) first."
-        )
-        raise KeyError(msg)
-    return read_entry(pdata.uns[name], EXPLANATION, f"uns[{name!r}]", "Run sg.tl.explain_distances again.")
+    how = f"sg.tl.explain_distances(adata, pdata, cell_type_key=..., key={key!r})"
+    return stored_entry(pdata, Keys(key).explanation, EXPLANATION, "explanation", how)
 
 
 def compared(entry: dict[str, Any], classes: Sequence[str]) -> int:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from scggml import _check as check
-from scggml._anndata._entries import CROSS_VALIDATION
-from scggml._anndata._schema import read_entry
+from scggml._anndata._entries import CROSS_VALIDATION, stored_entry
 from scggml._arguments import checked, text
 from scggml._keys import Keys
 from scggml.evaluation._cross_validation import summary
@@ -87,11 +86,5 @@ def scores(adata: AnnData, *, key: str = "ggml", baseline: str | None = None) ->
 
 def stored_scores(adata: AnnData, key: str) -> dict[str, Any]:
     """Return the `.uns` entry of a cross-validation, or say how to make one."""
-    name = Keys(key).cross_validation
-    if name not in adata.uns:
-        msg = (
-            f"there is no cross-validation in uns[{name!r}]. Run sg.tl.cross_validate(adata, sample_key, label_key, "
-            f"key_added={key!r}) first."
-        )
-        raise KeyError(msg)
-    return read_entry(adata.uns[name], CROSS_VALIDATION, f"uns[{name!r}]", "Run sg.tl.cross_validate again.")
+    how = f"sg.tl.cross_validate(adata, sample_key, label_key, key_added={key!r})"
+    return stored_entry(adata, Keys(key).cross_validation, CROSS_VALIDATION, "cross-validation", how)

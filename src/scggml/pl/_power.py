@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scggml._anndata._entries import POWER
-from scggml._anndata._schema import read_entry
+from scggml._anndata._entries import POWER, stored_entry
 from scggml._arguments import checked
 from scggml._docs import shared_doc
 from scggml._keys import Keys
@@ -61,14 +60,8 @@ def power(adata: AnnData, *, key: str = "ggml", ax: Axes | None = None) -> Axes:
     >>> _ = sg.tl.power(adata, "sample", "label", n_samples=[12, 18], n_repeats=5, rng=0)
     >>> ax = sg.pl.power(adata)
     """
-    name = Keys(key).power
-    if name not in adata.uns:
-        msg = (
-            f"there is no learning curve in uns[{name!r}]. Run sg.tl.power(adata, sample_key, label_key, "
-            f"key_added={key!r}) first."
-        )
-        raise KeyError(msg)
-    entry = read_entry(adata.uns[name], POWER, f"uns[{name!r}]", "Run sg.tl.power again.")
+    how = f"sg.tl.power(adata, sample_key, label_key, key_added={key!r})"
+    entry = stored_entry(adata, Keys(key).power, POWER, "learning curve", how)
     table, n_classes = entry["table"], len(entry["classes"])
     unit = "donors" if "donor_key" in entry["params"] else "samples"
     by_cells = table["n_samples"].nunique() == 1 < table["n_cells"].nunique()

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scggml._anndata._entries import TUNING
-from scggml._anndata._schema import read_entry
+from scggml._anndata._entries import TUNING, stored_entry
 from scggml._arguments import checked
 from scggml._docs import shared_doc
 from scggml._keys import Keys
@@ -56,14 +55,8 @@ def tuning(adata: AnnData, *, key: str = "ggml", ax: Axes | None = None) -> Axes
     >>> _ = sg.tl.tune(adata, "sample", "label", grid={"ridge": [0.1, 1.0]}, cv=3, rng=0)
     >>> ax = sg.pl.tuning(adata)
     """
-    name = Keys(key).tuning
-    if name not in adata.uns:
-        msg = (
-            f"there is no search for settings in uns[{name!r}]. Run sg.tl.tune(adata, sample_key, label_key, "
-            f"key_added={key!r}) first."
-        )
-        raise KeyError(msg)
-    entry = read_entry(adata.uns[name], TUNING, f"uns[{name!r}]", "Run sg.tl.tune again.")
+    how = f"sg.tl.tune(adata, sample_key, label_key, key_added={key!r})"
+    entry = stored_entry(adata, Keys(key).tuning, TUNING, "search for settings", how)
     params, inner, outer = entry["params"], entry["inner"], entry["outer"]
     score, parameters = str(params["score"]).replace("_", " "), [str(n) for n in np.atleast_1d(params["names"])]
     table = inner[inner["fold"] >= 0].groupby("setting")["inner_score"].agg(["mean", "min", "max"])

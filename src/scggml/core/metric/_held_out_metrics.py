@@ -19,7 +19,7 @@ from scggml.core.transport._work import Extent
 from ._discriminant import WIDE, moment_discriminant, ridge_of_size
 from ._ground_metric import GroundMetric
 from ._label_signal import LabelSignal, Relabelings
-from ._pair_moments import moments_of_plans, pack, unpack
+from ._pair_moments import moments_of_plans, pack, stacked_moments, unpack
 from ._training import (
     cells_per_sample,
     choose_triplets,
@@ -168,7 +168,7 @@ class _Given:
     def moments(self) -> NDArray[np.float64]:
         """Return the packed moment of each pair, (n_pairs, d (d + 1) / 2)."""
         points, d = self.space.points, self.space.n_features
-        packed = np.empty((len(self.pairs), d * (d + 1) // 2))
+        found: Iterator[NDArray[np.float64]]
         if isinstance(self.options.solver, Exact):
             dense = points if isinstance(points, np.ndarray) else points.toarray()
             found = moments_of_plans(dense, self.solve().known_plans)
@@ -176,11 +176,8 @@ class _Given:
             solver, both = self.options.solver.at(self.space), np.array([[0, 1]])
             clouds = map(self.space.take, self.pairs)
             found = (pack(solver.solve(two, both, n_jobs=1).second_moment(two.points, np.ones(1))) for two in clouds)
-        with single_threaded_blas, progress_bar(len(packed), "moments", "pair") as bar:
-            for p, moment in enumerate(found):
-                packed[p] = moment
-                bar.update()
-        return packed
+        with single_threaded_blas:
+            return stacked_moments(found, len(self.pairs), d)
 
     def weights(self, left: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the weights of the pairs within and between labels, (n_pairs,) both, of some samples."""

@@ -17,7 +17,7 @@ from scggml.core.transport._exact import square_pairs
 from ._discriminant import WIDE, metric_matrix
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
 
@@ -152,10 +152,14 @@ def moments_of_plans(points: NDArray[np.float64], plans: Plans) -> Iterator[NDAr
 
 def pair_moments(points: NDArray[np.float64], plans: Plans) -> NDArray[np.float64]:
     """Return the packed second moments of transported differences of all plans, (n_pairs, d (d + 1) / 2)."""
-    d, n_pairs = points.shape[1], len(plans.offsets) - 1
+    return stacked_moments(moments_of_plans(points, plans), len(plans.offsets) - 1, points.shape[1])
+
+
+def stacked_moments(found: Iterable[NDArray[np.float64]], n_pairs: int, d: int) -> NDArray[np.float64]:
+    """Return the packed moments that are computed pair by pair, (n_pairs, d (d + 1) / 2)."""
     packed = np.empty((n_pairs, d * (d + 1) // 2))
     with progress_bar(n_pairs, "moments", "pair") as bar:
-        for p, moment in enumerate(moments_of_plans(points, plans)):
+        for p, moment in enumerate(found):
             packed[p] = moment
             bar.update()
     return packed

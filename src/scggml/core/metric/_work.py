@@ -93,9 +93,14 @@ def _sweep(extent: Extent, targets: Targets, options: TrainingOptions) -> tuple[
 def signal_work(extent: Extent, n_pairs: int, n_edges: float) -> Work:
     """Return the work of the signal of the labels, for known plans with so many entries."""
     d = min(n_directions(len(extent), extent.n_features), 50)
-    moments = n_pairs * 5e-5 + 1e-9 * n_edges * (5 * d + 0.3 * d**2)
     # the moments of each relabeling, and a small eigenproblem
-    return Work(serial_seconds=moments + N_RELABELINGS * 1e-9 * (n_pairs * d**2 + 50 * d**3))
+    relabelings = Work(serial_seconds=N_RELABELINGS * 1e-9 * (n_pairs * d**2 + 50 * d**3))
+    return pair_moments_work(n_pairs, n_edges, d) + relabelings
+
+
+def pair_moments_work(n_pairs: int, n_edges: float, d: int) -> Work:
+    """Return the work of the moments of each pair in d directions, for known plans with so many entries in all."""
+    return Work(serial_seconds=n_pairs * 5e-5 + 1e-9 * n_edges * (5 * d + 0.3 * d**2))
 
 
 def moments_work(extent: Extent, n_edges: float) -> Work:
@@ -176,7 +181,7 @@ def out_of_fold_work(
             total += training_work(extent.take(chosen), targets.take(chosen), options).times(len(left) / len(looked_at))
         return total
     if moments_fit(len(pairs), d):
-        moments = Work(serial_seconds=len(pairs) * 5e-5 + 1e-9 * n_edges * (5 * d + 0.3 * d**2))
+        moments = pair_moments_work(len(pairs), n_edges, d)
         one = Work(seconds=1e-3 + 1e-9 * (len(pairs) * d**2 + 30 * d**3))
         return total + moments + one.times(len(left))
     return total + moments_work(seen, n_edges).times(len(left))
