@@ -84,3 +84,20 @@ def test_no_cross_validation(pyplot):
     with pytest.raises(TypeError, match="adata must be an AnnData, found DataFrame"):
         sg.pl.cross_validation(fresh.obs)
     assert not pyplot.get_fignums()
+
+
+def test_separation(adata, ax):
+    sg.pl.cross_validation(adata, score="separation", baseline="euclidean", ax=ax)
+    table = sg.get.scores(adata, baseline="euclidean").query("score == 'separation'").set_index("method")
+    drawn = [line.get_xdata()[0] for line in ax.lines if len(line.get_xdata()) == 1]
+    assert sorted(drawn) == sorted(table["value"])
+    assert [line.get_xdata()[0] for line in ax.lines if line.get_linestyle() == ":"] == [0.0]  # chance
+    row, texts = table.loc["ggml"], [text.get_text() for text in ax.texts]
+    difference = f"{row['difference']:+.2f} ({row['difference_low']:.2f} to {row['difference_high']:.2f})"
+    assert difference in texts and "difference from\neuclidean" in texts and len(texts) == 3
+    assert ax.get_xlabel() == "separation of held-out samples"
+
+
+def test_share_of_samples_nearer_to_their_own_class(adata, ax):
+    sg.pl.cross_validation(adata, score="nearer_own_class", ax=ax)
+    assert [line.get_xdata()[0] for line in ax.lines if line.get_linestyle() == ":"] == [0.5]

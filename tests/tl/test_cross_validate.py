@@ -246,3 +246,33 @@ def test_a_view_becomes_an_object_of_its_own(adata):
         warnings.simplefilter("error")
         run(view, cv=3)
     assert "ggml_cross_validation" in view.uns and "ggml_cross_validation" not in adata.uns
+
+
+def test_separation_of_held_out_samples(adata):
+    """The scores of distances, from the distances themselves."""
+    run(adata, cv="leave_one_out", methods=["euclidean", "cityblock"])
+    table = sg.get.scores(adata, baseline="euclidean").query("classifier == 'distances'").set_index(["method", "score"])
+    ratios = {}
+    for metric in ("euclidean", "cityblock"):
+        pdata = sg.tl.sample_distances(adata, "sample", metric=metric, use_rep="X_rep")
+        distances, labels = pdata.obsp["ggml_distances"], pdata.obs["label"].astype(str).to_numpy()
+        ratios[metric], n = np.empty(len(labels)), np.arange(len(labels))
+        for i, label in enumerate(labels):
+            own, other = distances[i, (labels == label) & (n != i)], distances[i, labels != label]
+            ratios[metric][i] = np.log(other.mean() / own.mean())
+    classes = [labels == name for name in np.unique(labels)]
+    expected = {
+        metric: np.mean([s[c].mean() for c in classes])
+        / np.sqrt(sum(s[c].var() * c.sum() for c in classes) / (len(s) - len(classes)))
+        for metric, s in ratios.items()
+    }
+    for metric, s in ratios.items():
+        assert table.loc[(metric, "separation"), "value"] == pytest.approx(expected[metric])
+        assert table.loc[(metric, "nearer_own_class"), "value"] == (s > 0).mean()
+    row = table.loc[("cityblock", "separation")]
+    assert row["difference"] == pytest.approx(expected["cityblock"] - expected["euclidean"])
+    assert row["difference_low"] < row["difference"] < row["difference_high"]
+    shares = table.loc[("cityblock", "nearer_own_class")]
+    apart = (ratios["cityblock"] > 0).astype(int) - (ratios["euclidean"] > 0)
+    assert [shares["only_method"], shares["only_baseline"]] == [(apart > 0).sum(), (apart < 0).sum()]
+    assert table.loc["euclidean", "difference"].isna().all()

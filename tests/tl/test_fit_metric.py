@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from importlib.metadata import version
 
+import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
@@ -358,3 +359,37 @@ def test_order_of_cells_does_not_matter(cohort, fitted):
     fit(shuffled)
     expected = metric(fitted).T @ metric(fitted)
     np.testing.assert_allclose(metric(shuffled).T @ metric(shuffled), expected, atol=1e-9 * np.abs(expected).max())
+
+
+def _cohort_of(n_samples, effect):
+    rng, codes = np.random.default_rng(1), np.arange(n_samples) % 2
+    x = rng.normal(size=(n_samples, 20, 4)) + 0.5 * rng.normal(size=(n_samples, 1, 4))
+    x[..., 0] += effect * codes[:, None]
+    obs = pd.DataFrame(
+        {
+            "sample": np.repeat([f"s{i}" for i in range(n_samples)], 20),
+            "label": np.repeat(np.array(["a", "b"])[codes], 20),
+        },
+        index=[f"c{i}" for i in range(n_samples * 20)],
+    )
+    return ad.AnnData(x.reshape(-1, 4), obs=obs)
+
+
+def test_labels_without_signal_are_warned_about():
+    with pytest.warns(UserWarning, match="no more than on random ones .*gene weights.*separation_test") as record:
+        fit(_cohort_of(16, 0.0), use_rep="X")
+    assert record[0].filename == __file__
+
+
+def test_too_few_samples_for_a_signal_are_warned_about():
+    few = _cohort_of(4, 5.0)
+    with pytest.warns(UserWarning, match="too few samples to tell whether transport"):
+        fit(few, use_rep="X")
+    assert few.uns["ggml"]["label_signal"] > 0.5 and few.uns["ggml"]["label_p_value"] > 0.2
+
+
+def test_a_signal_is_stored_without_a_word(recwarn):
+    adata = _cohort_of(16, 5.0)
+    fit(adata, use_rep="X")
+    assert not [w for w in recwarn if "transport" in str(w.message)]
+    assert adata.uns["ggml"]["label_signal"] > 0.9 and adata.uns["ggml"]["label_p_value"] == 1 / 51

@@ -39,6 +39,12 @@ def test_validation_is_that_of_a_cross_validation_with_the_same_settings(tmp_pat
     assert [found["only_learned"], found["only_euclidean"]] == discordant
     assert found["p_value"] == pytest.approx(table.loc["m", "p_value"])
     assert found["n_splits"] == 12
+    apart = sg.get.scores(adata, baseline="euclidean").query("score == 'separation'").set_index("method")
+    assert found["separation"] == pytest.approx(apart.loc["m", "value"])
+    assert found["euclidean_separation"] == pytest.approx(apart.loc["euclidean", "value"])
+    assert [found["difference_low"], found["difference_high"]] == pytest.approx(
+        apart.loc["m", ["difference_low", "difference_high"]].tolist()
+    )
     adata.write_h5ad(tmp_path / "a.h5ad")
 
 
