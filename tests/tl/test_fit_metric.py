@@ -393,3 +393,17 @@ def test_a_signal_is_stored_without_a_word(recwarn):
     fit(adata, use_rep="X")
     assert not [w for w in recwarn if "transport" in str(w.message)]
     assert adata.uns["ggml"]["label_signal"] > 0.9 and adata.uns["ggml"]["label_p_value"] == 1 / 51
+
+
+def test_more_features_than_components_have_no_signal(recwarn):
+    """A few directions of transport would not show it: here the signal is in one of 200 features."""
+    adata = sg.datasets.synthetic_cohort(n_noise_dims=199, n_points_per_mode=6, rng=0)
+    fit(adata, use_rep="X")
+    assert not [w for w in recwarn if "transport" in str(w.message)]
+    assert not {"label_signal", "label_p_value"} & set(adata.uns["ggml"])
+
+
+def test_one_feature_of_many_is_a_signal():
+    adata = sg.datasets.synthetic_cohort(n_noise_dims=49, n_points_per_mode=20, rng=0)
+    fit(adata, use_rep="X")
+    assert adata.uns["ggml"]["label_signal"] > 0.9 and adata.uns["ggml"]["label_p_value"] == 1 / 51

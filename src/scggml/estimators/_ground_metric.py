@@ -85,7 +85,7 @@ class GroundMetricLearner(TransformerMixin, BaseEstimator):
         / N for d features and N cells.
     power
         Exponent of the ratio of moments; larger values concentrate the metric on fewer directions. "auto" is
-        `label_signal_`; it is 1 if that is not known, or if fewer components than features are kept.
+        `label_signal_`, and 1 if that is NaN.
     whitening
         Between 0 and 1. If classes do not differ and there is no ridge, 0 gives the Euclidean metric back, and 1 the
         Mahalanobis metric of the within-class moments. "auto" as for `power`.
@@ -125,8 +125,9 @@ class GroundMetricLearner(TransformerMixin, BaseEstimator):
         Error of the transport problems behind the metric: the largest relative duality gap, or the largest marginal
         error of entropic transport.
     label_signal_ : float
-        Strength of the signal of the labels, from 0 (no more than random labels) to 1. NaN if it is not known: with
-        both `power` and `whitening` given, entropic transport, or a random start.
+        Strength of the signal of the labels, from 0 (no more than random labels) to 1. NaN if it shrinks nothing: with
+        both `power` and `whitening` given, fewer components than features, more than 100 features, entropic transport,
+        or a random start.
     label_p_value_ : float
         Share of random relabelings, the given labels added, in which directions differ at least as much; or NaN.
     constant_features_ : ndarray of shape (n_features,)

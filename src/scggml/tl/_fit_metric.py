@@ -120,23 +120,22 @@ def fit_metric(
         The metric: `components` (n_components, n_features) and `scale` (n_features,), with `d(x, y) = ||components @
         ((x - y) / scale)||`. `features`, their names, where they have any. `learned_from`, the `samples` and their
         `labels`, as text. `classes`, the classes, or the ordinal labels in order. `label_signal`, from 0 to 1, and
-        `label_p_value`: whether transport depends on the labels more than on 50 random relabelings. The metric is
-        shrunk towards the Euclidean one by the former, see :class:`scggml.GroundMetricLearner`. Relabelings exchange
-        single samples: several samples of a donor with the same label make both too favourable. `loss_history`
-        (n_iter,), `n_iter` and `converged`. `gap`, the largest relative duality gap of the last transport problems (of
-        entropic ones, the largest marginal error), and `solver`, with `epsilon` if it is entropic. `params`, the
-        arguments, and `version`, that of scggml. On `"X_pca"` or `"X_joint"` also `space`, by which their space is
-        known again: up to 200 `genes` with the largest loadings, their `loadings`, and `n_genes`, the number of all
-        genes with loadings. On several modalities also `modality_weights`, the share of each modality in the variance
-        of cells in the learned space.
+        `label_p_value`, if there may be as many components as features: whether transport depends on the labels more
+        than on 50 random relabelings. The metric is shrunk towards the Euclidean one by the former, see
+        :class:`scggml.GroundMetricLearner`. Relabelings exchange single samples: several samples of a donor with the
+        same label make both too favourable. `loss_history` (n_iter,), `n_iter` and `converged`. `gap`, the largest
+        relative duality gap of the last transport problems (of entropic ones, the largest marginal error), and
+        `solver`, with `epsilon` if it is entropic. `params`, the arguments, and `version`, that of scggml. On `"X_pca"`
+        or `"X_joint"` also `space`, by which their space is known again: up to 200 `genes` with the largest loadings,
+        their `loadings`, and `n_genes`, the number of all genes with loadings. On several modalities also
+        `modality_weights`, the share of each modality in the variance of cells in the learned space.
         With `validate` also `validation`: `score`, the name of the score of held-out samples ("balanced_accuracy", or
         "spearman" for ordinal and continuous labels), its `value` with the 95 % interval `ci_low` to `ci_high`, and
         `euclidean`, that of Euclidean optimal transport; the discordant pairs `only_learned` and `only_euclidean`
         (samples right with one of both only) and the `p_value` of their sign test; `separation` and
         `euclidean_separation`, the standardised held-out separation of :func:`scggml.get.scores`, and the 95 % interval
         `difference_low` to `difference_high` of their difference (NaN for ordinal and continuous labels); `n_correct`
-        of `n_predictions`;
-        `n_splits`; and `predictions`.
+        of `n_predictions`; `n_splits`; and `predictions`.
     `.obsm["X_" + key_added]` : `numpy.ndarray` (n_obs, n_components), float64
         Cells in the learned space, where Euclidean distance is the ground metric.
     `.varm[key_added]` : `numpy.ndarray` (n_vars, n_components), float64

@@ -181,20 +181,20 @@ def test_samples_of_a_stratum_with_one_class_show_variation_within_classes():
     alone = [4, 5]
     assert alone not in triplets.pairs.tolist()
     given = TrainingOptions(power=1.0, whitening=1.0)
-    pairs = closed_form_pairs(targets, triplets, given)
+    pairs = closed_form_pairs(targets, triplets, given, 5)
     expected = [
         [i, j] for i, j in itertools.combinations(range(6), 2) if codes[i] == codes[j] or strata[i] == strata[j]
     ]
     assert alone in pairs.tolist() and pairs.tolist() == expected
     sampled = sample_triplets(targets, 1, np.random.default_rng(0))
-    np.testing.assert_array_equal(closed_form_pairs(targets, sampled, given), sampled.pairs)
+    np.testing.assert_array_equal(closed_form_pairs(targets, sampled, given, 5), sampled.pairs)
     # labels may be exchanged within strata: then all pairs count
-    assert closed_form_pairs(targets, triplets, TrainingOptions()).tolist() == square_pairs(6).tolist()
+    assert closed_form_pairs(targets, triplets, TrainingOptions(), 5).tolist() == square_pairs(6).tolist()
 
 
 def test_without_strata_the_closed_form_takes_all_pairs():
     targets = Targets.of_classes(np.array([0, 1, 1, 2, 2, 2]))
     triplets = all_triplets(targets)
     np.testing.assert_array_equal(
-        closed_form_pairs(targets, triplets, TrainingOptions(power=1.0, whitening=1.0)), triplets.pairs
+        closed_form_pairs(targets, triplets, TrainingOptions(power=1.0, whitening=1.0), 5), triplets.pairs
     )

@@ -20,8 +20,7 @@ from ._training import (
     closed_form_pairs,
     components_of,
     known_ridge,
-    relabelings_of,
-    uses_signal,
+    signal_of,
 )
 
 if TYPE_CHECKING:
@@ -69,14 +68,12 @@ def bootstrap_metrics(
     """
     scale, constant = feature_scale(measures, options.scale)
     triplet_rng, draw_rng = rng.spawn(2)
-    pairs = closed_form_pairs(targets, choose_triplets(targets, "auto", triplet_rng), options)
+    pairs = closed_form_pairs(targets, choose_triplets(targets, "auto", triplet_rng), options, int((~constant).sum()))
     measures = measures.thinned(cells_per_sample(Extent.of(measures), pairs, options.max_cells))
     space = measures.scaled(~constant / scale)
     solved = options.solver.at(space).solve(space, pairs, keep_plans=True, n_jobs=n_jobs, progress="transport")
-    used = uses_signal(options, int((~constant).sum()))
-    relabelings = relabelings_of(space, ~constant, solved, options) if used else None
     ridge = known_ridge(measures, options)
-    signal = None if relabelings is None else relabelings.signal(targets, ridge=ridge)  # one shrinkage for all draws
+    signal = signal_of(space, ~constant, solved, targets, options, ridge=ridge)  # one shrinkage for all draws
     for _ in tqdm(range(n_boot), desc="bootstrap", unit="draw", delay=2, leave=False, disable=None):
         times = _draw(targets, pairs, draw_rng)
         with single_threaded_blas:

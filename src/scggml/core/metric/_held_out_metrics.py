@@ -26,7 +26,6 @@ from ._training import (
     components_of,
     exponents,
     n_components,
-    relabelings_of,
     train,
     uses_signal,
 )
@@ -262,7 +261,7 @@ def _from_plans(given: _Given, left: Sequence[NDArray[np.int64]]) -> Iterator[_F
     unit_of = given.unit_of(solved)
     relabelings = None
     if uses_signal(given.options, int(given.active.sum())):
-        relabelings = relabelings_of(given.space, given.active, solved, given.options)
+        relabelings = Relabelings.of(given.space, given.active, solved.known_plans, solved.pairs)
     for chosen in left:
         _check_different(solved.distances * given.weights(chosen)[1])
         components = components_of(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ._discriminant import with_ridge
-from ._pair_moments import leading_directions, pair_moments, unpack
+from ._pair_moments import pair_moments, unpack
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from ._targets import Targets
 
 N_RELABELINGS = 50
-_MAX_FEATURES = 50  # up to which the metric may be shrunk, so that its own features count
-_N_DIRECTIONS = 15
 _SEED = 0  # the signal is a function of the data
 
 
@@ -51,17 +49,17 @@ class Relabelings:
         Second moments of transported differences of each pair, as from `pack`, (n_pairs, d (d + 1) / 2).
     pairs
         Indices of the samples, (n_pairs, 2).
-    n_directions
+    n_features
         Number of features or directions, d.
     """
 
     packed: NDArray[np.float64]
     pairs: NDArray[np.int64]
-    n_directions: int
+    n_features: int
 
     @classmethod
     def of(cls, measures: Measures, active: NDArray[np.bool_], plans: Plans, pairs: NDArray[np.int64]) -> Relabelings:
-        """Take the moments of scaled samples: in all features that vary, or in the 15 leading directions of transport.
+        """Take the moments of scaled samples, in the features that vary.
 
         Parameters
         ----------
@@ -72,11 +70,9 @@ class Relabelings:
         plans, pairs
             Transport plans of pairs of samples under the Euclidean metric.
         """
-        if not active.all() and measures.n_features <= len(measures.weights):
-            measures = measures.with_points(measures.points[:, np.flatnonzero(active)])
-        few = measures.n_features <= _MAX_FEATURES
-        points = leading_directions(measures, plans, _MAX_FEATURES if few else _N_DIRECTIONS)
-        return cls(pair_moments(points, plans), pairs, points.shape[1])
+        points = measures.points[:, np.flatnonzero(active)]
+        dense = points if isinstance(points, np.ndarray) else points.toarray()
+        return cls(pair_moments(dense.astype(np.float64, copy=False), plans), pairs, dense.shape[1])
 
     def signal(
         self, targets: Targets, *, ridge: float, sample_weights: NDArray[np.float64] | None = None
@@ -122,7 +118,7 @@ class Relabelings:
 
     def _in_order(self, weight: NDArray[np.float64]) -> NDArray[np.int64]:
         """Return the samples with weight, by their transport to one another: the order as given has no effect."""
-        rows, cols = np.triu_indices(self.n_directions)
+        rows, cols = np.triu_indices(self.n_features)
         squared = self.packed[:, rows == cols].sum(axis=1) * weight[self.pairs].prod(axis=1)
         order = np.argsort(np.bincount(self.pairs.ravel(), np.repeat(squared, 2), minlength=len(weight)), kind="stable")
         return order[weight[order] > 0]
@@ -130,12 +126,12 @@ class Relabelings:
     def _spreads(self, within: NDArray[np.float64], between: NDArray[np.float64], ridge: float) -> NDArray[np.float64]:
         """Return the spread of the ratio for weights of pairs, (n, n_pairs) both, (n,); NaN without pairs."""
         known = within.any(axis=1) & between.any(axis=1)
-        s_w, s_b = (unpack(weights[known] @ self.packed, self.n_directions) for weights in (within, between))
+        s_w, s_b = (unpack(weights[known] @ self.packed, self.n_features) for weights in (within, between))
         # its traces need no eigenvectors
         ratio = np.linalg.solve(with_ridge(s_w, s_b, ridge), s_b)
-        mean = np.trace(ratio, axis1=1, axis2=2) / self.n_directions
-        apart = ratio - mean[:, None, None] * np.eye(self.n_directions)
+        mean = np.trace(ratio, axis1=1, axis2=2) / self.n_features
+        apart = ratio - mean[:, None, None] * np.eye(self.n_features)
         spreads = np.full(len(within), np.nan)
         squares = (apart * np.swapaxes(apart, 1, 2)).sum(axis=(1, 2))
-        spreads[known] = squares / np.maximum(self.n_directions * mean**2, 1e-300)
+        spreads[known] = squares / np.maximum(self.n_features * mean**2, 1e-300)
         return spreads

@@ -62,7 +62,7 @@ class PairMoments:
         plans, pairs
             Transport plans of all pairs, (n_samples (n_samples - 1) / 2, 2).
         """
-        points = leading_directions(measures, plans)
+        points = _leading_directions(measures, plans)
         n, d = len(measures), points.shape[1]
         packed = np.zeros((n, n, d * (d + 1) // 2))
         packed[pairs[:, 0], pairs[:, 1]] = packed[pairs[:, 1], pairs[:, 0]] = pair_moments(points, plans)
@@ -205,10 +205,9 @@ def n_directions(n: int, n_features: int) -> int:
     return min(int((np.sqrt(1 + 8 * _MAX_BYTES / (8 * n * n)) - 1) / 2), _MAX_DIRECTIONS, n_features)
 
 
-def leading_directions(measures: Measures, plans: Plans, most: int = _MAX_DIRECTIONS) -> NDArray[np.float64]:
-    """Return dense points in at most so many directions: their features, or the leading directions of transport."""
+def _leading_directions(measures: Measures, plans: Plans) -> NDArray[np.float64]:
     points = measures.points
-    room = min(n_directions(len(measures), points.shape[1]), most)
+    room = n_directions(len(measures), points.shape[1])
     if points.shape[1] <= room:
         dense = points if isinstance(points, np.ndarray) else points.toarray()
         return dense.astype(np.float64, copy=False)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _MAX_COMPS = 50
+_MAX_SHRUNK = 100  # features of a metric that may be shrunk: the moments of each pair grow with their square
 _MAX_TRIPLETS = 500_000  # beyond this "auto" samples
 _AUTO_NEIGHBORS = 10
 _MAX_COSTS = 10_000_000_000  # ground costs of one sweep under "auto": some minutes on two cores
@@ -67,8 +68,7 @@ class TrainingResult:
     solver
         Solver for distances under the metric, in their unit.
     signal
-        What the labels have beyond random ones. None without a closed form, with both exponents given, and with
-        entropic transport.
+        What the labels have beyond random ones, if it is an exponent of the closed form.
     """
 
     metric: GroundMetric
@@ -133,7 +133,13 @@ def _train(
     else:
         triplets = choose_triplets(targets, "auto", triplet_rng)
         components, signal = _closed_form(
-            measures, targets, closed_form_pairs(targets, triplets, options), options, scale, active, n_jobs
+            measures,
+            targets,
+            closed_form_pairs(targets, triplets, options, int(active.sum())),
+            options,
+            scale,
+            active,
+            n_jobs,
         )
         if settings.triplets != "auto":
             triplets = choose_triplets(targets, settings.triplets, triplet_rng)
@@ -167,19 +173,21 @@ def kind_of_triplets(targets: Targets, kind: Literal["auto", "all"] | int) -> Li
     return kind
 
 
-def closed_form_pairs(targets: Targets, triplets: Triplets, options: TrainingOptions) -> NDArray[np.int64]:
+def closed_form_pairs(
+    targets: Targets, triplets: Triplets, options: TrainingOptions, n_active: int
+) -> NDArray[np.int64]:
     """Return the pairs that the closed form takes, (n_pairs, 2): those of sampled triplets, or all that count."""
-    return triplets.pairs if len(triplets) < n_all_triplets(targets) else pairs_that_count(targets, options)
+    return triplets.pairs if len(triplets) < n_all_triplets(targets) else pairs_that_count(targets, options, n_active)
 
 
-def pairs_that_count(targets: Targets, options: TrainingOptions) -> NDArray[np.int64]:
+def pairs_that_count(targets: Targets, options: TrainingOptions, n_active: int) -> NDArray[np.int64]:
     """Return all pairs that count in the moments of the closed form, (n_pairs, 2): for other labels, all pairs may.
 
     A sample whose label cannot be compared with any other is not the anchor of a triplet, but its distances to
     samples with the same label still show variation within classes.
     """
     pairs = square_pairs(len(targets))
-    if needs_signal(options):
+    if uses_signal(options, n_active):
         return pairs
     within, between = targets.pair_weights(pairs)
     return pairs[(within > 0) | (between > 0)]
@@ -235,30 +243,35 @@ def _closed_form(
             msg = "all samples hold the same cells: there is no difference between classes to learn from"
             raise ValueError(msg)
         if not sweep:
-            relabelings = relabelings_of(space, active, solved, options)
-            if relabelings is not None:
-                signal = relabelings.signal(targets, ridge=known_ridge(measures, options))
+            signal = signal_of(space, active, solved, targets, options, ridge=known_ridge(measures, options))
         components = components_of(
             measures, solved, targets, options, signal, scale=scale, active=active, n_jobs=n_jobs
         )
     return components, signal
 
 
-def relabelings_of(
-    space: Measures, active: NDArray[np.bool_], solved: Transport, options: TrainingOptions
-) -> Relabelings | None:
-    """Return what the signal of labels is computed from, if it is needed."""
-    return Relabelings.of(space, active, solved.known_plans, solved.pairs) if needs_signal(options) else None
-
-
-def needs_signal(options: TrainingOptions) -> bool:
-    """Whether an exponent of the closed form is the signal of the labels, for which plans must be sparse."""
-    return "auto" in (options.power, options.whitening) and isinstance(options.solver, Exact)
+def signal_of(
+    space: Measures,
+    active: NDArray[np.bool_],
+    solved: Transport,
+    targets: Targets,
+    options: TrainingOptions,
+    *,
+    ridge: float,
+) -> LabelSignal | None:
+    """Return the signal of the labels along Euclidean plans, if the closed form uses it."""
+    if not uses_signal(options, int(active.sum())):
+        return None
+    return Relabelings.of(space, active, solved.known_plans, solved.pairs).signal(targets, ridge=ridge)
 
 
 def uses_signal(options: TrainingOptions, n_active: int) -> bool:
-    """Whether the signal shrinks the metric: with fewer components than features it cannot be the Euclidean one."""
-    return needs_signal(options) and n_components(options, n_active) == n_active
+    """Whether an exponent of the closed form is the signal of the labels.
+
+    Plans must be sparse. With fewer components than features a metric cannot be shrunk to the Euclidean one.
+    """
+    is_wanted = "auto" in (options.power, options.whitening) and isinstance(options.solver, Exact)
+    return is_wanted and n_components(options, n_active) == n_active <= _MAX_SHRUNK
 
 
 def components_of(

@@ -15,9 +15,8 @@ from ._held_out_metrics import is_learned_anew, moments_fit
 from ._label_signal import N_RELABELINGS
 from ._options import Refinement
 from ._out_of_fold import fold_pairs, left_without
-from ._pair_moments import n_directions
 from ._refinement import STEPS_PER_SOLVE
-from ._training import cells_per_sample, kind_of_triplets, n_components, needs_signal, pairs_that_count
+from ._training import cells_per_sample, kind_of_triplets, n_components, pairs_that_count, uses_signal
 from ._triplets import n_all_triplets, sample_triplets
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ def training_work(extent: Extent, targets: Targets, options: TrainingOptions) ->
     settings = options.refine or Refinement()
     if settings.start == "discriminant":
         work += closed_form_work(extent, targets, options).times(options.n_sweeps)
-    pairs, n_triplets = _pairs(targets, settings.triplets, options)
+    pairs, n_triplets = _pairs(targets, settings.triplets, options, extent.n_features)
     space = extent.thinned(settings.max_cells).projected(n_components(options, extent.n_features))
     work += transport_work(space, pairs, options.solver, keep_plans=True)
     if options.refine is None:
@@ -81,18 +80,18 @@ def bootstrap_work(extent: Extent, targets: Targets, options: TrainingOptions, n
 
 def _sweep(extent: Extent, targets: Targets, options: TrainingOptions) -> tuple[Work, Work]:
     """Return the work of the plans and of the moments of one sweep."""
-    pairs = _pairs(targets, "auto", options)[0]
+    pairs = _pairs(targets, "auto", options, extent.n_features)[0]
     seen = extent.thinned(cells_per_sample(extent, pairs, options.max_cells))
     plans = transport_work(seen, pairs, options.solver, keep_plans=True)
     n_edges = float(seen.sizes[pairs].sum())
-    if needs_signal(options):
+    if uses_signal(options, extent.n_features):
         plans += signal_work(seen, len(pairs), n_edges)
     return plans, moments_work(seen, n_edges)
 
 
 def signal_work(extent: Extent, n_pairs: int, n_edges: float) -> Work:
     """Return the work of the signal of the labels, for known plans with so many entries."""
-    d = min(n_directions(len(extent), extent.n_features), 50)
+    d = extent.n_features
     # the moments of each relabeling, and a small eigenproblem
     relabelings = Work(serial_seconds=N_RELABELINGS * 1e-9 * (n_pairs * d**2 + 50 * d**3))
     return pair_moments_work(n_pairs, n_edges, d) + relabelings
@@ -113,12 +112,12 @@ def moments_work(extent: Extent, n_edges: float) -> Work:
 
 
 def _pairs(
-    targets: Targets, kind: Literal["auto", "all"] | int, options: TrainingOptions
+    targets: Targets, kind: Literal["auto", "all"] | int, options: TrainingOptions, n_features: int
 ) -> tuple[NDArray[np.int64], int]:
     """Return the pairs of samples whose distances count, and the number of triplets."""
     kind = kind_of_triplets(targets, kind)
     if kind == "all":
-        return pairs_that_count(targets, options), n_all_triplets(targets)
+        return pairs_that_count(targets, options, n_features), n_all_triplets(targets)
     triplets = sample_triplets(targets, kind, np.random.default_rng(0))  # any have about as many pairs
     return triplets.pairs, len(triplets)
 
