@@ -769,7 +769,9 @@ def test_a_stopped_solver_ends_at_once(monkeypatch):
     stop = np.ones(1, dtype=bool)
     start = time.process_time()
     simplex.solve(rng.random((30, 30)), np.full(30, 1 / 30), np.full(30, 1 / 30), stop)
-    simplex.solve_block(clouds, np.array([[0, 1]] * 500), keep_plans=False, stop=stop)  # for minutes
+    pairs = np.array([[0, 1]] * 500)  # for minutes
+    distances, bounds, n_entries, *_ = simplex.solve_block(clouds, pairs, keep_plans=False, stop=stop)
+    assert not np.any([distances, bounds, n_entries])  # and nothing that memory held before
     assert time.process_time() - start < 5
 
 

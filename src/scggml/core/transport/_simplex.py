@@ -116,7 +116,8 @@ def solve_block(
     entries.
     """
     most_entries = np.diff(clouds.offsets)[pairs].sum(axis=1) - 1
-    distances, bounds, n_entries = np.empty(len(pairs)), np.empty(len(pairs)), np.empty(len(pairs), dtype=np.int64)
+    # zeros, for after a stop the caller still reads what was not solved
+    distances, bounds, n_entries = np.zeros(len(pairs)), np.zeros(len(pairs)), np.zeros(len(pairs), dtype=np.int64)
     rows, cols, mass = _room_for_entries(most_entries.sum() if keep_plans else most_entries.max(initial=0))
     start_offsets, *trees = start or (np.zeros(len(pairs) + 1, dtype=np.int64), *_NO_TREE)
     # arrays from elsewhere can be read-only or of another width, for which all would be compiled once more
