@@ -26,7 +26,7 @@ CORE = ROOT / "src" / "scggml" / "core"
 MODULES = [
     "_diffusion", "_neighbors", "_probabilities",
     "measures/_blocks", "measures/_measures", "measures/_moments", "measures/_sparse",
-    "metric/_bootstrap", "metric/_discriminant", "metric/_label_signal", "metric/_objective", "metric/_options",
+    "metric/_bootstrap", "metric/_discriminant", "metric/_label_signal", "metric/_objective",
     "metric/_out_of_fold", "metric/_pair_moments", "metric/_refinement", "metric/_targets", "metric/_training",
     "metric/_triplets", "metric/_wide", "metric/_work",
     "transport/_barycenters", "transport/_checkpoint", "transport/_costs", "transport/_distances",

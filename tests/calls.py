@@ -78,6 +78,7 @@ def build_calls(cohort: AnnData, fitted: AnnData, pdata: AnnData) -> dict[str, t
         "get.scores": {"adata": cells},
         # without a network: the cohorts to download are asked only what they refuse
         "datasets.breast_cohort": {},
+        "datasets.iga_nephropathy_cohort": {},
         "datasets.kidney_cohort": {},
         "datasets.myocardial_infarction_cohort": {},
         "datasets.simulated_cohort": {"n_samples": 4, "n_cells": 20, "n_genes": 60},

@@ -170,10 +170,12 @@ def test_right_checksum(server, cache, content):
 
 def test_wrong_checksum_of_a_download(server, cache, content):
     wrong = "sha256:" + 64 * "0"
-    with pytest.raises(ValueError, match=f"checksum='{wrong}' is not that of {server.url}/{KIDNEY}") as caught:
+    with pytest.raises(
+        ValueError, match=f"{server.url}/{KIDNEY} is not the published file: .* instead of '{wrong}'"
+    ) as caught:
         kidney(server, cache, checksum=wrong)
     assert sha256(content).removeprefix("sha256:") in str(caught.value)
-    assert "None skips the check" in str(caught.value)
+    assert "The download was not kept" in str(caught.value)
     assert not list(cache.iterdir())
     assert kidney(server, cache, checksum=sha256(content)).n_obs == 12
 
@@ -181,11 +183,13 @@ def test_wrong_checksum_of_a_download(server, cache, content):
 def test_wrong_checksum_of_a_cached_file(server, cache, content):
     kidney(server, cache)
     server.stop()
-    with pytest.raises(ValueError, match="checksum='sha256:f+' is not that of") as caught:
+    with pytest.raises(
+        ValueError, match="is not the published file: its checksum is .* instead of 'sha256:f+'"
+    ) as caught:
         kidney(server, cache, checksum="sha256:" + 64 * "f")
     assert str(cache / KIDNEY) in str(caught.value)
     assert sha256(content) in str(caught.value)
-    assert "delete the file" in str(caught.value)
+    assert "Delete it" in str(caught.value)
     assert (cache / KIDNEY).read_bytes() == content
     assert kidney(server, cache).n_obs == 12
 

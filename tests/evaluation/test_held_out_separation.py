@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from scipy.stats import bootstrap
 
 from scggml.evaluation._held_out_separation import log_ratios, separation, separation_interval
 from scggml.evaluation._intervals import share_interval
@@ -47,13 +46,10 @@ def test_interval_of_a_difference_is_close_to_a_bootstrap():
     low, high = separation_interval(first, codes, np.arange(120), second)
 
     def difference(index):
-        index = np.asarray(index, dtype=int)
         return separation(first[index], codes[index]) - separation(second[index], codes[index])
 
-    found = bootstrap(
-        (np.arange(120),), difference, vectorized=False, n_resamples=1500, method="BCa", rng=np.random.default_rng(0)
-    ).confidence_interval
-    assert [low, high] == pytest.approx([found.low, found.high], abs=0.08)
+    found = np.quantile([difference(rng.integers(120, size=120)) for _ in range(1500)], [0.025, 0.975])
+    assert [low, high] == pytest.approx(found, abs=0.08)
     assert low < separation(first, codes) - separation(second, codes) < high
 
 

@@ -1,4 +1,4 @@
-"""Files of CZ CELLxGENE Discover: downloaded once, kept in a folder, opened as AnnData."""
+"""Files of public servers: downloaded once, kept in a folder, opened as AnnData."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _HDF5_SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
 
 
 def load_cohort(
-    version_id: str,
+    name: str,
     *,
     sample_key: str,
     label_key: str,
@@ -42,12 +42,12 @@ def load_cohort(
     base_url: str = CELLXGENE_URL,
     progress: bool = True,
 ) -> AnnData:
-    """Open a dataset version, from the cache if it is there, else from the network. It must have the two columns.
+    """Open a file, from the cache if it is there, else from the network. It must have the two columns.
 
     Parameters
     ----------
-    version_id
-        Dataset version at CELLxGENE.
+    name
+        The file without ".h5ad"; at CELLxGENE, a dataset version.
     sample_key, label_key
         Columns of `.obs` that must exist.
     cache_dir, backed
@@ -55,7 +55,7 @@ def load_cohort(
     checksum
         "sha256:" and the 64 hexadecimal digits that the file must have. None does not check it.
     base_url
-        Address of the server.
+        Address of the folder on the server.
     progress
         Whether to show a progress bar of the download.
     """
@@ -66,7 +66,7 @@ def load_cohort(
             f"{CELLXGENE_URL!r}."
         )
         raise ValueError(msg)
-    path = _cache_folder(cache_dir) / f"{version_id}.h5ad"
+    path = _cache_folder(cache_dir) / f"{name}.h5ad"
     if not path.exists():
         _download(path, checksum, base_url.rstrip("/") + "/", progress=progress)
     elif checksum is not None:
@@ -110,8 +110,8 @@ def _check_cached(path: Path, checksum: str) -> None:
     found = _pooch().file_hash(str(path), alg="sha256")
     if found != checksum.lower().removeprefix("sha256:"):
         msg = (
-            f"checksum={checksum!r} is not that of {path}, which is 'sha256:{found}'. Correct checksum, or delete the "
-            "file to download it again."
+            f"{path} is not the published file: its checksum is 'sha256:{found}' instead of {checksum!r}. Delete it to "
+            "download it again."
         )
         raise ValueError(msg)
 
@@ -131,8 +131,8 @@ def _download(path: Path, checksum: str | None, base_url: str, *, progress: bool
             found = f"sha256:{pooch.file_hash(str(unfinished), alg='sha256')}"
             if checksum is not None and found != checksum.lower():
                 msg = (
-                    f"checksum={checksum!r} is not that of {url}, which is {found!r}. The download was not kept. Try "
-                    "again, or correct checksum; None skips the check."
+                    f"{url} is not the published file: its checksum is {found!r} instead of {checksum!r}. The download "
+                    "was not kept. Try again."
                 )
                 raise ValueError(msg)
             unfinished.replace(path)

@@ -11,9 +11,11 @@ from scggml.core.measures._moments import feature_scale
 from scggml.core.metric import _discriminant as discriminant
 from scggml.core.metric import _training as module
 from scggml.core.metric._discriminant import default_ridge, transport_discriminant
+from scggml.core.metric._options import TrainingOptions
 from scggml.core.metric._targets import Targets
 from scggml.core.metric._triplets import all_triplets, n_all_triplets
 from scggml.core.transport._exact import solve_pairs, square_pairs
+from scggml.core.transport._solvers import Sinkhorn
 from scggml.core.transport._work import Extent
 from scggml.estimators._presets import preset
 
@@ -187,3 +189,50 @@ def test_closed_form_takes_a_random_subset_of_pairs_in_large_cohorts_only(labell
     fit((measures, codes))
     assert len(seen[0]) == len(seen[1]) == len(codes) * (len(codes) - 1) // 2
     assert len(seen[2]) < len(seen[0])
+
+
+def components(result):
+    return result.metric.components
+
+
+def test_auto_exponents_are_the_signal_of_the_labels(labelled, fit):
+    cohort = labelled(shift=1.0)
+    shrunk = fit(cohort)
+    strength = shrunk.signal.strength
+    assert 0.1 < strength < 0.99
+    np.testing.assert_array_equal(components(fit(cohort, power=strength, whitening=strength)), components(shrunk))
+    np.testing.assert_array_equal(
+        components(fit(cohort, whitening=1.0)), components(fit(cohort, power=strength, whitening=1.0))
+    )
+    assert fit(cohort, power=1.0, whitening=1.0).signal is None
+
+
+def test_the_signal_is_that_of_euclidean_plans_also_with_more_sweeps(labelled, fit):
+    cohort = labelled(shift=1.0)
+    assert fit(cohort, n_sweeps=2).signal == fit(cohort).signal
+
+
+@pytest.mark.parametrize("options", [{"n_comps": 2}, {"solver": Sinkhorn(0.2)}, {}])
+def test_a_metric_that_cannot_be_shrunk_is_not(labelled, fit, monkeypatch, options):
+    cohort = labelled(shift=1.0, d=4)
+    if not options:  # more features than the moments of pairs may have
+        monkeypatch.setattr(module, "_MAX_SHRUNK", 3)
+    whole = fit(cohort, **options)
+    assert whole.signal is None
+    np.testing.assert_array_equal(components(whole), components(fit(cohort, power=1.0, whitening=1.0, **options)))
+
+
+def test_pairs_that_count():
+    targets = Targets.of_classes(np.array([0, 0, 1, 2, 0, 1]), strata=np.array([0, 0, 0, 1, 1, 2]))
+    pairs = square_pairs(6)
+    # relabelings may put any two labels into one stratum
+    np.testing.assert_array_equal(module.pairs_that_count(targets, TrainingOptions(), 4), pairs)
+    within, between = targets.pair_weights(pairs)
+    counting = module.pairs_that_count(targets, TrainingOptions(power=1.0, whitening=1.0), 4)
+    np.testing.assert_array_equal(counting, pairs[within + between > 0])
+    assert 0 < len(counting) < len(pairs)
+
+
+def test_no_more_components_than_features_or_than_asked_for():
+    assert [module.n_components(TrainingOptions(n_comps=n), 30) for n in (None, 5, 40)] == [30, 5, 30]
+    assert module.n_components(TrainingOptions(), 70) == module._MAX_COMPS == 50
