@@ -6,8 +6,9 @@ import pytest
 from scggml.core.measures._measures import Measures
 from scggml.core.measures._moments import feature_scale
 from scggml.core.metric import _bootstrap as module
-from scggml.core.metric._bootstrap import bootstrap_metrics
+from scggml.core.metric._bootstrap import Stability, bootstrap_metrics
 from scggml.core.metric._discriminant import transport_discriminant
+from scggml.core.metric._ground_metric import GroundMetric, alignment
 from scggml.core.metric._options import TrainingOptions
 from scggml.core.metric._targets import Targets
 from scggml.core.metric._training import train
@@ -101,3 +102,41 @@ def test_a_class_alone_in_its_stratum_does_not_stop_draws():
 def test_equidistant_continuous_labels_can_be_drawn():
     targets = Targets(np.arange(6.0), "continuous")
     assert module._draw(targets, square_pairs(6), np.random.default_rng(0)).sum() == 6
+
+
+def stability_by_hand():
+    """A metric with components of squared length 9, 4, 1 (its first one holds half) and two bootstraps of it."""
+    scale = np.array([1.0, 2.0, 1.0, 1.0])
+    metric = GroundMetric(np.eye(4)[:3] * [[3], [2], [1]], scale)
+    turned = np.array([[0.0, 0, 0, 3], [0, 2, 0, 0]])  # its first component is orthogonal to that of the metric
+    slanted = np.array([[3.0, 3, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])  # at 45 degrees
+    return metric, [GroundMetric(turned, scale), GroundMetric(slanted, scale)]
+
+
+def test_stability_by_hand():
+    metric, others = stability_by_hand()
+    found = Stability.of(metric, others, np.eye(4))
+    assert found.n_comps == 1
+    np.testing.assert_allclose(found.principal_angles, [[90], [45]])
+    np.testing.assert_allclose(found.alignment, [alignment(metric.components, o.components) for o in others])
+    # weights are lengths of the columns of the linear map, made as long together as those of the metric
+    length = np.linalg.norm([3, 1, 1, 0])
+    expected = np.array([[0, 1, 0, 3.0], [3, 1.5, 1, 1]])
+    np.testing.assert_allclose(found.weights, expected * length / np.linalg.norm(expected, axis=1, keepdims=True))
+
+
+def test_components_until_half_of_the_metric():
+    metric, others = stability_by_hand()
+    flat = GroundMetric(np.eye(4), metric.scale)
+    found = Stability.of(flat, [flat, *others], np.eye(4))
+    assert (found.n_comps, found.principal_angles.shape) == (2, (3, 2))
+    # a bootstrap may have fewer components than that
+    short = GroundMetric(np.eye(4)[:1], metric.scale)
+    np.testing.assert_allclose(Stability.of(flat, [flat, short], np.eye(4)).principal_angles, [[0], [0]], atol=1e-5)
+
+
+def test_how_often_a_feature_is_among_the_first():
+    weights = np.array([[3.0, 2, 1, 0], [0, 3, 2, 1], [3, 0, 0, 3]])
+    found = Stability(weights, np.ones(3), np.zeros((3, 1)), 1)
+    np.testing.assert_allclose(found.selected(2), np.array([2, 2, 1, 1]) / 3)
+    np.testing.assert_allclose(found.selected(4), 1)
