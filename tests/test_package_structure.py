@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import importlib
 import inspect
+import tomllib
 from pathlib import Path
 
 import scggml as sg
@@ -426,3 +427,9 @@ def test_parameters_of_the_learner_that_fit_metric_takes():
     assert set(shared) == {"label_kind", "n_comps", "rng", "n_jobs"}
     for name, parameter in shared.items():
         assert (parameter.default, parameter.annotation) == (learner[name].default, learner[name].annotation), name
+
+
+def test_the_citation_has_the_version_of_the_package():
+    root = TESTS.parent
+    version = tomllib.loads((root / "pyproject.toml").read_text())["project"]["version"]
+    assert f"\nversion: {version}\n" in (root / "CITATION.cff").read_text()
