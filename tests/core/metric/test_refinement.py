@@ -121,6 +121,20 @@ def test_minibatches_stop_when_settled(labelled, fit):
     assert (len(result.loss_history), result.converged) == (2, True)
 
 
+def test_gap_of_minibatches_is_the_largest_of_the_last_epoch(labelled, monkeypatch, fit):
+    errors = []
+    solve = Exact.solve
+
+    def spy(self, *args, **options):
+        solved = replace(solve(self, *args, **options), gap=float(len(errors) % 3))
+        errors.append(solved.gap)
+        return solved
+
+    monkeypatch.setattr(Exact, "solve", spy)
+    result = fit(labelled(), PAPER | {"max_iter": 2, "minibatch": 40})
+    assert len(errors) == 6 and result.gap == 2
+
+
 def test_steps_that_worsen_the_objective_are_undone(labelled, monkeypatch, fit):
     steps, origins = [], []
 
