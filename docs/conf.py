@@ -90,7 +90,7 @@ def _inline_math(self: HTML5Translator, node: nodes.math) -> None:
 
 
 def _display_math(self: HTML5Translator, node: nodes.math_block) -> None:
-    self.body.append(f'<div class="math">{latex2mathml.converter.convert(node.astext(), display="block")}</div>\n')
+    self.body.append(f'<div class="formula">{latex2mathml.converter.convert(node.astext(), display="block")}</div>\n')
     raise nodes.SkipNode
 
 
