@@ -19,8 +19,8 @@ N_GENES = 20
 def _held_out(validation: dict[str, Any]) -> list[str]:
     """Return lines on held-out accuracy, from what `fit_metric(validate=True)` wrote."""
     lines = [
-        f"Held-out accuracy ({validation['n_splits']} folds of samples, the metric learned without those held out; a sample",
-        "is assigned to the class whose nearest samples are closest on average):",
+        f"Held-out accuracy ({validation['n_splits']} folds of samples, the metric learned without those held out;",
+        "a sample is assigned to the class whose nearest samples are closest on average):",
     ]
     for method, text, score in (("ggml", "learned metric", "value"), ("euclidean", "Euclidean OT", "euclidean")):
         correct, n, balanced = validation["n_correct"][method], validation["n_predictions"], validation[score]
@@ -28,8 +28,8 @@ def _held_out(validation: dict[str, Any]) -> list[str]:
     separations = [validation[name] for name in ("separation", "euclidean_separation")]
     if all(map(math.isfinite, separations)):
         lines.append(
-            "  separation of classes, in standard deviations: learned metric {:.2f}, Euclidean OT {:.2f} (95 % interval "
-            "of the difference {:.2f} to {:.2f})".format(
+            "  separation of classes, in standard deviations: learned metric {:.2f}, Euclidean OT {:.2f} "
+            "(95 % interval of the difference {:.2f} to {:.2f})".format(
                 *separations, *(validation[name] for name in ("difference_low", "difference_high"))
             )
         )
@@ -97,7 +97,7 @@ def summary(
         if planted:
             hits = sum(gene in planted for gene in top)
             lines.append(
-                f"  {hits} of them (*) are among the {len(planted)} genes that the simulated disease changes; by chance "
-                f"{len(top) * len(planted) / len(table):.1f} would be"
+                f"  {hits} of them (*) are among the {len(planted)} genes that the simulated disease changes; "
+                f"by chance {len(top) * len(planted) / len(table):.1f} would be"
             )
     return "\n".join(lines) + "\n"
