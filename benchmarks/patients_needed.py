@@ -17,10 +17,10 @@ MIN_CELLS = 100
 def table_of(effect, n_repeats):
     """The table of power for a cohort of some 100 patients."""
     adata = sg.datasets.simulated_cohort(120, n_cells=150, effect_size=effect, patient_effect=0.3, rng=0)
-    sg.pp.filter_samples(adata, "sample", min_cells=MIN_CELLS)
     sc.pp.normalize_total(adata, target_sum=1e4)
     sc.pp.log1p(adata)
     sc.pp.pca(adata, n_comps=20)
+    sg.pp.filter_samples(adata, "sample", min_cells=MIN_CELLS)
     return sg.tl.power(
         adata, "sample", "label", n_samples=[8, 12, 24, 36, 48], n_cells=[MIN_CELLS, 30], n_repeats=n_repeats, rng=0
     )

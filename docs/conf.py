@@ -79,6 +79,7 @@ nb_execution_timeout = 600
 nb_merge_streams = True
 nb_output_stderr = "remove-warn"  # a warning in a tutorial fails the build, ...
 os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found"  # ... save tqdm's about progress bars
+os.environ.pop("MPLBACKEND", None)  # notebooks show figures by the inline backend only
 
 # -- formulas: MathML, which browsers draw themselves: no script, no network -------------------------------------------
 html_math_renderer = "mathml"
