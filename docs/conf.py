@@ -3,7 +3,11 @@
 import os
 from importlib.metadata import metadata
 
+import latex2mathml.converter
+from docutils import nodes
+from sphinx.application import Sphinx
 from sphinx.ext.napoleon import NumpyDocstring
+from sphinx.writers.html5 import HTML5Translator
 
 # -- project ---------------------------------------------------------------------------------------------------------
 info = metadata("scggml")
@@ -18,7 +22,6 @@ extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
     "sphinx_design",
@@ -76,6 +79,26 @@ nb_execution_timeout = 600
 nb_merge_streams = True
 nb_output_stderr = "remove-warn"  # a warning in a tutorial fails the build, ...
 os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found"  # ... save tqdm's about progress bars
+os.environ.pop("MPLBACKEND", None)  # notebooks show figures by the inline backend only
+
+# -- formulas: MathML, which browsers draw themselves: no script, no network -------------------------------------------
+html_math_renderer = "mathml"
+
+
+def _inline_math(self: HTML5Translator, node: nodes.math) -> None:
+    self.body.append(latex2mathml.converter.convert(node.astext()))
+    raise nodes.SkipNode
+
+
+def _display_math(self: HTML5Translator, node: nodes.math_block) -> None:
+    self.body.append(f'<div class="formula">{latex2mathml.converter.convert(node.astext(), display="block")}</div>\n')
+    raise nodes.SkipNode
+
+
+def setup(app: Sphinx) -> None:
+    """Draw formulas as MathML."""
+    app.add_html_math_renderer("mathml", (_inline_math, None), (_display_math, None))
+
 
 # -- HTML ------------------------------------------------------------------------------------------------------------
 html_theme = "sphinx_book_theme"

@@ -93,7 +93,14 @@ def test_demo(small_demo, tmp_path, capsys, pyplot):
     assert {gene.rstrip("*") for gene in top if gene.endswith("*")} == planted & {gene.rstrip("*") for gene in top}
     marked = sum(gene.endswith("*") for gene in top)
     assert marked >= 6  # 1.2 by chance
-    assert f"{marked} of them (*) belong to the 12 planted genes; by chance 1.2 would" in text
+    assert (
+        f"{marked} of them (*) are among the 12 genes that the simulated disease changes; by chance 1.2 would be"
+        in text
+    )
+    signal = re.search(r"Metric: \d+ components; signal of the labels ([\d.]+) \(0: none, .*\), p = ([\d.]+)", text)
+    assert [float(x) for x in signal.groups()] == pytest.approx(
+        [cells.uns["ggml"][key] for key in ("label_signal", "label_p_value")], abs=0.005
+    )
     assert not pyplot.get_fignums() and dict(mpl.rcParams) == params
 
 

@@ -19,8 +19,8 @@ N_GENES = 20
 def _held_out(validation: dict[str, Any]) -> list[str]:
     """Return lines on held-out accuracy, from what `fit_metric(validate=True)` wrote."""
     lines = [
-        f"Held-out accuracy ({validation['n_splits']} folds of samples, the metric refitted within each; nearest class",
-        "by mean distance to its nearest samples, 3 of the largest class):",
+        f"Held-out accuracy ({validation['n_splits']} folds of samples, the metric learned without those held out;",
+        "a sample is assigned to the class whose nearest samples are closest on average):",
     ]
     for method, text, score in (("ggml", "learned metric", "value"), ("euclidean", "Euclidean OT", "euclidean")):
         correct, n, balanced = validation["n_correct"][method], validation["n_predictions"], validation[score]
@@ -28,12 +28,22 @@ def _held_out(validation: dict[str, Any]) -> list[str]:
     separations = [validation[name] for name in ("separation", "euclidean_separation")]
     if all(map(math.isfinite, separations)):
         lines.append(
-            "  standardised separation of classes: learned metric {:.2f}, Euclidean OT {:.2f} (95 % interval of the "
-            "difference {:.2f} to {:.2f})".format(
+            "  separation of classes, in standard deviations: learned metric {:.2f}, Euclidean OT {:.2f} "
+            "(95 % interval of the difference {:.2f} to {:.2f})".format(
                 *separations, *(validation[name] for name in ("difference_low", "difference_high"))
             )
         )
     return lines
+
+
+def _signal(entry: dict[str, Any]) -> str:
+    """Return how much transport depends on the labels, if that was measured."""
+    if not math.isfinite(entry.get("label_signal", math.nan)):
+        return ""
+    return (
+        f"; signal of the labels {entry['label_signal']:.2f} (0: none, so that the metric is Euclidean; 1: strong), "
+        f"p = {entry['label_p_value']:.2g}"
+    )
 
 
 def summary(
@@ -56,7 +66,7 @@ def summary(
             f"Samples: {pdata.n_obs} ({classes}); cells: {adata.n_obs}; features: {len(entry['scale'])} of "
             f"{params['use_rep']}"
         ),
-        f"Metric: {len(entry['components'])} components; objective on these samples {entry['loss_history'][-1]:.3g}",
+        f"Metric: {len(entry['components'])} components{_signal(entry)}",
         "",
     ]
     if "validation" in entry:
@@ -87,7 +97,7 @@ def summary(
         if planted:
             hits = sum(gene in planted for gene in top)
             lines.append(
-                f"  {hits} of them (*) belong to the {len(planted)} planted genes; by chance "
-                f"{len(top) * len(planted) / len(table):.1f} would"
+                f"  {hits} of them (*) are among the {len(planted)} genes that the simulated disease changes; "
+                f"by chance {len(top) * len(planted) / len(table):.1f} would be"
             )
     return "\n".join(lines) + "\n"
