@@ -9,14 +9,13 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from scggml import _check as check
 from scggml._anndata._cohort import read_samples
-from scggml._anndata._distances import read_distances
+from scggml._anndata._distances import distances_entry, read_distances
 from scggml._anndata._known_distances import order_of_samples
 from scggml._anndata._stored_metric import read_metric
-from scggml._keys import HELD_OUT, Keys
+from scggml._keys import HELD_OUT, STATUSES, Keys
 
 from ._figures import Palette, heatmap_figure, map_figure, positions_on_map
 from ._methods_text import methods_text
@@ -89,7 +88,7 @@ def read_contents(adata: AnnData, pdata: AnnData, mapped: AnnData | None, key: s
     label_key, kind = learned.param("label_key"), str(learned.params.get("label_kind", "class"))
     cohort = read_samples(adata, learned.param("sample_key"), features=False)
     order = order_of_samples(pdata, cohort)
-    known = _distances(pdata, key)
+    known = _distances(pdata, key, label_key)
     shown = known[0]
     palette = Palette.of(pdata, label_key, kind, [str(name) for name in learned.entry.get("classes", ())])
     new = None if mapped is None else read_new_patients(mapped, pdata, key, label_key, palette)
@@ -104,7 +103,7 @@ def read_contents(adata: AnnData, pdata: AnnData, mapped: AnnData | None, key: s
 
     left_out: list[str] = []
     accuracy = read_accuracy(adata, learned, label_key, left_out)
-    found = {
+    found: dict[str, Any] = {
         "accuracy": accuracy,
         "permutations": read_permutations(adata, key, label_key, left_out),
         "label_p_value": learned.entry.get("label_p_value"),
@@ -115,7 +114,7 @@ def read_contents(adata: AnnData, pdata: AnnData, mapped: AnnData | None, key: s
     predicted = {} if accuracy is None else accuracy.predicted
     labels = palette.texts
     representation = _representation(learned)
-    about = {
+    about: dict[str, Any] = {
         "label_key": label_key,
         "label_kind": kind,
         "n_patients": pdata.n_obs,
@@ -141,7 +140,7 @@ def read_contents(adata: AnnData, pdata: AnnData, mapped: AnnData | None, key: s
     )
 
 
-def _distances(pdata: AnnData, key: str) -> list[Distances]:
+def _distances(pdata: AnnData, key: str, label_key: str) -> list[Distances]:
     """Return which distances there are, held-out ones first."""
     found = []
     for name in dict.fromkeys((key, HELD_OUT)):
@@ -150,7 +149,16 @@ def _distances(pdata: AnnData, key: str) -> list[Distances]:
         attrs = read_distances(pdata, name).attrs
         metric = attrs.get("metric", "unknown")
         status = "unlearned" if metric not in ("learned", "unknown") else attrs.get("status", "unknown")
-        folds = pdata.uns[name].get("folds") if status == HELD_OUT else None
+        entry = distances_entry(pdata, name) if status in STATUSES else {"params": {}}
+        other = entry["params"].get("label_key", label_key)
+        if other != label_key:
+            msg = (
+                f"pdata.obsp[{Keys(name).distances!r}] holds distances under a metric that was learned from "
+                f"label_key={other!r}, that in adata.uns[{key!r}] from {label_key!r}. Compute them again with "
+                "sg.tl.sample_distances."
+            )
+            raise ValueError(msg)
+        folds = entry.get("folds") if status == HELD_OUT else None
         found.append(Distances(name, status, metric, None if folds is None else len(np.unique(folds))))
     return sorted(found, key=lambda one: one.status != HELD_OUT)
 
@@ -167,8 +175,8 @@ def _representation(learned: StoredMetric) -> str:
 def _settings(learned: StoredMetric) -> list[tuple[str, str]]:
     """Return the arguments of the fit, one level deep."""
     rows = [("key", learned.key)]
-    for name, value in learned.params.items():
-        inner = value.items() if isinstance(value, dict) else None
+    for name, value in sorted(learned.params.items()):  # files change their order
+        inner = sorted(value.items()) if isinstance(value, dict) else None
         rows += [(name, _value(value))] if inner is None else [(f"{name}: {field}", _value(v)) for field, v in inner]
     return [*rows, ("fitted with scggml", str(learned.entry.get("version", "unknown")))]
 
@@ -185,4 +193,3 @@ def _versions() -> list[tuple[str, str]]:
         except PackageNotFoundError:  # pragma: no cover - installed without metadata
             continue
     return found
-

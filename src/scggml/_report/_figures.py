@@ -129,7 +129,12 @@ def map_figure(
             if len(members):
                 bar = {"orientation": "h", "thickness": 10, "y": -0.02, "yanchor": "top", "outlinewidth": 0}
                 bar["title"] = {"text": _escaped(palette.name), "side": "bottom"}
-                style = {"color": _plain(shown[members]), "colorscale": "Viridis", "showscale": not is_new, "colorbar": bar}
+                style = {
+                    "color": _plain(shown[members]),
+                    "colorscale": "Viridis",
+                    "showscale": not is_new,
+                    "colorbar": bar,
+                }
                 data.append(_points(at, texts, members, style if not is_new else {"color": MISSING}, ring=is_new))
     else:
         present = [*palette.shades, *([None] if any(group not in palette.shades for group in groups) else [])]
@@ -162,7 +167,7 @@ def heatmap_figure(matrix: NDArray[np.float64], names: Sequence[str], palette: P
     np.fill_diagonal(shown, np.nan)
     labels = [_escaped(names[i]) for i in order]
     ticks: dict[str, Any] = {"type": "category", "showticklabels": False, "ticks": "", "showgrid": False}
-    named = {"side": "right"}
+    named: dict[str, Any] = {"side": "right"}
     if len(labels) <= _MAX_NAMED:
         short = [_escaped(_shortened(names[i])) for i in order]
         named |= {"tickmode": "array", "tickvals": list(range(len(labels))), "ticktext": short, "automargin": True}
@@ -171,7 +176,8 @@ def heatmap_figure(matrix: NDArray[np.float64], names: Sequence[str], palette: P
     bar = {"orientation": "h", "thickness": 10, "outlinewidth": 0, "y": -0.02, "yanchor": "top", "nticks": 5}
     heat = {
         "type": "heatmap", "z": [_plain(row) for row in shown], "x": labels, "y": labels, "colorscale": "Viridis",
-        "reversescale": True, "hoverongaps": False, "colorbar": {**bar, "title": {"text": "distance", "side": "bottom"}},
+        "reversescale": True, "hoverongaps": False,
+        "colorbar": {**bar, "title": {"text": "distance", "side": "bottom"}},
         "hovertemplate": "%{y}<br>%{x}<br>distance <b>%{z:.3g}</b><extra></extra>",
     }  # fmt: skip
     across = {"0": -0.5 - 0.8 * room, "1": -0.5 - 0.2 * room}

@@ -35,7 +35,11 @@ def methods_text(learned: StoredMetric, about: Mapping[str, Any], found: Mapping
         f"{about['label_key']}\N{RIGHT DOUBLE QUOTATION MARK} of the patients by global ground metric learning "
         "(K\u00fchn and Schaub, 2025)."
     ]
-    within = [f"{what} ({params[name]})" for name, what in (("batch_key", "batch"), ("donor_key", "donor")) if params.get(name)]
+    within = [
+        f"{what} ({params[name]})"
+        for name, what in (("batch_key", "batch"), ("donor_key", "donor"))
+        if params.get(name)
+    ]
     if within:
         text.append(f"Patients with different labels were compared within {' and '.join(within)} only.")
     shown = about["distances"]
@@ -52,7 +56,7 @@ def methods_text(learned: StoredMetric, about: Mapping[str, Any], found: Mapping
     if accuracy is not None and own is not None:
         how = "leave-one-out" if accuracy.leave_one_out else f"{accuracy.n_splits}-fold"
         text.append(
-            f"Labels of held-out patients were predicted from their distances to the training patients, with the metric "
+            "Labels of held-out patients were predicted from their distances to the training patients, with the metric "
             f"learned again within each fold ({how} cross-validation): {accuracy.score} {number(own['value'])}"
             f"{_interval(own)}{_against(accuracy)}."
         )
@@ -68,12 +72,18 @@ def methods_text(learned: StoredMetric, about: Mapping[str, Any], found: Mapping
     types = found["cell_types"]
     if types is not None:
         by = f" by cell type ({types['cell_type_key']})" if types["cell_type_key"] else ""
-        text.append(f"Distances between classes, in excess of those within classes, were decomposed along the transport plans{by}.")
+        text.append(
+            "Distances between classes, in excess of those within classes, were decomposed along the transport "
+            f"plans{by}."
+        )
     new = found["new_patients"]
     if new is not None:
         flags = f" and flagged as outliers at a level of {number(new.alpha)}" if new.has_predictions else ""
-        what = "predicted from their distances to these patients" if new.has_predictions else "compared with these patients"
-        text.append(f"{several(len(new.rows), 'new patient')} that the metric has not seen {'was' if len(new.rows) == 1 else 'were'} {what}{flags}.")
+        what = "predicted from their distances to" if new.has_predictions else "compared with"
+        were = "was" if len(new.rows) == 1 else "were"
+        text.append(
+            f"{several(len(new.rows), 'new patient')} that the metric has not seen {were} {what} these patients{flags}."
+        )
     return [" ".join(text), *_CITATIONS]
 
 

@@ -57,7 +57,7 @@ def read_new_patients(mapped: AnnData, pdata: AnnData, key: str, label_key: str,
     is_new = _are_new(mapped, pdata)
     read_distances(mapped, key)
     has_predictions = bool(prediction_slots(key).own(mapped)) and {PREDICTED, OUTLIER, OUTLIER_P} <= set(mapped.obs)
-    rows = [_row(mapped, i, key, has_predictions=has_predictions) for i in np.flatnonzero(is_new)]
+    rows = [_row(mapped, int(i), key, has_predictions=has_predictions) for i in np.flatnonzero(is_new)]
     names = [str(name) for name in mapped.obs_names]
     labels = dict(zip(map(str, pdata.obs_names), palette.texts, strict=True))
     by_name = {row["name"]: row for row in rows}
@@ -70,9 +70,7 @@ def read_new_patients(mapped: AnnData, pdata: AnnData, key: str, label_key: str,
     at = positions_on_map(mapped, key) if stored is None or np.ndim(stored) != 2 or stored.shape[1] < 2 else stored
     figure = map_figure(np.asarray(at, dtype=float)[:, :2], names, palette, new=is_new, groups=groups, hover=hover)
     entry = mapped.uns[Keys(key).prediction] if has_predictions else {}
-    return NewPatients(
-        rows, figure, has_predictions, float(entry.get("alpha", np.nan)), dict(entry.get("scores", {}))
-    )
+    return NewPatients(rows, figure, has_predictions, float(entry.get("alpha", np.nan)), dict(entry.get("scores", {})))
 
 
 def _are_new(mapped: AnnData, pdata: AnnData) -> Any:
@@ -83,8 +81,9 @@ def _are_new(mapped: AnnData, pdata: AnnData) -> Any:
     known, own = set(mapped.obs_names[~is_new].astype(str)), set(pdata.obs_names.astype(str))
     if known != own:
         msg = (
-            f"the reference of mapped must hold the samples of pdata, found others: {check.listed(sorted(known - own))}; "
-            f"missing: {check.listed(sorted(own - known))}. Map new samples to the reference of this cohort."
+            f"the reference of mapped must hold the samples of pdata, found others: "
+            f"{check.listed(sorted(known - own))}; missing: {check.listed(sorted(own - known))}. Map new samples to the "
+            "reference of this cohort."
         )
         raise ValueError(msg)
     if not is_new.any():

@@ -26,7 +26,7 @@ def read_genes(adata: AnnData, key: str) -> dict[str, Any] | None:
     table = gene_weights(adata, key=key)
     top, stability = table.head(_N_GENES), adata.uns.get(Keys(key).stability)
     has_intervals = {"low", "high", "selected"} <= set(table.columns)
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "name": str(gene),
             "weight": float(row["weight"]),
@@ -75,7 +75,10 @@ def _comparison(pdata: AnnData, key: str, row: pd.Series, has_genes: bool) -> di
     types = types.sort_values(by, ascending=False, kind="stable").head(_MAX_TYPES)
     genes = []
     if has_genes:
-        genes = [str(name) for name in explanation(pdata, "genes", key=key, classes=classes, n_genes=_N_GENES_OF_TYPES)["gene"]]
+        genes = [
+            str(name)
+            for name in explanation(pdata, "genes", key=key, classes=classes, n_genes=_N_GENES_OF_TYPES)["gene"]
+        ]
     total = float(row["excess"]) if is_known else float(row["distance"])
     return {
         "classes": classes, "is_excess": bool(is_known), "distance": float(row["distance"]),

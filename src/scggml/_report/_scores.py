@@ -168,5 +168,9 @@ def _predicted(table: pd.DataFrame, kind: str) -> dict[str, Any]:
             "predicted": dict(zip(first["sample"].astype(str), first["predicted"].astype(str), strict=True)),
             "n_right": int((first["predicted"].astype(str) == first["label"].astype(str)).sum()),
         }
-    values = first["predicted"].astype(str) if "predicted_value" not in first else first["predicted_value"].map("{:.3g}".format)
+    values = (
+        first["predicted"].astype(str)
+        if "predicted_value" not in first
+        else first["predicted_value"].map("{:.3g}".format)
+    )
     return {"predicted": dict(zip(first["sample"].astype(str), values, strict=True)), "n_right": None}

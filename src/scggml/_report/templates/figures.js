@@ -16,7 +16,8 @@
     if (given.layout.yaxis.ticktext) {
       layout.yaxis = Object.assign({}, layout.yaxis, { showticklabels: plot.clientWidth >= narrow });
     }
-    Plotly.newPlot(plot, given.data, layout, options);
+    const fixed = given.layout.dragmode === false;  // nothing to zoom
+    Plotly.newPlot(plot, given.data, layout, Object.assign({ displayModeBar: fixed ? false : "hover" }, options));
     new ResizeObserver(function () { Plotly.Plots.resize(plot); }).observe(plot);
     figure.addEventListener("click", function (event) {
       const button = event.target.closest("button[data-traces]");
@@ -30,5 +31,12 @@
   document.querySelectorAll("figure").forEach(draw);
   window.addEventListener("beforeprint", function () {
     document.querySelectorAll("details").forEach(function (part) { part.open = true; });
+    document.querySelectorAll("figure .plot").forEach(function (plot) {  // paper is narrower: scale what was drawn
+      const box = plot.querySelector(".svg-container");
+      plot.style.setProperty("--ratio", box.clientWidth + " / " + box.clientHeight);
+      box.querySelectorAll(".main-svg").forEach(function (svg) {
+        svg.setAttribute("viewBox", "0 0 " + box.clientWidth + " " + box.clientHeight);
+      });
+    });
   });
 })();
