@@ -81,9 +81,9 @@ def _are_new(mapped: AnnData, pdata: AnnData) -> Any:
     known, own = set(mapped.obs_names[~is_new].astype(str)), set(pdata.obs_names.astype(str))
     if known != own:
         msg = (
-            f"the reference of mapped must hold the samples of pdata, found others: "
-            f"{check.listed(sorted(known - own))}; missing: {check.listed(sorted(own - known))}. Map new samples to the "
-            "reference of this cohort."
+            "the reference of mapped must hold the samples of pdata, found others: "
+            f"{check.listed(sorted(known - own))}; missing: {check.listed(sorted(own - known))}. Map new samples to "
+            "the reference of this cohort."
         )
         raise ValueError(msg)
     if not is_new.any():
