@@ -189,7 +189,9 @@ def test_run_with_too_few_samples_to_hold_out(cohort, tmp_path, capsys):
     text = (tmp_path / "out" / "summary.txt").read_text(encoding="utf-8")
     assert "Held-out accuracy: not computed, a class has fewer than 3 samples." in text
     assert names(tmp_path / "out") == FILES - HELD_OUT
-    assert "warning: a class has fewer than 4 samples, so that distances cannot be held-out" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "warning: distances cannot be held-out, so that the map and the heatmap show training samples" in said
+    assert "needs at least 4 samples of every class" in said
     samples = ad.read_h5ad(tmp_path / "out" / "samples.h5ad")
     assert "held_out" not in samples.uns and samples.uns["X_mds"]["status"] == "training"
     assert "show the samples that the metric was learned on, and so flatter it" in text
@@ -504,3 +506,25 @@ def test_report_without_its_libraries_is_refused_before_any_work(cells, tmp_path
     assert run(cells, tmp_path / "out", "--report") == 1
     assert 'a report needs plotly. Install it: pip install "scggml[report]"' in capsys.readouterr().err
     assert names(tmp_path) == {"cells.h5ad"}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "donors", "kind", "expected"),
+    [
+        ((3, 3), None, "class", True),
+        ((2, 4), None, "class", False),
+        ((4, 60), None, "class", False),  # five folds of many samples
+        ((5, 60), None, "class", True),
+        ((4, 4), "aabbaabb", "class", True),
+        ((4, 4), "aaabaabb", "class", False),  # without donor a, one is left
+        ((4, 4), "aaaaaaaa", "class", False),
+        ((1, 1, 1), None, "continuous", True),
+        ((1, 1), None, "continuous", False),
+    ],
+)
+def test_what_can_be_scored(sizes, donors, kind, expected):
+    label = np.repeat(np.arange(len(sizes)), sizes)
+    obs = {"s": np.arange(len(label)).astype(str), "l": label, "d": list(donors) if donors else "x"}
+    adata = ad.AnnData(obs=pd.DataFrame(obs, index=obs["s"]))
+    question = _analysis.Question("s", "l", kind, donor_key="d" if donors else None)
+    assert _analysis._can_be_scored(adata, question) is expected

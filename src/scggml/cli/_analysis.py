@@ -12,13 +12,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numba
+import numpy as np
 import pandas as pd
 
 import scggml as sg
 from scggml._keys import HELD_OUT, TRAINING, Keys
 from scggml._report._page import check_installed
 from scggml.core.measures._compiled import cached_imports
+from scggml.evaluation._splits import make_splits
 
+from ._errors import one_line
 from ._hdf5 import write_h5ad
 from ._input import check_can_be_written, read_cells
 from ._new_patients import new_patients
@@ -37,7 +40,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("scggml")
 
-_MIN_TRAINING = 2
+_N_FOLDS = 5  # by which a reference is calibrated
 _N_PATIENTS, _N_NEW = 24, 40  # of the demo: to learn from, and new ones
 
 
@@ -163,51 +166,39 @@ def _analyse(
     return text
 
 
-def _units_of_classes(adata: AnnData, question: Question) -> pd.DataFrame:
-    """Return one row per sample: its class, and what is held out as a whole, itself or its donor."""
-    keys = {"sample": question.sample_key, "unit": question.donor_key or question.sample_key}
-    table = pd.DataFrame({name: adata.obs[key].astype(str).to_numpy() for name, key in keys.items()})
+def _can_be_scored(adata: AnnData, question: Question, cv: int | str = "auto") -> bool:
+    """Whether enough samples of every class are left to learn from when some are held out, donors as a whole."""
+    keys = {"sample": question.sample_key, "label": question.label_key, "donor": question.donor_key}
+    table = pd.DataFrame({name: adata.obs[key].astype(str).to_numpy() for name, key in keys.items() if key is not None})
+    table = table.drop_duplicates()
     is_class = question.label_kind == "class"  # other labels are held out together, however they are distributed
-    table["label"] = adata.obs[question.label_key].astype(str).to_numpy() if is_class else "all"
-    return table.drop_duplicates()
-
-
-def _can_be_scored(adata: AnnData, question: Question) -> bool:
-    """Whether enough samples of every class are left to learn from when any one sample or donor is held out."""
-    table = _units_of_classes(adata, question)
-    sizes = table.groupby(["label", "unit"]).size().unstack(fill_value=0)
-    return sizes.shape[1] > 1 and bool((sizes.sum(axis=1) - sizes.max(axis=1) >= _MIN_TRAINING).all())
-
-
-def _can_be_held_out(adata: AnnData, question: Question) -> bool:
-    """Whether there are enough samples or donors of every class for distances without any two of them."""
-    units = _units_of_classes(adata, question).groupby("label")["unit"].nunique()
-    return int(units.min()) >= _MIN_TRAINING + 2
+    labels = table["label"].to_numpy(dtype=object) if is_class else np.full(len(table), "all", dtype=object)
+    donors = table["donor"].to_numpy(dtype=object) if "donor" in table else None
+    try:
+        make_splits(labels, donors, cv=cv, rng=np.random.default_rng(0))
+    except ValueError:
+        return False
+    return True
 
 
 def _samples(adata: AnnData, question: Question, args: argparse.Namespace, steps: Steps) -> AnnData:
     """Return the samples with their distances: of the metric and, where it can be, held-out ones, which are mapped."""
     steps.begin("distances between samples")
     pdata = sg.tl.sample_distances(adata, n_jobs=args.n_jobs)
-    held_out = _can_be_held_out(adata, question)
-    if held_out:
-        steps.begin("held-out distances: the metric of two samples is learned without them")
+    steps.begin("held-out distances: the metric of two samples is learned without them")
+    try:
         with warnings.catch_warnings():  # about the samples: they came with the other distances
             warnings.simplefilter("ignore")
             found = sg.tl.sample_distances(adata, cv="auto", rng=args.seed, n_jobs=args.n_jobs, key_added=HELD_OUT)
+    except ValueError as error:  # of folds that leave too little to learn from, before any work
+        logger.warning(
+            "warning: distances cannot be held-out, so that the map and the heatmap show training samples, which "
+            "flatter the metric: %s", one_line(error),
+        )  # fmt: skip
+    else:
         pdata.obsp[Keys(HELD_OUT).distances] = found.obsp[Keys(HELD_OUT).distances]
         pdata.uns[HELD_OUT] = found.uns[HELD_OUT]
-    else:
-        units = "samples" if question.donor_key is None else "donors"
-        few = (
-            f"a class has fewer than 4 {units}" if question.label_kind == "class" else f"there are fewer than 4 {units}"
-        )
-        steps.begin(f"held-out distances: left out, {few}")
-        logger.warning(
-            "warning: %s, so that distances cannot be held-out. The map and the heatmap show training samples, which "
-            "flatter the metric", few,
-        )  # fmt: skip
-    sg.tl.embed_samples(pdata, "mds", key=HELD_OUT if held_out else "ggml")
+    sg.tl.embed_samples(pdata, "mds", key=HELD_OUT if HELD_OUT in pdata.uns else "ggml")
     # labels are classes here, also where they are written as numbers
     label_key = question.label_key
     if question.label_kind != "continuous" and not isinstance(pdata.obs[label_key].dtype, pd.CategoricalDtype):
@@ -224,12 +215,12 @@ def _reference(adata: AnnData, pdata: AnnData, question: Question, args: argpars
         del known.uns[key]
     known.obsp.pop(Keys(HELD_OUT).distances, None)
     sg.tl.embed_samples(known, "mds")
-    can_be_predicted = question.label_kind != "continuous" and _can_be_scored(
-        adata, replace(question, label_kind="class")
-    )
-    return sg.tl.make_reference(
-        adata, known, cv="auto" if can_be_predicted else None, rng=args.seed, n_jobs=args.n_jobs
-    )
+    cv: int | str | None = None
+    if question.label_kind != "continuous":
+        by_class = replace(question, label_kind="class")
+        # a few folds do: each computes principal components and the metric again
+        cv = next((cv for cv in (_N_FOLDS, "auto") if _can_be_scored(adata, by_class, cv)), None)
+    return sg.tl.make_reference(adata, known, cv=cv, rng=args.seed, n_jobs=args.n_jobs)
 
 
 def _pictures(
