@@ -253,6 +253,21 @@ def test_three_patients_have_no_map(cohort, tmp_path, read_page):
     assert "map" not in page.sections and "distances" in page.sections and len(page.figures) == 1
 
 
+def test_cautions(whole, cohort, tmp_path, read_page):
+    assert "Caution. The smallest class has 4 patients." in whole.text
+    assert "no more than on random labels" not in whole.text
+    cohort.obs["other"] = cohort.obs["sample"].isin(["p1", "p3", "p5", "p6"]).map({True: "a", False: "b"}).to_numpy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sg.tl.fit_metric(cohort, "sample", "other", validate=True, rng=0)
+    found = cohort.uns["ggml"]
+    assert found["label_p_value"] > 0.2 and found["validation"]["value"] <= found["validation"]["euclidean"] < 1
+    sg.report(cohort, sg.tl.sample_distances(cohort), tmp_path / "report.html")
+    text = read_page(tmp_path / "report.html").text
+    assert f"depend on other no more than on random labels (p = {found['label_p_value']:.2g})" in text
+    assert "The learned metric is not better than the Euclidean one" in text
+
+
 def test_survives_files(everything, tmp_path, read_page):
     import anndata as ad
 
