@@ -129,7 +129,7 @@ def test_method_text_settings_and_versions(whole):
     from importlib.metadata import version
 
     for text in (
-        "Each of 8 patients was represented by the distribution of their cells (87 cells in all) over 5 principal",
+        "Each of 8 patients was represented by the distribution of its cells (87 cells in all) over 5 principal",
         "was learned from the label \u201clabel\u201d of the patients by global ground metric learning (Kühn and Schaub",
         "patients were divided into 4 folds",
         "(leave-one-out cross-validation): balanced accuracy",
@@ -251,6 +251,17 @@ def test_three_patients_have_no_map(cohort, tmp_path, read_page):
     sg.report(three, sg.tl.sample_distances(three), tmp_path / "report.html")
     page = read_page(tmp_path / "report.html")
     assert "map" not in page.sections and "distances" in page.sections and len(page.figures) == 1
+
+
+def test_donors(cohort, tmp_path, read_page):
+    cohort.obs["donor"] = cohort.obs["sample"].astype(str).str[1:].astype(int).add(1).floordiv(2).astype(str).to_numpy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sg.tl.fit_metric(cohort, "sample", "label", donor_key="donor", rng=0)
+        sg.report(cohort, sg.tl.sample_distances(cohort), tmp_path / "report.html")
+    text = read_page(tmp_path / "report.html").text
+    n = cohort.obs["donor"].nunique()
+    assert f"8 samples of {n} donors compared by their cells" in text and "within donor (donor) only" in text
 
 
 def test_cautions(whole, cohort, tmp_path, read_page):

@@ -62,6 +62,7 @@ class Contents:
     label_kind: str
     classes: list[dict[str, Any]]
     n_patients: int
+    n_donors: int | None
     n_cells: int
     representation: str
     n_components: int
@@ -118,6 +119,7 @@ def read_contents(adata: AnnData, pdata: AnnData, mapped: AnnData | None, key: s
         "label_key": label_key,
         "label_kind": kind,
         "n_patients": pdata.n_obs,
+        "n_donors": _n_donors(adata, learned),
         "n_cells": adata.n_obs,
         "representation": representation,
         "n_components": len(learned.entry["components"]),
@@ -161,6 +163,12 @@ def _distances(pdata: AnnData, key: str, label_key: str) -> list[Distances]:
         folds = entry.get("folds") if status == HELD_OUT else None
         found.append(Distances(name, status, metric, None if folds is None else len(np.unique(folds))))
     return sorted(found, key=lambda one: one.status != HELD_OUT)
+
+
+def _n_donors(adata: AnnData, learned: StoredMetric) -> int | None:
+    """Return the number of donors, where they are known to have several samples."""
+    donor_key = learned.params.get("donor_key")
+    return None if donor_key is None else int(check.existing_column("donor_key", donor_key, adata.obs).nunique())
 
 
 def _representation(learned: StoredMetric) -> str:

@@ -27,12 +27,15 @@ def methods_text(learned: StoredMetric, about: Mapping[str, Any], found: Mapping
     """Return the paragraph, and after it what it cites."""
     params = learned.params
     kind = {"ordinal": "the ordinal label", "continuous": "the continuous label"}.get(about["label_kind"], "the label")
+    n_donors = about["n_donors"]
+    unit = "patient" if n_donors is None else "sample"
+    of_donors = "" if n_donors is None else f" of {several(n_donors, 'donor')}"
     text = [
-        f"Patients were compared by optimal transport between their cells with scggml {version('scggml')}. Each of "
-        f"{several(about['n_patients'], 'patient')} was represented by the distribution of their cells "
+        f"{unit.capitalize()}s were compared by optimal transport between their cells with scggml {version('scggml')}. "
+        f"Each of {several(about['n_patients'], unit)}{of_donors} was represented by the distribution of its cells "
         f"({about['n_cells']:,} cells in all) over {about['representation']}. A linear ground metric with "
         f"{several(about['n_components'], 'component')} was learned from {kind} \N{LEFT DOUBLE QUOTATION MARK}"
-        f"{about['label_key']}\N{RIGHT DOUBLE QUOTATION MARK} of the patients by global ground metric learning "
+        f"{about['label_key']}\N{RIGHT DOUBLE QUOTATION MARK} of the {unit}s by global ground metric learning "
         "(K\u00fchn and Schaub, 2025)."
     ]
     within = [
@@ -41,13 +44,13 @@ def methods_text(learned: StoredMetric, about: Mapping[str, Any], found: Mapping
         if params.get(name)
     ]
     if within:
-        text.append(f"Patients with different labels were compared within {' and '.join(within)} only.")
+        text.append(f"{unit.capitalize()}s with different labels were compared within {' and '.join(within)} only.")
     shown = about["distances"]
     if shown.status == HELD_OUT:
         donors = ", samples of one donor in one fold" if params.get("donor_key") else ""
         text.append(
-            f"Distances shown are held-out: patients were divided into {shown.folds} folds{donors}, and the metric of "
-            "two patients was learned without the folds of both."
+            f"Distances shown are held-out: {unit}s were divided into {shown.folds} folds{donors}, and the metric of "
+            f"two {unit}s was learned without the folds of both."
         )
     elif shown.status == TRAINING:
         text.append("Distances shown are those under the metric that has seen all labels.")
