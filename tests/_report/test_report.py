@@ -31,6 +31,7 @@ def whole(everything, tmp_path_factory, read_page):
 
 def test_all_sections(whole):
     assert whole.sections == ALL
+    assert ("dl", "class", "facts") in whole.attributes
 
 
 def test_nothing_is_changed(everything_copied, everything, tmp_path, assert_same_anndata):
@@ -188,6 +189,7 @@ def test_sections_of_what_was_not_computed_are_left_out(cohort, tmp_path, read_p
     sg.report(cohort, sg.tl.sample_distances(cohort), tmp_path / "report.html")
     page = read_page(tmp_path / "report.html")
     assert page.sections == ["about", "map", "distances", "patients", "methods"]
+    assert ("dl", "class", "facts") not in page.attributes  # no empty box
     assert "Accuracy on held-out patients was not computed (sg.tl.cross_validate)" in page.text
     assert "Map of the patients training" in page.text and "training The metric has seen the labels" in page.text
     assert "Distances shown are those under the metric that has seen all labels." in page.text
