@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import tempfile
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -88,6 +90,8 @@ def build_calls(cohort: AnnData, fitted: AnnData, pdata: AnnData) -> dict[str, t
     for part in ("pp", "tl", "pl", "get", "datasets"):
         for name in getattr(sg, part).__all__:
             found[f"{part}.{name}"] = getattr(getattr(sg, part), name), known[f"{part}.{name}"]
+    path = Path(tempfile.mkdtemp(prefix="scggml-calls-")) / "report.html"
+    found["report"] = sg.report, {"adata": cells, "pdata": pdata, "path": path, "mapped": mapped}
     for cls in (sg.GroundMetricLearner, sg.OTNeighborsClassifier):
         found[cls.__name__] = fitting(cls), {}
     for kind, settings in (("refine", sg.Refinement), ("solver", sg.Sinkhorn)):

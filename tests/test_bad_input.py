@@ -253,6 +253,17 @@ CASES = {
     "score that was not computed": ("pl.cross_validation", {"score": "accurracy"}, ValueError, ["score", "balanced_accuracy", "'accurracy'"]),
     "cells on no basis": ("pl.cells", {"basis": "umap"}, KeyError, ["basis='umap'", "X_umap"]),
     "cells in no colour": ("pl.cells", {"color": "g99"}, KeyError, ["color='g99'"]),
+    # report
+    "report of another kind": ("report", {"path": "report.pdf"}, ValueError, ["path='report.pdf'", "'.html'"]),
+    "report in no folder": ("report", {"path": "none/report.html"}, FileNotFoundError, ["path='none/report.html'", "no folder"]),
+    "report by number": ("report", {"path": 3}, TypeError, ["path", "3"]),
+    "report of other samples": ("report", {"pdata": lambda d: d[1:].copy()}, ValueError, ["pdata must hold the samples of adata", "p1"]),
+    "report of another reference": ("report", {"mapped": lambda d: d[1:].copy()}, ValueError, ["the reference of mapped", "missing: p1"]),
+    "report of no new samples": ("report", {"mapped": lambda d: d[d.obs["is_reference"].to_numpy()].copy()}, ValueError, ["no sample of mapped is new"]),
+    "report of samples that were not mapped": ("report", {"mapped": edit(obs={"is_reference": None})}, ValueError, ["mapped needs obs['is_reference']", "sg.tl.map_samples"]),
+    "report without a metric": ("report", {"key": "mine"}, KeyError, ["uns['mine']", "sg.tl.fit_metric"]),
+    "report without distances": ("report", {"pdata": lambda d: AnnData(obs=d.obs)}, KeyError, ["obsp['ggml_distances']", "sg.tl.sample_distances"]),
+    "report without labels": ("report", {"pdata": edit(obs={"label": None})}, KeyError, ["label_key='label'", "obs"]),
     # cohorts
     "one sample": ("datasets.simulated_cohort", {"n_samples": 1}, ValueError, ["n_samples", "at least 2"]),
     "negative effect": ("datasets.simulated_cohort", {"effect_size": -1}, ValueError, ["effect_size", "at least 0"]),
@@ -261,6 +272,7 @@ CASES = {
     "offsets as text": ("datasets.synthetic_cohort", {"offsets": "abc"}, (TypeError, ValueError), ["offsets", "'abc'"]),
     "folder by number": ("datasets.breast_cohort", {"cache_dir": 3}, TypeError, ["cache_dir", "path", "3"]),
     "backed by text": ("datasets.kidney_cohort", {"backed": "r"}, TypeError, ["backed", "True or False", "'r'"]),
+    "cache by number": ("datasets.iga_nephropathy_cohort", {"cache_dir": 3}, TypeError, ["cache_dir", "3"]),
     "folder of bytes": ("datasets.myocardial_infarction_cohort", {"cache_dir": b"x"}, TypeError, ["cache_dir", "path"]),
     # estimators
     "ridge as text": ("GroundMetricLearner", {"ridge": "none"}, ValueError, ["ridge", "'auto' or a number", "'none'"]),

@@ -18,6 +18,7 @@ import anndata as ad
 import matplotlib as mpl
 import numba
 import numpy as np
+import pandas as pd
 import pytest
 import scanpy as sc
 
@@ -62,14 +63,15 @@ TRAINING = {"patient_map_training.png", "distance_heatmap_training.png"}
 HELD_OUT = {"patient_map_held_out.png", "distance_heatmap_held_out.png"}
 NEW = "patient_map_new.png"
 PICTURES = {*TRAINING, *HELD_OUT, "gene_weights.png"}
-FILES = {"cells.h5ad", "samples.h5ad", "summary.txt", "gene_weights.csv", "run.json", *PICTURES}
+DEMO = {"cells.h5ad", "samples.h5ad", "summary.txt", "gene_weights.csv", "run.json", *PICTURES}
+FILES = {*DEMO, "reference.h5ad"}
 
 
 def test_demo(small_demo, tmp_path, capsys, pyplot):
     params = dict(mpl.rcParams)
     out = tmp_path / "new" / "demo"
     assert cli.main(["demo", "--out", str(out), "--n-jobs", "2"]) == 0
-    assert names(out) == FILES | {NEW}
+    assert names(out) == DEMO | {NEW}
     for name in {*PICTURES, NEW}:
         assert (out / name).read_bytes().startswith(PNG)
     cells, samples = ad.read_h5ad(out / "cells.h5ad"), ad.read_h5ad(out / "samples.h5ad")
@@ -179,6 +181,7 @@ def test_run_on_x(cells, tmp_path, capsys):
     assert "computed on all samples" not in text
 
 
+@pytest.mark.filterwarnings("ignore:obsm\\['X_df'\\] cannot be computed again")
 def test_run_without_genes(cells, tmp_path, capsys):
     (tmp_path / "out").mkdir()  # may exist
     assert run(cells, tmp_path / "out", "--use-rep", "X_df") == 0
@@ -193,7 +196,9 @@ def test_run_with_too_few_samples_to_hold_out(cohort, tmp_path, capsys):
     text = (tmp_path / "out" / "summary.txt").read_text(encoding="utf-8")
     assert "Held-out accuracy: not computed, a class has fewer than 3 samples." in text
     assert names(tmp_path / "out") == FILES - HELD_OUT
-    assert "warning: a class has fewer than 4 samples, so that distances cannot be held-out" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "warning: distances cannot be held-out, so that the map and the heatmap show training samples" in said
+    assert "needs at least 4 samples of every class" in said
     samples = ad.read_h5ad(tmp_path / "out" / "samples.h5ad")
     assert "held_out" not in samples.uns and samples.uns["X_mds"]["status"] == "training"
     assert "show the samples that the metric was learned on, and so flatter it" in text
@@ -212,7 +217,23 @@ def test_run_with_numbers_as_labels(cohort, tmp_path, capsys):
         (["--sample-key", "donor"], ["--sample-key (sample_key='donor') is not a column of obs. Found: sample, label"]),
         (["--label-key", "state"], ["--label-key (label_key='state') is not a column of obs. Found: sample, label"]),
         (["--use-rep", "X_umap"], ["--use-rep (use_rep='X_umap') is not in obsm. Found: X_df, X_pca"]),
-        (["--label-key", "age"], ["each class of --label-key (label_key='age') needs at least 2 samples"]),
+        (
+            ["--label-key", "age"],
+            ["--label-key (label_key='age') holds 8 different numbers", "--label-kind continuous"],
+        ),
+        (
+            ["--label-key", "age", "--label-kind", "class"],
+            [
+                "each class of --label-key (label_key='age') needs at least 2 samples",
+                "--label-kind (label_kind='continuous')",
+            ],
+        ),
+        (["--label-kind", "ordinal"], ["--label-key (label_key='label') has no order"]),
+        (["--label-kind", "continuous"], ["--label-key (label_key='label') must hold numbers"]),
+        (["--batch-key", "label"], ["confounded"]),
+        (["--donor-key", "site"], ["--donor-key (donor_key='site') is not a column of obs"]),
+        (["--batch-key", "site"], ["--batch-key (batch_key='site') is not a column of obs"]),
+        (["--cell-type-key", "kind"], ["--cell-type-key (cell_type_key='kind') is not a column of obs"]),
     ],
 )
 def test_errors_are_one_line_and_leave_nothing(cells, tmp_path, capsys, options, texts):
@@ -241,6 +262,15 @@ def test_errors_are_one_line_and_leave_nothing(cells, tmp_path, capsys, options,
         (["demo", "--n-jobs", "-2"], 2, "argument --n-jobs"),
         (["demo", "--out", ""], 2, "argument --out: must name a folder"),
         (["run", "--help"], 0, "exit status: 0 "),
+        (["map", "--help"], 0, "--reference"),
+        (["map", "new.h5ad", "--out", "x"], 2, "--reference"),
+        (["run", "cells.h5ad", "--label-kind", "number"], 2, "argument --label-kind: invalid choice: 'number'"),
+        (["demo", "--se", "1"], 2, "unrecognized arguments: --se"),
+        (
+            [*"run c.h5ad --sample-key s --label-key l --out o --label-kind continuous --cell-type-key t".split()],
+            2,
+            "--cell-type-key compares classes, which --label-kind continuous does not have",
+        ),
     ],
 )
 def test_parser(argv, status, text, capsys):
@@ -361,8 +391,8 @@ def test_faults_of_the_code_are_shown_whole(cells, tmp_path, monkeypatch):
 def test_output_that_nobody_reads(tmp_path):
     code = f"""
         import argparse, pathlib
-        from scggml.cli._analysis import _tell
-        _tell("text", argparse.Namespace(out=pathlib.Path({str(tmp_path)!r})), 0.0)
+        from scggml.cli._output import tell
+        tell("text", argparse.Namespace(out=pathlib.Path({str(tmp_path)!r}), quiet=False), 0.0)
     """
     program = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -401,3 +431,107 @@ def test_warnings_are_one_line(cells, tmp_path, capsys, monkeypatch):
         assert run(cells, tmp_path / "out") == 130
     assert warnings.showwarning is shown
     assert "warning: look at this" in capsys.readouterr().err.splitlines()
+
+
+def test_steps_are_announced_without_a_terminal(cells, tmp_path, capsys):
+    assert run(cells, tmp_path / "out", "--cell-type-key", "cell_type") == 0
+    steps = [line for line in capsys.readouterr().err.splitlines() if line.startswith("step ")]
+    assert [line.split(":")[0] for line in steps] == [f"step {i} of 7" for i in range(1, 8)]
+    assert "accuracy on held-out samples" in steps[1] and "results in" in steps[6]
+
+
+def test_cell_types(cells, tmp_path, capsys):
+    assert run(cells, tmp_path / "out", "--cell-type-key", "cell_type") == 0
+    assert names(tmp_path / "out") == FILES | {"cell_types.csv"}
+    samples = ad.read_h5ad(tmp_path / "out" / "samples.h5ad")
+    table = pd.read_csv(tmp_path / "out" / "cell_types.csv")
+    pd.testing.assert_frame_equal(table, sg.get.explanation(samples, "cell_types"), check_dtype=False, rtol=1e-9)
+
+
+def test_quiet(cells, tmp_path, capsys):
+    assert run(cells, tmp_path / "out", "--quiet") == 0
+    assert capsys.readouterr() == ("", "")
+    assert run(tmp_path / "none.h5ad", tmp_path / "other", "--quiet") == 1
+    assert "scggml: error: " in capsys.readouterr().err
+
+
+def paired(cohort):
+    """Two samples of each of eight donors, one of each class."""
+    both = ad.concat([cohort, cohort], index_unique="-")
+    both.obsm["X_rep"] = both.obsm["X_pca"] + np.random.default_rng(0).normal(scale=0.3, size=both.obsm["X_pca"].shape)
+    second = np.arange(both.n_obs) >= cohort.n_obs
+    both.obs["donor"] = both.obs["sample"].astype(str)
+    both.obs["label"] = np.where(second, "stimulated", "control")
+    both.obs["sample"] = both.obs["donor"] + np.where(second, " b", " a")
+    both.obsm["X_rep"][second, 0] += 2
+    return both
+
+
+@pytest.mark.filterwarnings("ignore:obsm\\['X_rep'\\] cannot be computed again")
+def test_donors_are_held_out_together(cohort, tmp_path, capsys):
+    paired(cohort).write_h5ad(tmp_path / "cells.h5ad")
+    assert run(tmp_path / "cells.h5ad", tmp_path / "out", "--donor-key", "donor", "--use-rep", "X_rep") == 0
+    cells = ad.read_h5ad(tmp_path / "out" / "cells.h5ad")
+    samples = ad.read_h5ad(tmp_path / "out" / "samples.h5ad")
+    folds = pd.Series(samples.uns["held_out"]["folds"], index=[name[:2] for name in samples.obs_names])
+    assert (folds.groupby(level=0).nunique() == 1).all() and folds.nunique() >= 3
+    predictions = cells.uns["ggml"]["validation"]["predictions"]
+    assert cells.uns["ggml"]["validation"]["n_splits"] == 8
+    assert (predictions.groupby("donor")["fold"].nunique() == 1).all()
+    assert cells.uns["ggml"]["params"]["donor_key"] == "donor"
+    assert "Held-out accuracy (8 folds of donors" in (tmp_path / "out" / "summary.txt").read_text(encoding="utf-8")
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["donor_key"] == "donor"
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("kind", ["continuous", "ordinal"])
+def test_ordered_labels(cohort, tmp_path, capsys, kind):
+    if kind == "ordinal":
+        cohort.obs["age"] = (cohort.obs["age"] - 30) // 8
+    cohort.write_h5ad(tmp_path / "cells.h5ad")
+    assert run(tmp_path / "cells.h5ad", tmp_path / "out", "--label-key", "age", "--label-kind", kind) == 0
+    assert names(tmp_path / "out") == FILES
+    cells = ad.read_h5ad(tmp_path / "out" / "cells.h5ad")
+    assert cells.uns["ggml"]["params"]["label_kind"] == kind
+    text = (tmp_path / "out" / "summary.txt").read_text(encoding="utf-8")
+    score = cells.uns["ggml"]["validation"]["value"]
+    assert f"learned metric  rank correlation {score:.2f} between label and prediction" in text
+    assert "Samples: 8 (age from 30 to 44)" in text or "Samples: 8 (0.0 4, 1.0 4)" in text
+    reference = ad.read_h5ad(tmp_path / "out" / "reference.h5ad").uns["ggml_reference"]
+    assert ("calibration" in reference) == (kind == "ordinal")
+
+
+def test_report(cells, tmp_path, capsys):
+    assert run(cells, tmp_path / "out", "--report") == 0
+    assert names(tmp_path / "out") == FILES | {"report.html"}
+    text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "8 patients compared by their cells" in text and "Accuracy on held-out patients" in text
+
+
+def test_report_without_its_libraries_is_refused_before_any_work(cells, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "plotly", None)
+    assert run(cells, tmp_path / "out", "--report") == 1
+    assert 'a report needs plotly. Install it: pip install "scggml[report]"' in capsys.readouterr().err
+    assert names(tmp_path) == {"cells.h5ad"}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "donors", "kind", "expected"),
+    [
+        ((3, 3), None, "class", True),
+        ((2, 4), None, "class", False),
+        ((4, 60), None, "class", False),  # five folds of many samples
+        ((5, 60), None, "class", True),
+        ((4, 4), "aabbaabb", "class", True),
+        ((4, 4), "aaabaabb", "class", False),  # without donor a, one is left
+        ((4, 4), "aaaaaaaa", "class", False),
+        ((1, 1, 1), None, "continuous", True),
+        ((1, 1), None, "continuous", False),
+    ],
+)
+def test_what_can_be_scored(sizes, donors, kind, expected):
+    label = np.repeat(np.arange(len(sizes)), sizes)
+    obs = {"s": np.arange(len(label)).astype(str), "l": label, "d": list(donors) if donors else "x"}
+    adata = ad.AnnData(obs=pd.DataFrame(obs, index=obs["s"]))
+    question = _analysis.Question("s", "l", kind, donor_key="d" if donors else None)
+    assert _analysis._can_be_scored(adata, question) is expected

@@ -21,9 +21,23 @@ PUBLIC = [
     "get",
     "pl",
     "pp",
+    "report",
     "tl",
 ]
-HEAVY = {"torch", "ot", "matplotlib", "seaborn", "scanpy", "umap", "mudata", "decoupler", "distributed", "pooch"}
+HEAVY = {
+    "torch",
+    "ot",
+    "matplotlib",
+    "seaborn",
+    "scanpy",
+    "umap",
+    "mudata",
+    "decoupler",
+    "distributed",
+    "pooch",
+    "plotly",
+    "jinja2",
+}
 
 
 def fresh(code):
@@ -109,7 +123,7 @@ def test_public_names():
         assert getattr(sg, name) == getattr(sg, name) is not None
     assert sg.__version__ == importlib.metadata.version("scggml")
     assert sg.GroundMetricLearner.__name__ == "GroundMetricLearner"
-    assert callable(sg.tl.fit_metric) and callable(sg.pl.sample_map)
+    assert callable(sg.tl.fit_metric) and callable(sg.pl.sample_map) and callable(sg.report)
 
 
 def test_lazy_modules_without_an_import_statement():

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import datasets, get, pl, pp, tl
+    from ._report._report import report
     from .estimators import GroundMetricLearner, OTNeighborsClassifier, Refinement, Sinkhorn
 
     __version__: str
@@ -21,6 +22,7 @@ __all__ = [
     "get",
     "pl",
     "pp",
+    "report",
     "tl",
 ]
 
@@ -34,6 +36,8 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f".{name}", __name__)
     if name in _ESTIMATORS:
         return getattr(importlib.import_module(".estimators", __name__), name)
+    if name == "report":
+        return importlib.import_module("._report._report", __name__).report
     if name == "__version__":
         from importlib.metadata import version
 

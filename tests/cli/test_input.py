@@ -24,7 +24,7 @@ def path(cohort, tmp_path):
 
 
 def read(path):
-    return read_cells(path, "sample", "label")
+    return read_cells(path, {"sample_key": "sample", "label_key": "label", "donor_key": None})
 
 
 def test_reads_as_anndata_does(path, assert_same_anndata):
@@ -34,7 +34,7 @@ def test_reads_as_anndata_does(path, assert_same_anndata):
 def test_unknown_columns_are_found_before_matrices_are_read(path, monkeypatch):
     monkeypatch.setattr("anndata.io.read_h5ad", lambda *_: pytest.fail("read"))
     with pytest.raises(KeyError, match="label_key='state' is not a column of obs. Found: sample, label"):
-        read_cells(path, "sample", "state")
+        read_cells(path, {"sample_key": "sample", "label_key": "state"})
 
 
 @pytest.mark.parametrize("share", [0, 0.01, 0.3, 0.7, 0.999])

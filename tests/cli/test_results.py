@@ -17,8 +17,8 @@ from scggml.cli._results import results_folder
 fcntl = pytest.importorskip("fcntl")
 
 
-def write(out, text, source=None):
-    with results_folder(out, source=source) as results:
+def write(out, text, sources=()):
+    with results_folder(out, sources=sources) as results:
         (results.partial / "a.txt").write_text(text)
         results.install({"seed": 3})
 
@@ -111,13 +111,13 @@ def test_source_inside_is_refused(earlier, tmp_path):
     for path, out in [(source, earlier), (tmp_path / "link.txt", earlier), (source, tmp_path / "folder"),
                       (tmp_path / "folder" / "a.txt", earlier)]:  # fmt: skip
         with pytest.raises(ValueError, match="which is to be read. Name another folder"):
-            write(out, "new", source=path)
+            write(out, "new", sources=[earlier.parent, path])
     assert source.read_text() == "earlier"
 
 
 def test_hard_link_to_the_source_is_no_loss(earlier, tmp_path):
     (tmp_path / "source.txt").hardlink_to(earlier / "a.txt")
-    write(earlier, "new", source=tmp_path / "source.txt")
+    write(earlier, "new", sources=[tmp_path / "source.txt"])
     assert (tmp_path / "source.txt").read_text() == "earlier" and (earlier / "a.txt").read_text() == "new"
 
 

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
 import shutil
-import sys
 import tempfile
-import time
 import warnings
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numba
+import numpy as np
 import pandas as pd
 
 import scggml as sg
 from scggml._keys import HELD_OUT, TRAINING, Keys
+from scggml._report._page import check_installed
 from scggml.core.measures._compiled import cached_imports
+from scggml.evaluation._splits import make_splits
 
+from ._errors import one_line
 from ._hdf5 import write_h5ad
 from ._input import check_can_be_written, read_cells
 from ._new_patients import new_patients
+from ._output import Steps, draw, tell, write_results
 from ._results import results_folder
 from ._summary import N_GENES, summary
 
@@ -37,16 +40,29 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("scggml")
 
-_MIN_TRAINING = 2
+_N_FOLDS = 5  # by which a reference is calibrated
 _N_PATIENTS, _N_NEW = 24, 40  # of the demo: to learn from, and new ones
+
+
+@dataclass(frozen=True)
+class Question:
+    """Columns of `obs`, and what is asked of them."""
+
+    sample_key: str
+    label_key: str
+    label_kind: Any = "class"
+    batch_key: str | None = None
+    donor_key: str | None = None
+    cell_type_key: str | None = None
+    use_rep: str | None = None
 
 
 def demo(args: argparse.Namespace) -> None:
     """Simulate a cohort and analyse it."""
-    start = time.perf_counter()
     with results_folder(args.out) as results:
+        steps = Steps(6)
+        steps.begin("a simulated cohort")
         sc = _scanpy()
-        logger.info("simulating a cohort")
         cohort = sg.datasets.simulated_cohort(n_samples=_N_PATIENTS + _N_NEW, rng=args.seed)
         sc.pp.normalize_total(cohort, target_sum=1e4)
         sc.pp.log1p(cohort)
@@ -54,29 +70,29 @@ def demo(args: argparse.Namespace) -> None:
         adata, new = cohort[is_known].copy(), cohort[~is_known].copy()
         sc.pp.pca(adata, n_comps=30)
         planted = set(adata.var_names[adata.var["programme"]])
-        text = _analyse(adata, "sample", "label", "X_pca", args, results, planted=planted, new=new)
-    _tell(text, args, start)
+        question = Question("sample", "label", use_rep="X_pca")
+        text = _analyse(adata, question, args, results, steps, planted=planted, new=new)
+    tell(text, args, steps.start)
 
 
 def run(args: argparse.Namespace) -> None:
     """Analyse the cells of a file."""
-    start = time.perf_counter()
-    with results_folder(args.out, source=args.file) as results:
-        logger.info("reading %s", args.file)
-        adata = read_cells(args.file, args.sample_key, args.label_key)
+    question = Question(
+        args.sample_key, args.label_key, args.label_kind or "class", args.batch_key, args.donor_key,
+        args.cell_type_key, args.use_rep,
+    )  # fmt: skip
+    if args.report:
+        check_installed()
+    with results_folder(args.out, sources=[args.file]) as results:
+        steps = Steps(6 + (question.cell_type_key is not None))
+        steps.begin(f"reading {args.file}")
+        columns = {name: value for name, value in vars(question).items() if name.endswith("_key")}
+        adata = read_cells(args.file, columns, args.label_kind)
         check_can_be_written(adata, args.file, results)
         if shutil.disk_usage(results.partial).free < args.file.stat().st_size:
             logger.warning("%s has less space left than %s takes: results may not fit", args.out, args.file)
-        text = _analyse(adata, args.sample_key, args.label_key, args.use_rep, args, results)
-    _tell(text, args, start)
-
-
-def _tell(text: str, args: argparse.Namespace, start: float) -> None:
-    files = ", ".join(sorted(path.name for path in args.out.iterdir()))
-    try:
-        print(f"{text}Wrote {args.out}/ in {time.perf_counter() - start:.0f} s: {files}", flush=True)
-    except BrokenPipeError:  # whoever read has ended, but the results are there
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        text = _analyse(adata, question, args, results, steps)
+    tell(text, args, steps.start)
 
 
 def _scanpy() -> Any:
@@ -96,11 +112,10 @@ def _scanpy() -> Any:
 
 def _analyse(
     adata: AnnData,
-    sample_key: str,
-    label_key: str,
-    use_rep: str | None,
+    question: Question,
     args: argparse.Namespace,
     results: Results,
+    steps: Steps,
     *,
     planted: set[str] | None = None,
     new: AnnData | None = None,
@@ -108,112 +123,126 @@ def _analyse(
     """Fit, measure, check on held-out samples, and write everything; return the summary."""
     import matplotlib  # noqa: F401 before the work, as it fails where there is no place for its cache
 
-    logger.info("learning the metric, and checking it on held-out samples")
-    validate = _can_be_held_out(adata, sample_key, label_key, n_folds=1)
+    label_key = question.label_key
+    steps.begin("the metric, and its accuracy on held-out samples")
     sg.tl.fit_metric(
-        adata, sample_key, label_key, use_rep=use_rep, validate=validate, rng=args.seed, n_jobs=args.n_jobs
-    )
+        adata, question.sample_key, label_key, label_kind=question.label_kind, batch_key=question.batch_key,
+        donor_key=question.donor_key, use_rep=question.use_rep, validate=_can_be_scored(adata, question),
+        rng=args.seed, n_jobs=args.n_jobs,
+    )  # fmt: skip
     has_genes = "ggml" in adata.varm
     if has_genes:
         sg.tl.rank_genes(adata)
-    pdata = _samples(adata, label_key, args, held_out=_can_be_held_out(adata, sample_key, label_key, n_folds=2))
+    pdata = _samples(adata, question, args, steps)
     table = sg.get.gene_weights(adata) if has_genes else None
-    pictures = _pictures(adata, pdata, label_key, planted)
+    pictures = _pictures(adata, pdata, question, planted)
+    writers: dict[str, Callable[[Path], Any]] = {}
     more: list[str] = []
     if new is not None:
-        logger.info("mapping and predicting %d new patients", new.obs[sample_key].nunique())
+        steps.begin(f"{new.obs[question.sample_key].nunique()} new patients")
         mapped, more = new_patients(adata, pdata, new, label_key, args)
-        pictures["patient_map_new.png"] = partial(_draw, lambda ax: sg.pl.sample_map(mapped, color=label_key, ax=ax))
+        pictures["patient_map_new.png"] = partial(draw, lambda ax: sg.pl.sample_map(mapped, color=label_key, ax=ax))
+    else:
+        if question.cell_type_key is not None:
+            steps.begin(f"parts of the cell types in {question.cell_type_key}")
+            sg.tl.explain_distances(adata, pdata, cell_type_key=question.cell_type_key)
+            types = sg.get.explanation(pdata, "cell_types")
+            writers["cell_types.csv"] = partial(types.to_csv, index=False)
+        steps.begin("the reference for new patients")
+        writers["reference.h5ad"] = partial(write_h5ad, _reference(adata, pdata, question, args))
     text = summary(adata, pdata, label_key, table, planted, more)
-    writers: dict[str, Callable[[Path], Any]] = {
+    writers = {
         "summary.txt": lambda path: path.write_text(text, encoding="utf-8"),
         **({} if table is None else {"gene_weights.csv": table.to_csv}),
         **pictures,
+        **writers,
         "samples.h5ad": partial(write_h5ad, pdata),
         "cells.h5ad": partial(write_h5ad, adata, compression="gzip"),
     }
-    settings = {name: str(value) if name == "file" else value for name, value in vars(args).items() if name != "out"}
-    _write(writers, results, settings)
+    if new is None and args.report:
+        writers["report.html"] = partial(sg.report, adata, pdata)
+    steps.begin(f"results in {args.out}")
+    write_results(writers, results, args)
     return text
 
 
-def _write(writers: dict[str, Callable[[Path], Any]], results: Results, settings: dict[str, Any]) -> None:
-    """Write all files and install them; where one fails, keep the others elsewhere and raise its error."""
-    failed: dict[str, Exception] = {}
-    for name, write in writers.items():
-        logger.info("writing %s", name)
-        try:
-            write(results.partial / name)
-        except Exception as error:  # noqa: BLE001 it is raised below, when the other results have been kept
-            results.discard(name)
-            failed[name] = error
+def _can_be_scored(adata: AnnData, question: Question, cv: int | str = "auto") -> bool:
+    """Whether enough samples of every class are left to learn from when some are held out, donors as a whole."""
+    keys = {"sample": question.sample_key, "label": question.label_key, "donor": question.donor_key}
+    table = pd.DataFrame({name: adata.obs[key].astype(str).to_numpy() for name, key in keys.items() if key is not None})
+    table = table.drop_duplicates()
+    is_class = question.label_kind == "class"  # other labels are held out together, however they are distributed
+    labels = table["label"].to_numpy(dtype=object) if is_class else np.full(len(table), "all", dtype=object)
+    donors = table["donor"].to_numpy(dtype=object) if "donor" in table else None
     try:
-        if failed:
-            raise next(iter(failed.values()))
-        results.install(settings)
-    except Exception as error:
-        if results.partial.exists() and len(failed) < len(writers):
-            missing = f"{', '.join(failed)} could not be written. The other" if failed else "The"
-            error.add_note(f"{missing} results are in {results.rescue(settings)}")
-        raise
+        make_splits(labels, donors, cv=cv, rng=np.random.default_rng(0))
+    except ValueError:
+        return False
+    return True
 
 
-def _can_be_held_out(adata: AnnData, sample_key: str, label_key: str, *, n_folds: int) -> bool:
-    """Whether two samples of every class are left to learn from when so many are held out."""
-    labels = adata.obs[[sample_key, label_key]].astype(str).drop_duplicates()[label_key]
-    return int(labels.value_counts().min()) >= _MIN_TRAINING + n_folds
-
-
-def _samples(adata: AnnData, label_key: str, args: argparse.Namespace, *, held_out: bool) -> AnnData:
-    """Return the samples with their distances: of the metric and, with `held_out`, held-out ones, which are mapped."""
-    logger.info("measuring distances between samples")
+def _samples(adata: AnnData, question: Question, args: argparse.Namespace, steps: Steps) -> AnnData:
+    """Return the samples with their distances: of the metric and, where it can be, held-out ones, which are mapped."""
+    steps.begin("distances between samples")
     pdata = sg.tl.sample_distances(adata, n_jobs=args.n_jobs)
-    if held_out:
-        logger.info("measuring held-out distances: the metric of two samples is learned without them")
+    steps.begin("held-out distances: the metric of two samples is learned without them")
+    try:
         with warnings.catch_warnings():  # about the samples: they came with the other distances
             warnings.simplefilter("ignore")
             found = sg.tl.sample_distances(adata, cv="auto", rng=args.seed, n_jobs=args.n_jobs, key_added=HELD_OUT)
+    except ValueError as error:  # of folds that leave too little to learn from, before any work
+        logger.warning(
+            "warning: distances cannot be held-out, so that the map and the heatmap show training samples, which "
+            "flatter the metric: %s", one_line(error),
+        )  # fmt: skip
+    else:
         pdata.obsp[Keys(HELD_OUT).distances] = found.obsp[Keys(HELD_OUT).distances]
         pdata.uns[HELD_OUT] = found.uns[HELD_OUT]
-    else:
-        logger.warning(
-            "warning: a class has fewer than 4 samples, so that distances cannot be held-out. The map and the heatmap "
-            "show training samples, which flatter the metric"
-        )
-    sg.tl.embed_samples(pdata, "mds", key=HELD_OUT if held_out else "ggml")
+    sg.tl.embed_samples(pdata, "mds", key=HELD_OUT if HELD_OUT in pdata.uns else "ggml")
     # labels are classes here, also where they are written as numbers
-    if not isinstance(pdata.obs[label_key].dtype, pd.CategoricalDtype):
-        pdata.obs[label_key] = pd.Categorical(pdata.obs[label_key].astype(str))
+    label_key = question.label_key
+    if question.label_kind != "continuous" and not isinstance(pdata.obs[label_key].dtype, pd.CategoricalDtype):
+        is_ordinal = question.label_kind == "ordinal"
+        classes = [str(name) for name in adata.uns["ggml"]["classes"]]
+        pdata.obs[label_key] = pd.Categorical(pdata.obs[label_key].astype(str), classes, ordered=is_ordinal)
     return pdata
 
 
+def _reference(adata: AnnData, pdata: AnnData, question: Question, args: argparse.Namespace) -> AnnData:
+    """Return what new patients are compared with; predictions need samples of every class to hold out."""
+    known = pdata.copy()
+    for key in set(known.uns) & {HELD_OUT, Keys().explanation}:
+        del known.uns[key]
+    known.obsp.pop(Keys(HELD_OUT).distances, None)
+    sg.tl.embed_samples(known, "mds")
+    cv: int | str | None = None
+    if question.label_kind != "continuous":
+        by_class = replace(question, label_kind="class")
+        # a few folds do: each computes principal components and the metric again
+        cv = next((cv for cv in (_N_FOLDS, "auto") if _can_be_scored(adata, by_class, cv)), None)
+    return sg.tl.make_reference(adata, known, cv=cv, rng=args.seed, n_jobs=args.n_jobs)
+
+
 def _pictures(
-    adata: AnnData, pdata: AnnData, label_key: str, planted: set[str] | None
+    adata: AnnData, pdata: AnnData, question: Question, planted: set[str] | None
 ) -> dict[str, Callable[[Path], None]]:
     """Return what draws each picture to a file."""
     drawings: dict[str, Callable[[Any], Any]] = {}
     for key in [HELD_OUT, "ggml"] if HELD_OUT in pdata.uns else ["ggml"]:
-        drawings |= _drawings_of_samples(pdata, key, label_key)
+        drawings |= _drawings_of_samples(pdata, key, question)
     if "ggml" in adata.varm:
         highlight = None if planted is None else {"planted": planted}
         drawings["gene_weights.png"] = lambda ax: sg.pl.gene_weights(adata, n_genes=N_GENES, highlight=highlight, ax=ax)
-    return {name: partial(_draw, draw) for name, draw in drawings.items()}
+    return {name: partial(draw, drawing) for name, drawing in drawings.items()}
 
 
-def _drawings_of_samples(pdata: AnnData, key: str, label_key: str) -> dict[str, Callable[[Any], Any]]:
+def _drawings_of_samples(pdata: AnnData, key: str, question: Question) -> dict[str, Callable[[Any], Any]]:
     """Return what draws the samples by the distances of a key."""
     mapped = sg.tl.embed_samples(pdata, "mds", key=key, copy=True)
     what = HELD_OUT if key == HELD_OUT else TRAINING
+    color = question.label_key
+    classes = None if question.label_kind == "continuous" else color  # numbers are no groups of a heatmap
     return {
-        f"patient_map_{what}.png": lambda ax: sg.pl.sample_map(mapped, color=label_key, ax=ax),
-        f"distance_heatmap_{what}.png": lambda ax: sg.pl.distance_heatmap(mapped, key=key, color=label_key, ax=ax),
+        f"patient_map_{what}.png": lambda ax: sg.pl.sample_map(mapped, color=color, ax=ax),
+        f"distance_heatmap_{what}.png": lambda ax: sg.pl.distance_heatmap(mapped, key=key, color=classes, ax=ax),
     }
-
-
-def _draw(draw: Callable[[Any], Any], path: Path) -> None:
-    from matplotlib.figure import Figure
-
-    # a figure of its own, so that no backend or global state of pyplot is touched
-    figure = Figure(figsize=(6.4, 5.0), layout="constrained")
-    draw(figure.subplots())
-    figure.savefig(path, dpi=150)

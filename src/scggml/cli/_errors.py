@@ -23,6 +23,10 @@ _INSTALL = "Install scggml with all that it needs once more, in an environment o
 _OPTIONS = {
     "sample_key": "--sample-key",
     "label_key": "--label-key",
+    "label_kind": "--label-kind",
+    "batch_key": "--batch-key",
+    "donor_key": "--donor-key",
+    "cell_type_key": "--cell-type-key",
     "use_rep": "--use-rep",
     "rng": "--seed",
     "n_jobs": "--n-jobs",

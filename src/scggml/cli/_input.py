@@ -10,13 +10,14 @@ import h5py
 import pandas as pd
 import scipy.sparse as sp
 
+from scggml._anndata._columns import is_numeric
 from scggml._check import check_column, listed
 
 from ._errors import is_out_of_space, one_line
 from ._hdf5 import write_h5ad
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from anndata import AnnData
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from ._results import Results
 
 _TRIAL = "trial.h5ad"
+_MAX_NUMBERS = 2  # of a label that are taken for classes unasked: two have no order that could be lost
 _OTHER_KINDS = {  # groups of a file: what it is, and how to make an h5ad file of it
     ("mod",): ("a MuData file of several modalities", "mudata.read_h5mu(FILE).mod[NAME].write_h5ad(...)"),
     ("matrix", "row_attrs"): ("a loom file", "anndata.io.read_loom(FILE).write_h5ad(...)"),
@@ -33,8 +35,18 @@ _OTHER_KINDS = {  # groups of a file: what it is, and how to make an h5ad file o
 _PLACE = re.compile(r"while writing key '(?P<key>.*)' of .* to /(?P<parent>.*)")  # in a note of anndata
 
 
-def read_cells(path: Path, sample_key: str, label_key: str) -> AnnData:
-    """Return the cells of an h5ad file that has these columns; an error names the file and what it is instead."""
+def read_cells(path: Path, columns: Mapping[str, str | None], label_kind: str | None = "class") -> AnnData:
+    """Return the cells of an h5ad file; an error names the file and what it is instead.
+
+    Parameters
+    ----------
+    path
+        The file.
+    columns
+        Arguments and the columns of `obs` that they name; None for those that are not used.
+    label_kind
+        What labels are; None if the user has not said so.
+    """
     from anndata.io import read_elem, read_h5ad
 
     if path.is_dir():
@@ -57,10 +69,23 @@ def read_cells(path: Path, sample_key: str, label_key: str) -> AnnData:
         msg = f"{path} is not an h5ad file, but {kind}. Make one: {remedy}."
         raise ValueError(msg)
     if isinstance(obs, pd.DataFrame):  # before the matrices, which take long to read; files of old hold records
-        for name, key in (("sample_key", sample_key), ("label_key", label_key)):
-            check_column(name, key, obs)
+        for name, key in columns.items():
+            column = None if key is None else check_column(name, key, obs)
+            if name == "label_key" and column is not None and label_kind is None:
+                _check_classes(str(key), column)
     with _told(path):
         return read_h5ad(path)
+
+
+def _check_classes(label_key: str, column: pd.Series) -> None:
+    """Refuse numbers as classes unless the user asks for it: ages would be as many classes, without an order."""
+    n = column.nunique()
+    if is_numeric(column) and n > _MAX_NUMBERS:
+        msg = (
+            f"label_key={label_key!r} holds {n} different numbers. Say what they are: --label-kind continuous (such as "
+            "ages), ordinal (such as grades), or class, if they are names of classes without an order."
+        )
+        raise ValueError(msg)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ except ImportError:  # Windows has no such locks
     fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from io import TextIOWrapper
 
 logger = logging.getLogger("scggml")
@@ -32,18 +32,18 @@ _LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}  # of programs that show fol
 
 
 @contextmanager
-def results_folder(out: Path, *, source: Path | None = None) -> Iterator[Results]:
+def results_folder(out: Path, *, sources: Sequence[Path] = ()) -> Iterator[Results]:
     """Check before any work that results can be written to a folder, and hold it for one run.
 
     Parameters
     ----------
     out
         Folder for the results: a new or empty one, or that of an earlier run.
-    source
-        A file that is read, and must not be replaced.
+    sources
+        Files that are read, and must not be replaced.
     """
     out = Path(os.path.realpath(out))
-    _check_place(out, source)
+    _check_place(out, sources)
     made = [path for path in out.parents if not path.exists()]
     results = Results(out)
     try:
@@ -156,7 +156,7 @@ def _recorded(out: Path) -> dict[str, str]:
     return files if isinstance(files, dict) else {}
 
 
-def _check_place(out: Path, source: Path | None) -> None:
+def _check_place(out: Path, sources: Sequence[Path]) -> None:
     found = next(path for path in (out, *out.parents) if path.exists())
     if not found.is_dir():
         msg = f"--out {out}: {found} is a file. Name a folder."
@@ -168,10 +168,10 @@ def _check_place(out: Path, source: Path | None) -> None:
             f"Name a folder in it, such as {out / 'results'}."
         )
         raise ValueError(msg)
-    read = [] if source is None or not out.exists() else Path(os.path.realpath(source)).parents
-    if any(folder.exists() and folder.samefile(out) for folder in read):
-        msg = f"--out {out} holds {source}, which is to be read. Name another folder."
-        raise ValueError(msg)
+    for source in sources if out.exists() else ():
+        if any(folder.exists() and folder.samefile(out) for folder in Path(os.path.realpath(source)).parents):
+            msg = f"--out {out} holds {source}, which is to be read. Name another folder."
+            raise ValueError(msg)
 
 
 @contextmanager

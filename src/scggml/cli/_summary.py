@@ -16,10 +16,20 @@ if TYPE_CHECKING:
 N_GENES = 20
 
 
-def _held_out(validation: dict[str, Any]) -> list[str]:
+def _held_out(validation: dict[str, Any], *, by_donor: bool) -> list[str]:
     """Return lines on held-out accuracy, from what `fit_metric(validate=True)` wrote."""
+    units = "donors" if by_donor else "samples"
+    how = f"{validation['n_splits']} folds of {units}, the metric learned without those held out;"
+    if not validation["n_correct"]:
+        return [
+            f"Held-out accuracy ({how} mean label of the nearest samples):",
+            *(
+                f"  {text:<15} rank correlation {validation[score]:.2f} between label and prediction"
+                for text, score in (("learned metric", "value"), ("Euclidean OT", "euclidean"))
+            ),
+        ]
     lines = [
-        f"Held-out accuracy ({validation['n_splits']} folds of samples, the metric learned without those held out;",
+        f"Held-out accuracy ({how}",
         "a sample is assigned to the class whose nearest samples are closest on average):",
     ]
     for method, text, score in (("ggml", "learned metric", "value"), ("euclidean", "Euclidean OT", "euclidean")):
@@ -57,8 +67,11 @@ def summary(
     """Return how well the metric separates classes, on held-out samples, and its first genes."""
     entry = adata.uns["ggml"]
     params = entry["params"]
-    labels = pdata.obs[label_key].astype(str)
-    classes = ", ".join(f"{name} {count}" for name, count in labels.value_counts().sort_index().items())
+    labels = pdata.obs[label_key]
+    if params["label_kind"] == "continuous":
+        classes = f"{label_key} from {labels.min():g} to {labels.max():g}"
+    else:
+        classes = ", ".join(f"{name} {count}" for name, count in labels.astype(str).value_counts().sort_index().items())
     lines = [
         "scggml summary",
         "",
@@ -70,11 +83,11 @@ def summary(
         "",
     ]
     if "validation" in entry:
-        lines += _held_out(entry["validation"])
+        lines += _held_out(entry["validation"], by_donor="donor_key" in params)
         if params["use_rep"] != "X":
             lines.append(f"  ({params['use_rep']} itself was computed on all samples, without labels.)")
     else:
-        lines.append("Held-out accuracy: not computed, a class has fewer than 3 samples.")
+        lines.append(f"Held-out accuracy: not computed, {_few(params)} fewer than 3 {_units(params)}.")
     lines += ["", *more]
     if HELD_OUT in pdata.uns:
         lines += [
@@ -85,7 +98,7 @@ def summary(
     else:
         lines += [
             "The map and the heatmap show the samples that the metric was learned on, and so flatter it. Held-out ones",
-            "need 4 samples of every class.",
+            f"need 4 {_units(params)}{' of every class' if params['label_kind'] == 'class' else ''}.",
             "",
         ]
     if table is None:
@@ -101,3 +114,11 @@ def summary(
                 f"by chance {len(top) * len(planted) / len(table):.1f} would be"
             )
     return "\n".join(lines) + "\n"
+
+
+def _few(params: dict[str, Any]) -> str:
+    return "a class has" if params["label_kind"] == "class" else "there are"
+
+
+def _units(params: dict[str, Any]) -> str:
+    return "donors" if "donor_key" in params else "samples"

@@ -36,3 +36,13 @@ def progress_bar(total: int, desc: str | None, unit: str) -> Iterator[tqdm]:
             yield bar
     finally:
         _is_inside.reset(token)
+
+
+@contextmanager
+def no_progress_bars() -> Iterator[None]:
+    """Draw no progress bars."""
+    token = _is_inside.set(True)
+    try:
+        yield
+    finally:
+        _is_inside.reset(token)

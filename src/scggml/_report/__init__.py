@@ -1,0 +1,1 @@
+"""A report on patients as one file, for readers without Python."""
