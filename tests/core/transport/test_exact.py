@@ -547,4 +547,6 @@ def test_ctrl_c_comes_back_soon_and_leaves_nothing_running():
     words = [line.split() for line in ran.stdout.splitlines()]
     assert [" ".join(w[:-1]) for w in words] == ["interrupted after", "then busy for"] * 7
     assert max(float(w[-1]) for w in words[::2]) < 2
-    assert max(float(w[-1]) for w in words[1::2]) < 3  # seconds of processor time: the matrix of costs is not interrupted
+    assert (
+        max(float(w[-1]) for w in words[1::2]) < 3
+    )  # seconds of processor time: the matrix of costs is not interrupted
