@@ -209,6 +209,8 @@ def main():
         seeds = COHORTS[name].seeds or range(args.first_seed, args.first_seed + args.seeds)
         for seed in tqdm(seeds, desc=name, file=sys.stderr):
             found.append(evaluate(name, args, seed))
+        done = by_method(pd.concat([rows for rows, _ in found if rows["cohort"].iloc[0] == name]))
+        print(*(f"{method} {_shown(row[name])}" for method, row in _scores(done).iterrows()), sep=", ", flush=True)
     table = by_method(pd.concat([rows for rows, _ in found]))
     halves = {"A": "on which defaults may be chosen", "B": "on which they are confirmed"}
     notes = [
