@@ -26,7 +26,8 @@ _LABELS = {
     "mass": "mass",
     "excess": "excess of the cost",
 }
-_LINE = 30  # characters of a label on one line
+_LINE = 30  # characters of a label on one line, ...
+_NAME_LINE = 24  # ... and of a cell type
 _MAX_WRITTEN = 16  # types; with more, the numbers are too small to read
 _LEAST_WRITTEN = 0.005  # smaller numbers would read 0.00
 
@@ -85,7 +86,7 @@ def transport(
         msg = "the distances were not explained by cell types. Run sg.tl.explain_distances with cell_type_key."
         raise ValueError(msg)
     flows = get_explanation(pdata, "flows", key=key, classes=(a, b))
-    types = [drawn_text(name) for name in dict.fromkeys(flows["source"].astype(str))]
+    types = [drawn_text(name, _NAME_LINE, lines=2) for name in dict.fromkeys(flows["source"].astype(str))]
     values = flows["share" if what == "cost" else what].to_numpy().reshape(len(types), len(types))
     if what == "excess" and np.isnan(values).any():
         msg = f"{a!r} and {b!r} have no excess: it needs two classes with at least two samples each. Pass what='cost'."
