@@ -112,13 +112,15 @@ def read_colors(adata: AnnData, color: str, *, gene: bool = False) -> Numbers | 
 
 
 def class_shades(adata: AnnData, column: str, names: Iterable[str]) -> dict[str, str]:
-    """Return the colour of each class of a column, or of classes with these names if `.obs` does not hold it."""
+    """Return the colour of each class of a column, or of classes with these names if `.obs` does not hold them."""
+    from matplotlib.colors import to_hex
+
     if list(adata.obs.columns).count(column) == 1:
         found = read_colors(adata, column)
         if isinstance(found, Classes) and set(names) <= set(found.names):
             return dict(zip(found.names, found.shades, strict=True))
     known = sorted(set(names))
-    return dict(zip(known, _shades(adata, column, known), strict=True))
+    return dict(zip(known, map(to_hex, _palette(len(known))), strict=True))
 
 
 def draw_points(

@@ -14,7 +14,7 @@ from scggml._docs import shared_doc
 
 from ._axes import drawing, text_width, write_status
 from ._colors import MISSING, Classes, Numbers, read_colors
-from ._legends import Arranged, line_beside, make_room, write_legend
+from ._legends import Arranged, line_beside, make_room, place_of, write_legend
 from ._names import drawn_text
 
 if TYPE_CHECKING:
@@ -237,6 +237,7 @@ def _draw_scale(ax: Axes, image: AxesImage, tracks: Sequence[Numbers | Classes])
     legend, entries = _legend_of(tracks, line=line_beside(ax))
     height = min(ax.bbox.height / ax.figure.figure.dpi, _SIDE)
     shrink = max(1 - _LEGEND_ROW / height * (legend.n_rows + 1.5), _MIN_BAR) if entries else 0.8
+    place = place_of(ax)
     bar = ax.figure.colorbar(image, ax=ax, label="distance", shrink=shrink, aspect=25 * shrink, anchor=(0, 0))
     if not entries:
         return
@@ -248,4 +249,4 @@ def _draw_scale(ax: Axes, image: AxesImage, tracks: Sequence[Numbers | Classes])
     )  # fmt: skip
     for text, (_, shade) in zip(written.get_texts(), entries, strict=True):
         text.set_fontweight("bold" if shade is None else "normal")
-    make_room(ax, written, bar.ax)
+    make_room(ax, written, bar.ax, place=place)

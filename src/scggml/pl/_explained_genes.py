@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _NEGATIVE = "#b35806"
 _SIGNS = ("differs more between the classes", "differs more within them")
-_BELOW = -3.2  # place of the legend under the axis, in bars
+_BELOW = 3.6  # place of the legend under the axis, in letter sizes
 _LINE = 34  # characters of the title on one line
 
 
@@ -96,10 +96,15 @@ def explained_genes(
         ax.set_xlabel("excess of the distance" if column == "excess" else "contribution to the distance")
         ax.spines[["top", "right"]].set_visible(False)
         compared = f"{a} and {b}" if a != b else f"within {a}"
-        ax.set_title(drawn_text(compared if cell_type is None else f"{compared}: {cell_type}", _LINE))
+        title = drawn_text(compared if cell_type is None else f"{compared}: {cell_type}", _LINE)
+        ax.set_title(title, fontsize="medium")
         if column == "excess" and (table[column] < 0).any():
             handles = [Patch(color=PLAIN), Patch(color=_NEGATIVE)]
-            write_legend(
-                ax, handles, _SIGNS, loc="upper center", bbox_to_anchor=(0.5, _BELOW / len(table)), frameon=False
-            )
+            options: dict[str, Any] = {
+                "loc": "upper center",
+                "bbox_to_anchor": (0.5, 0),
+                "borderaxespad": _BELOW,
+                "frameon": False,
+            }
+            write_legend(ax, handles, _SIGNS, **options)
     return ax

@@ -95,9 +95,9 @@ def gene_weights(
         if has_intervals:
             ax.hlines(positions, table["low"], table["high"], color="0.2", linewidth=1.2)
         ax.set_yticks(positions, labels=names)
-        for gene, text in zip(table.index, ax.get_yticklabels(), strict=True):
-            if gene in marked:
-                text.set(color=_MARKED, fontweight="bold")
+        for name in ax.get_yticklabels():
+            if name.get_text() in {drawn_text(str(gene)) for gene in marked}:
+                name.set(color=_MARKED, fontweight="bold")
         ax.set_ylim(len(table) - 0.4, -0.6)
         what = "distance moved per s.d. of expression"
         ax.set_xlabel(f"gene weight: {what}" + ("\n(lines: 95 % intervals of bootstraps)" if has_intervals else ""))

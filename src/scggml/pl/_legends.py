@@ -94,7 +94,13 @@ def write_legend(
     return legend
 
 
-def make_room(ax: Axes, legend: Legend, *others: Axes) -> None:
+def place_of(ax: Axes) -> Any:
+    """Return the place of axes in a figure without a layout engine; None if they have none, or an engine cares."""
+    spec: Any = ax.get_subplotspec()
+    return None if ax.figure.get_layout_engine() is not None or spec is None else spec.get_position(ax.figure)
+
+
+def make_room(ax: Axes, legend: Legend, *others: Axes, place: Any = None) -> None:
     """Narrow axes by what their legend needs, as a colour bar does, where no layout engine does it.
 
     Parameters
@@ -105,11 +111,12 @@ def make_room(ax: Axes, legend: Legend, *others: Axes) -> None:
         To their right.
     others
         Axes between them and the legend, such as a colour bar.
+    place
+        Where they all belong, from `place_of`, if axes were added since; None to ask now.
     """
-    spec: Any = ax.get_subplotspec()
-    if ax.figure.get_layout_engine() is not None or spec is None:
+    place = place_of(ax) if place is None else place
+    if place is None:
         return
-    place = spec.get_position(ax.figure)
     boxes: list[Any] = [legend.get_window_extent(), *(other.get_tightbbox() for other in others)]
     right = max(box.x1 for box in boxes)
     right = ax.figure.transSubfigure.inverted().transform((right, 0.0))[0]

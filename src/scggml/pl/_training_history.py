@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
 
-_LINE = 28  # characters of the title on one line
+_LINE = 44  # characters of the title on one line
 
 
 @shared_doc

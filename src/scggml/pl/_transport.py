@@ -101,7 +101,7 @@ def transport(
         ax.set_yticks(range(n), labels=types)
         whose = (f" in {a}", f" in {b}") if a != b else ("", "")
         ax.set(xlabel=drawn_text(f"to type{whose[1]}", _LINE), ylabel=drawn_text(f"from type{whose[0]}", _LINE))
-        ax.set_title(drawn_text(f"{a} to {b}" if a != b else f"within {a}", _LINE))
+        ax.set_title(drawn_text(f"{a} to {b}" if a != b else f"within {a}", _LINE), fontsize="medium")
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
         _frame_diagonal(ax, n)

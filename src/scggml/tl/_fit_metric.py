@@ -287,7 +287,7 @@ def _warn_about_signal(learner: GroundMetricLearner, exchange: Exchange) -> None
         msg = (
             f"there are too few samples to show that the metric holds: {len(exchange.codes)} labels can be exchanged "
             f"in {exchange.n_possible} ways only, so that no permutation test can have a p-value below "
-            f"{exchange.smallest_p:.2g}. A map of so few training samples separates almost any labels. Add samples, and "
-            "compare held-out ones with sg.tl.cross_validate."
+            f"{exchange.smallest_p:.2g}. A map of so few training samples separates almost any labels. Add samples, "
+            "and compare held-out ones with sg.tl.cross_validate."
         )
         warn(msg)
