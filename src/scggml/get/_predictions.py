@@ -59,10 +59,10 @@ def predictions(adata: AnnData, *, key: str = "ggml") -> pd.DataFrame:
     >>> adata = sg.datasets.synthetic_cohort(n_points_per_mode=5, rng=0)
     >>> _ = sg.tl.cross_validate(adata, "sample", "label", methods=["ggml"], cv=5, rng=0)
     >>> table = sg.get.predictions(adata).query("classifier == 'class_mean'")
-    >>> table[["sample", "label", "predicted", "correct"]].head(2)
-          sample    label predicted  correct
-    0  class0_03  class_0   class_0     True
-    1  class0_06  class_0   class_0     True
+    >>> table.sort_values("sample")[["sample", "label", "predicted", "correct"]].head(2)
+           sample    label predicted  correct
+    0   class0_00  class_0   class_0     True
+    36  class0_01  class_0   class_0     True
     """
     return _of_new(adata, key) if Keys(key).prediction in adata.uns else _held_out(adata, key)
 
