@@ -119,6 +119,11 @@ def test_key(pdata, ax):
     assert ax.images[0].get_array().max() == 2 * pdata.obsp["ggml_distances"].max()
 
 
+def test_names_that_would_overlap_are_left_out(pdata):
+    figure = Figure(figsize=(1.5, 0.8))
+    assert names(sg.pl.distance_heatmap(pdata, ax=figure.subplots()).yaxis) == []
+
+
 def test_many_samples_are_not_named(ax):
     n = 51
     x = np.random.default_rng(0).normal(size=(n, 1))

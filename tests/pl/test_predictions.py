@@ -6,6 +6,7 @@ import pytest
 from anndata import AnnData
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from scipy.integrate import trapezoid
 from sklearn.metrics import confusion_matrix, roc_auc_score
 from sklearn.model_selection import RepeatedStratifiedKFold
 
@@ -70,7 +71,7 @@ def test_roc_of_two_classes(two, ax):
         part = table[table["method"] == method]
         score = part["score: well"] - part["score: sick"]
         expected = roc_auc_score(part["label"] == "well", score)
-        assert np.trapezoid(curve.get_ydata(), curve.get_xdata()) == pytest.approx(expected)
+        assert trapezoid(curve.get_ydata(), curve.get_xdata()) == pytest.approx(expected)
         assert text.replace("\n", " ").startswith(f"{method}: {expected:.2f} (")
     assert "well against sick" in ax.get_title()
     one = Figure().subplots()
@@ -84,7 +85,7 @@ def test_roc_of_several_classes(three, ax):
     for c, (curve, text) in enumerate(zip(ax.lines[1:], ax.get_legend().get_texts(), strict=True)):
         others = part[[f"score: class_{other}" for other in range(3) if other != c]].max(axis=1)
         expected = roc_auc_score(part["label"] == f"class_{c}", part[f"score: class_{c}"] - others)
-        assert np.trapezoid(curve.get_ydata(), curve.get_xdata()) == pytest.approx(expected)
+        assert trapezoid(curve.get_ydata(), curve.get_xdata()) == pytest.approx(expected)
         assert text.get_text() == f"class_{c}: {expected:.2f}"
 
 

@@ -138,6 +138,14 @@ def test_trajectory(ax):
     np.testing.assert_allclose(other.lines[-1].get_xydata()[0], ax.texts[-1].xy, atol=1e-9)
 
 
+@pytest.mark.parametrize(("n", "scale"), [(25, 1), (100, 2)])
+def test_a_new_figure_has_room_for_names(pyplot, n, scale):
+    pdata = AnnData(obs=pd.DataFrame(index=[f"p{i}" for i in range(n)]))
+    pdata.obsm["X_mds"] = np.random.default_rng(0).normal(size=(n, 2))
+    named, plain = (sg.pl.sample_map(pdata, labels=labels).figure.get_size_inches() for labels in (True, False))
+    np.testing.assert_allclose(named, scale * plain)
+
+
 def test_the_path_covers_no_point(pdata, ax):
     pdata.obs["ggml_pseudotime"] = np.linspace(0, 1, 8)
     sg.pl.sample_map(pdata, trajectory=True, ax=ax)

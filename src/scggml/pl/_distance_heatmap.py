@@ -45,11 +45,12 @@ def distance_heatmap(
 ) -> Axes:
     """Plot the distances between samples as a heatmap.
 
-    Without `color`, samples are ordered by average-linkage clustering with optimal leaf order, and its dendrogram is
-    drawn above. A column of classes orders them by class, and by clustering within classes. A list of columns does not
-    change the order: each is a track under the dendrogram, so that one sees which of them the clusters follow. Colours
-    of distances range from the smallest to the largest between two samples; the diagonal is white. For distances under
-    a learned metric, the title says whether they are held-out or those of training samples, unless `ax` has a title.
+    Without `color`, samples are ordered by average-linkage clustering with optimal leaf order, and its dendrogram
+    is drawn above. A column of classes orders them by class, and by clustering within classes. A list of columns
+    does not change the order: each is a track under the dendrogram, so that one sees which of them the clusters
+    follow. Colours of distances range from the smallest to the largest between two samples; the diagonal is white.
+    Up to 50 samples are named, if there is room for their names. For distances under a learned metric, the title
+    says whether they are held-out or those of training samples, unless `ax` has a title.
 
     Parameters
     ----------
@@ -109,16 +110,17 @@ def distance_heatmap(
     above = _above(tracks, tree) * _SIDE
     with drawing(ax, 5.8 + beside + max(legend.width - 1.0, 0.0), 4.4 + beside + above) as ax:
         image = _draw_matrix(ax, shown)
-        if names and ax.bbox.height / ax.figure.figure.dpi * 72 / len(names) < size / 2:  # small axes of the user
-            names = []
-        ax.set_xticks(range(len(names)), labels=names, rotation=90, fontsize=size)
-        ax.set_yticks(range(len(names)), labels=names, fontsize=size)
+        ax.set(xticks=[], yticks=[])
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
         top = _draw_tracks(ax, tracks, order)
         if tree is not None:
             _draw_tree(ax, tree, top)
         _draw_scale(ax, image, tracks)
+        row = min(ax.bbox.width, ax.bbox.height) / ax.figure.figure.dpi * 72 / len(order)
+        if names and row > 0.8 * size:  # else they would overlap, on small axes of the user
+            ax.set_xticks(range(len(names)), labels=names, rotation=90, fontsize=size)
+            ax.set_yticks(range(len(names)), labels=names, fontsize=size)
         write_status(ax, status_of_distances(pdata, key))
     return ax
 
