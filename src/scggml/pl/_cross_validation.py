@@ -73,6 +73,11 @@ def cross_validation(
     KeyError, ValueError, TypeError
         If there was no cross-validation, or there is no such score, classifier or baseline.
 
+    Warns
+    -----
+    UserWarning
+        If the metric was learned from another label since.
+
     Examples
     --------
     >>> import scggml as sg
