@@ -28,6 +28,7 @@ def build_calls(cohort: AnnData, fitted: AnnData, pdata: AnnData) -> dict[str, t
         sg.tl.cross_validate(cells, "sample", "label", methods=["euclidean"], cv=2, rng=0)
         sg.tl.tune(cells, "sample", "label", grid={"n_comps": [1, 2]}, cv=4, rng=0)
         sg.tl.power(cells, "sample", "label", n_samples=8, rng=0)
+        sg.tl.separation_test(cells, "sample", "label", n_permutations=19, rng=0)
         samples = sg.tl.explain_distances(cells, pdata, cell_type_key="cell_type", copy=True)
         sg.tl.order_samples(samples, "well")
         euclidean = sg.tl.sample_distances(cells, "sample", metric="euclidean")
@@ -70,14 +71,18 @@ def build_calls(cohort: AnnData, fitted: AnnData, pdata: AnnData) -> dict[str, t
         "pl.explained_genes": {"pdata": samples},
         "pl.gene_weights": {"adata": cells},
         "pl.power": {"adata": cells},
+        "pl.predictions": {"adata": cells},
         "pl.sample_map": {"pdata": samples},
+        "pl.separation": {"adata": cells},
         "pl.training_history": {"adata": cells},
         "pl.transport": {"pdata": samples},
         "pl.tuning": {"adata": cells},
         "get.distances": {"pdata": samples},
         "get.explanation": {"pdata": samples},
         "get.gene_weights": {"adata": cells},
+        "get.predictions": {"adata": cells},
         "get.scores": {"adata": cells},
+        "get.separation": {"adata": cells},
         # without a network: the cohorts to download are asked only what they refuse
         "datasets.breast_cohort": {},
         "datasets.iga_nephropathy_cohort": {},

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+import itertools
+import warnings
 from copy import deepcopy
 from types import SimpleNamespace
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import pytest
+from anndata import AnnData
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -16,7 +20,7 @@ from matplotlib.text import Text
 
 import scggml as sg
 from scggml.pl._axes import drawing, map_points, two_axes
-from scggml.pl._names import drawn_text
+from scggml.pl._legends import Arranged
 
 PLOTS = {
     "sample_map": lambda cells, samples, ax: sg.pl.sample_map(samples, color="label", labels=True, ax=ax),
@@ -30,6 +34,12 @@ PLOTS = {
     "explained_genes": lambda cells, samples, ax: sg.pl.explained_genes(samples, cell_type="even", ax=ax),
     "tuning": lambda cells, samples, ax: sg.pl.tuning(cells, ax=ax),
     "power": lambda cells, samples, ax: sg.pl.power(cells, ax=ax),
+    "predictions": lambda cells, samples, ax: sg.pl.predictions(cells, ax=ax),
+    "predictions of roc": lambda cells, samples, ax: sg.pl.predictions(cells, what="roc", ax=ax),
+    "separation": lambda cells, samples, ax: sg.pl.separation(cells, ax=ax),
+    "distance_heatmap of tracks": lambda cells, samples, ax: sg.pl.distance_heatmap(
+        samples, color=["label", "age"], ax=ax
+    ),
 }
 
 
@@ -40,7 +50,9 @@ def evaluated():
     sg.tl.cross_validate(adata, "sample", "label", methods=["ggml", "euclidean"], cv=3, rng=0)
     sg.tl.tune(adata, "sample", "label", grid={"ridge": [0.1, 1.0]}, cv=3, rng=0)
     sg.tl.power(adata, "sample", "label", n_samples=[12, 15], n_cells=[5, 9], n_repeats=2, rng=0)
-    return {key: adata.uns[key] for key in ("ggml_cross_validation", "ggml_tuning", "ggml_power")}
+    sg.tl.separation_test(adata, "sample", "label", n_permutations=19, rng=0)
+    names = ("ggml_cross_validation", "ggml_tuning", "ggml_power", "ggml_separation")
+    return {key: adata.uns[key] for key in names}
 
 
 def test_every_plot_is_tested():
@@ -265,6 +277,10 @@ ODD_PLOTS = {
     "explained_genes": lambda cells, samples: sg.pl.explained_genes(samples, cell_type=ODD[0]),
     "tuning": lambda cells, samples: sg.pl.tuning(cells),
     "power": lambda cells, samples: sg.pl.power(cells),
+    "predictions": lambda cells, samples: sg.pl.predictions(cells, method=ODD[0]),
+    "predictions of roc": lambda cells, samples: sg.pl.predictions(cells, what="roc"),
+    "separation": lambda cells, samples: sg.pl.separation(cells),
+    "distance_heatmap of tracks": lambda cells, samples: sg.pl.distance_heatmap(samples, color=[ODD[0], "_$number$"]),
 }  # fmt: skip
 
 
@@ -288,4 +304,90 @@ def test_names_are_drawn_as_they_are(odd, pyplot, name):
         known = sorted(set(ODD) - ({odd[1].obs_names[0]} if name != "cells" else set()))
         counted = [f"{known_name} (1)" if name == "sample_map" else known_name for known_name in known]
         missing = "missing (1)" if name == "sample_map" else "missing"
-        assert [text.get_text() for text in legend.get_texts()] == [*map(drawn_text, counted), missing]
+        arranged = Arranged([*counted, missing], **({"rows": 8} if name == "distance_heatmap" else {}))
+        assert [text.get_text() for text in legend.get_texts()] == arranged.names
+
+
+LONG = {
+    2: ["chronic lymphocytic leukaemia (CLL)", "healthy donors, age-matched control"],
+    4: ["severe acute respiratory", "moderate, hospitalised", "convalescent after 90 days", "uninfected healthy donors"],
+    12: [f"{zone} zone of the left ventricle, {s}" for zone in ("border", "remote", "ischaemic", "fibrotic") for s in "abc"],
+    30: [f"hospital site {i:02} (university clinic)" for i in range(30)],
+}  # fmt: skip
+
+
+def beyond(figure):
+    """By how much what is drawn sticks out of a figure, in inches."""
+    figure.canvas.draw()
+    box, (width, height) = figure.get_tightbbox(figure.canvas.get_renderer()), figure.get_size_inches()
+    return max(-box.x0, -box.y0, box.x1 - width, box.y1 - height)
+
+
+@pytest.mark.parametrize("n_classes", LONG)
+@pytest.mark.parametrize("n", [6, 24, 300])
+def test_long_names_of_classes_are_within_the_figure(pyplot, n, n_classes):
+    if n_classes > n:
+        return
+    rng = np.random.default_rng(0)
+    obs = pd.DataFrame(
+        {"state": np.array(LONG[n_classes])[np.arange(n) % n_classes]}, index=[f"p{i}" for i in range(n)]
+    )
+    obs["age"], obs["sex"] = rng.uniform(20, 90, n), rng.choice(["female", "male"], n)
+    obs.iloc[-1, :] = [None, np.nan, None]
+    x = rng.normal(size=(n, 4))
+    adata = AnnData(obs=obs, obsm={"X_mds": x, "X_ggml": x})
+    adata.obsp["ggml_distances"] = np.linalg.norm(x[:, None] - x, axis=2)
+    for ax in (
+        sg.pl.sample_map(adata, color="state"), sg.pl.cells(adata, color="state"),
+        sg.pl.distance_heatmap(adata, color="state"), sg.pl.distance_heatmap(adata, color=["state", "age", "sex"]),
+    ):  # fmt: skip
+        assert beyond(ax.figure) <= 0.03
+        assert min(ax.bbox.width, ax.bbox.height) / ax.figure.dpi > 2
+        legend = next(other.get_legend() for other in ax.figure.axes if other.get_legend())
+        boxes = [text.get_window_extent() for text in legend.get_texts() if text.get_text().strip()]
+        assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+
+
+@pytest.fixture(scope="module")
+def long_names(_cohort, evaluated):
+    """Cells and samples with long names of samples, classes, cell types and genes."""
+    cells = _cohort.copy()
+    cells.obs["sample"] = cells.obs["sample"].cat.rename_categories(
+        [f"donor of the university clinic {i}" for i in range(8)]
+    )
+    cells.obs["label"] = cells.obs["label"].cat.rename_categories(LONG[2])
+    cells.obs["type"] = np.array(LONG[12], dtype=object)[np.arange(cells.n_obs) % 12]
+    cells.var_names = [f"ENSG00000000000{i:02}.15_PAR_Y" for i in range(cells.n_vars)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sg.tl.fit_metric(cells, "sample", "label", rng=0)
+        samples = sg.tl.sample_distances(cells)
+        sg.tl.embed_samples(samples, "mds")
+        sg.tl.explain_distances(cells, samples, cell_type_key="type")
+        sg.tl.cross_validate(cells, "sample", "label", methods=["ggml", "euclidean"], cv=2, rng=0)
+    cells.obs["cell_type"] = cells.obs["type"]
+    for key in ("ggml_tuning", "ggml_power", "ggml_separation"):
+        cells.uns[key] = deepcopy(evaluated[key])
+    return cells, samples
+
+
+@pytest.mark.parametrize("name", PLOTS)
+def test_long_names_are_within_the_figure(long_names, pyplot, name):
+    cells, samples = long_names
+    ax = (
+        sg.pl.explained_genes(samples, cell_type=LONG[12][0]) if name == "explained_genes"
+        else PLOTS[name](cells, samples, None)
+    )  # fmt: skip
+    assert beyond(ax.figure) <= 0.03
+    assert min(ax.bbox.width, ax.bbox.height) / ax.figure.dpi > 0.6
+
+
+@pytest.mark.parametrize("name", ["sample_map", "distance_heatmap", "cells", "gene_weights"])
+def test_legends_stay_within_the_place_of_axes_without_a_layout(long_names, pyplot, name):
+    figure, axes = pyplot.subplots(1, 2, figsize=(12, 4))
+    place = axes[0].get_position()
+    PLOTS[name](*long_names, axes[0])
+    figure.canvas.draw()
+    legend = next(ax.get_legend() for ax in figure.axes if ax.get_legend())
+    assert legend.get_window_extent().x1 <= axes[1].get_window_extent().x0
+    assert axes[0].get_position(original=True).width >= 0.39 * place.width

@@ -47,7 +47,42 @@ def test_stored_colors_are_used_if_there_are_enough(sites):
         adata.uns["site_colors"] = stored
         assert read_colors(adata, "site").shades == ["#112233", "#445566"]
     adata.uns["site_colors"] = ["#112233"]
-    assert len(set(read_colors(adata, "site").shades)) == 2
+    with pytest.warns(UserWarning, match="has 1 colours for 2 classes of color='site', and is not used"):
+        assert len(set(read_colors(adata, "site").shades)) == 2
+
+
+@pytest.mark.parametrize(
+    ("n", "name"), [(11, "default_20"), (20, "default_20"), (21, "default_28"), (28, "default_28")]
+)
+def test_many_classes_have_the_colours_of_scanpy(sites, n, name):
+    from scanpy.plotting import palettes
+
+    assert read_colors(sites(n), "site").shades == [to_hex(shade) for shade in getattr(palettes, name)[:n]]
+
+
+@pytest.mark.parametrize("n", [29, 60, 100])
+def test_colours_of_very_many_classes_differ_and_are_no_white(sites, n):
+    shades = read_colors(sites(n), "site").shades
+    assert len(set(shades)) == n
+    assert (np.array([mpl.colors.to_rgb(shade) for shade in shades]) @ (0.299, 0.587, 0.114)).max() < 0.85
+
+
+def test_predicted_classes_have_the_colours_of_the_label():
+    """Whatever the order of its categories."""
+    names = ["healthy", "disease"]
+    obs = pd.DataFrame({"state": pd.Categorical(names * 3, categories=names)}, index=[f"p{i}" for i in range(6)])
+    obs["predicted"] = pd.Categorical([None, None, *names[::-1], *names], categories=sorted(names))
+    mapped = AnnData(obs=obs, uns={"ggml_reference": {"params": {"label_key": "state"}}})
+    for stored in (None, ["#112233", "#445566"]):
+        if stored is not None:
+            mapped.uns["state_colors"] = stored
+        of_label, of_predicted = (read_colors(mapped, column) for column in ("state", "predicted"))
+        assert of_predicted.names == ["disease", "healthy"]
+        assert dict(zip(of_predicted.names, of_predicted.shades, strict=True)) == dict(
+            zip(of_label.names, of_label.shades, strict=True)
+        )
+    mapped.uns["predicted_colors"] = ["#aaaaaa", "#bbbbbb"]
+    assert read_colors(mapped, "predicted").shades == ["#aaaaaa", "#bbbbbb"]
 
 
 @pytest.mark.parametrize(
@@ -173,6 +208,10 @@ COLUMNS = {
 @pytest.mark.parametrize("draw", [sg.pl.sample_map, sg.pl.cells, sg.pl.distance_heatmap])
 def test_what_cannot_be_drawn(four, pyplot, draw, case):
     value, error, message = COLUMNS[case]
+    if draw is sg.pl.distance_heatmap and case in ("list", "tuple"):  # which are its tracks
+        value, error, message = ["x", "a"], KeyError, r"color='a': obs\['a'\] does not exist|color='a' "
+    elif draw is sg.pl.distance_heatmap and case == "number":
+        message = r"color must be .* found 3"
     adata, color = (four(value), "x") if case == "infinite" else (four([1, 2, 3, 4]), value)
     ax = Figure().subplots()
     for axes in (ax, None):

@@ -68,8 +68,8 @@ def test_title_says_what_was_held_out(adata, ax):
     donors, one = adata.copy(), adata.copy()
     donors.uns["ggml_cross_validation"]["params"] = {**params, "donor_key": "donor", "leave_one_out": True}
     one.uns["ggml_cross_validation"]["params"] = {**params, "leave_one_out": True}
-    assert sg.pl.cross_validation(donors, ax=ax).get_title() == "10 samples, one donor held out"
-    assert sg.pl.cross_validation(one, ax=ax).get_title() == "10 samples, one sample held out"
+    assert sg.pl.cross_validation(donors, ax=ax).get_title() == "label: 10 samples, one donor held out"
+    assert sg.pl.cross_validation(one, ax=ax).get_title() == "label: 10 samples, one sample held out"
 
 
 def test_chance_level(adata, ax):

@@ -32,8 +32,11 @@ def test_matrix_is_reordered_like_its_labels(pdata, ax):
     order = names(ax.yaxis)
     assert names(ax.xaxis) == order and sorted(order) == list(pdata.obs_names)
     table = pd.DataFrame(pdata.obsp["ggml_distances"], pdata.obs_names, pdata.obs_names)
-    np.testing.assert_array_equal(ax.images[0].get_array(), table.loc[order, order])
-    assert ax.images[0].get_clim()[0] == 0
+    shown, expected = np.ma.filled(ax.images[0].get_array(), np.nan), table.loc[order, order].to_numpy()
+    between = ~np.eye(len(order), dtype=bool)
+    np.testing.assert_array_equal(shown[between], expected[between])
+    assert np.isnan(np.diag(shown)).all()
+    assert ax.images[0].get_clim() == (expected[between].min(), expected[between].max())
     assert any(other.get_ylabel() == "distance" for other in ax.figure.axes)
 
 
@@ -72,11 +75,53 @@ def test_classes_without_samples_are_not_in_the_legend(pdata, ax):
     assert [to_hex(p.get_facecolor()) for p in legend(ax).get_patches()] == ["#aa0000"]
 
 
+def test_several_columns_are_tracks_in_the_order_of_the_clusters(pdata, ax):
+    from scipy.cluster.hierarchy import leaves_list, linkage
+    from scipy.spatial.distance import squareform
+
+    pdata.obs.loc["p4", "age"] = np.nan
+    sg.pl.distance_heatmap(pdata, color=["label", "age"], ax=ax)
+    tree = linkage(squareform(pdata.obsp["ggml_distances"], checks=False), "average", optimal_ordering=True)
+    order = list(pdata.obs_names[leaves_list(tree)])
+    assert names(ax.yaxis) == order
+    lowest, above, dendrogram = sorted(ax.child_axes, key=lambda child: child.get_position().y0)
+    assert [names(strip.yaxis) for strip in (lowest, above)] == [["age"], ["label"]]
+    shades = {"well": "#112233", "sick": "#aa0000"}
+    drawn = [to_hex(c) for c in np.asarray(above.images[0].get_array())[0]]
+    assert drawn == [shades[label] for label in pdata.obs["label"].loc[order]]
+    drawn = {name: to_hex(c) for name, c in zip(order, np.asarray(lowest.images[0].get_array())[0], strict=True)}
+    assert drawn.pop("p4") == "#bdbdbd"
+    darkness = [-sum(int(drawn[name][i : i + 2], 16) for i in (1, 3, 5)) for name in drawn]
+    assert (np.argsort(darkness) == np.argsort([pdata.obs["age"][name] for name in drawn])).all()
+    texts = [text.get_text() for text in legend(ax).get_texts()]
+    ages = pdata.obs["age"]
+    assert texts == ["label", "well", "sick", "age", f"{ages.min():g}", f"{ages.max():g}", "missing"]
+    # the highest arch of the dendrogram is the last merge
+    heights = [segment[:, 1].max() for segment in dendrogram.collections[0].get_segments()]
+    assert max(heights) == pytest.approx(tree[-1, 2]) and len(heights) == len(order) - 1
+
+
+def test_one_track_of_numbers_does_not_order(pdata, ax):
+    sg.pl.distance_heatmap(pdata, color=["age"], ax=ax)
+    plain = Figure().subplots()
+    sg.pl.distance_heatmap(pdata, ax=plain)
+    assert names(ax.yaxis) == names(plain.yaxis)
+    assert [t.get_text() for t in legend(ax).get_texts()] == [
+        f"{pdata.obs['age'].min():g}",
+        f"{pdata.obs['age'].max():g}",
+    ]
+
+
 def test_key(pdata, ax):
     pdata.obsp["mine_distances"] = 2 * pdata.obsp["ggml_distances"]
     sg.pl.distance_heatmap(pdata, key="mine", ax=ax)
     assert ax.get_title() == ""
     assert ax.images[0].get_array().max() == 2 * pdata.obsp["ggml_distances"].max()
+
+
+def test_names_that_would_overlap_are_left_out(pdata):
+    figure = Figure(figsize=(1.5, 0.8))
+    assert names(sg.pl.distance_heatmap(pdata, ax=figure.subplots()).yaxis) == []
 
 
 def test_many_samples_are_not_named(ax):
@@ -91,6 +136,8 @@ CASES = {
     "key": ({"key": "mine"}, KeyError, ["obsp['mine_distances']", "ggml_distances", "sg.tl.sample_distances"]),
     "color": ({"color": "state"}, KeyError, ["color='state'", "sample, label, age, n_cells"]),
     "number": ({"color": "age"}, ValueError, ["color='age'", "numbers", "pandas.cut"]),
+    "no columns": ({"color": []}, ValueError, ["color", "empty list"]),
+    "one of two": ({"color": ["label", "state"]}, KeyError, ["color='state'"]),
     "unknown": ({"colour": "label"}, TypeError, ["colour"]),
 }
 

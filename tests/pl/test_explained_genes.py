@@ -41,6 +41,9 @@ def test_negative_bars_have_their_own_color(explained, ax):
     sg.pl.explained_genes(explained, ax=ax)
     assert names(ax)[-1] == "g4" and len(ax.patches) == 12
     assert to_hex(ax.patches[-1].get_facecolor()) != to_hex(ax.patches[0].get_facecolor())
+    shown = [to_hex(patch.get_facecolor()) for patch in ax.get_legend().get_patches()]
+    assert shown == [to_hex(ax.patches[i].get_facecolor()) for i in (0, -1)]
+    assert ["between" in text.get_text() for text in ax.get_legend().get_texts()] == [True, False]
 
 
 def test_two_samples_show_distances(fitted, pdata, ax):

@@ -36,7 +36,7 @@ def test_curves_bands_and_lines(adata):
     for band, what in zip(bands, ("accuracy", "power"), strict=True):
         assert band.min() == pytest.approx(table.loc[9, f"{what}_low"].min())
         assert band.max() == pytest.approx(table.loc[9, f"{what}_high"].max())
-    assert ax.get_xlabel() == "number of samples" and ax.get_title() == "random subsets of 30 samples"
+    assert ax.get_xlabel() == "number of samples" and ax.get_title() == "label: random subsets of 30 samples"
 
 
 def test_one_number_of_samples_is_drawn_against_cells(adata):
@@ -47,7 +47,7 @@ def test_one_number_of_samples_is_drawn_against_cells(adata):
     ax = sg.pl.power(changed, ax=Figure().subplots())
     assert ax.get_xlabel() == "number of cells per sample"
     assert curves(ax)["power of separation test, 21 donors"][:, 0].tolist() == [4, 9]
-    assert ax.get_title() == "random subsets of 30 donors"
+    assert ax.get_title() == "label: random subsets of 30 donors"
 
 
 def test_no_results(adata):

@@ -73,7 +73,8 @@ def test_many_classes_have_distinct_colors(ax):
 
 def test_too_few_stored_colors_are_not_used(pdata, ax):
     pdata.uns["label_colors"] = ["#112233"]
-    sg.pl.sample_map(pdata, color="label", ax=ax)
+    with pytest.warns(UserWarning, match=r"uns\['label_colors'\] has 1 colours for 2 classes .* not used"):
+        sg.pl.sample_map(pdata, color="label", ax=ax)
     assert len(set(drawn(ax).values())) == 2
 
 
@@ -135,6 +136,21 @@ def test_trajectory(ax):
     other = Figure().subplots()
     sg.pl.sample_map(pdata, trajectory="back", ax=other)
     np.testing.assert_allclose(other.lines[-1].get_xydata()[0], ax.texts[-1].xy, atol=1e-9)
+
+
+@pytest.mark.parametrize(("n", "scale"), [(25, 1), (100, 2)])
+def test_a_new_figure_has_room_for_names(pyplot, n, scale):
+    pdata = AnnData(obs=pd.DataFrame(index=[f"p{i}" for i in range(n)]))
+    pdata.obsm["X_mds"] = np.random.default_rng(0).normal(size=(n, 2))
+    named, plain = (sg.pl.sample_map(pdata, labels=labels).figure.get_size_inches() for labels in (True, False))
+    np.testing.assert_allclose(named, scale * plain)
+
+
+def test_the_path_covers_no_point(pdata, ax):
+    pdata.obs["ggml_pseudotime"] = np.linspace(0, 1, 8)
+    sg.pl.sample_map(pdata, trajectory=True, ax=ax)
+    path = [ax.lines[-1], ax.texts[-1], ax.texts[-1].arrow_patch]
+    assert max(part.get_zorder() for part in path) < ax.collections[0].get_zorder()
 
 
 def test_pseudotime_of_nullable_numbers(pdata, ax):

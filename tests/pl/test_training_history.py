@@ -26,7 +26,7 @@ def test_curve(cohort, ax):
 
 @pytest.mark.parametrize(
     ("converged", "text"),
-    [(True, "converged after 1 iteration"), (False, "stopped before convergence after 1 iteration")],
+    [(True, "closed form: nothing to iterate"), (False, "stopped before convergence after 1 iteration")],
 )
 def test_title_says_how_it_ended(fitted, ax, converged, text):
     fitted.uns["ggml"]["converged"] = converged

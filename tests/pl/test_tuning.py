@@ -24,6 +24,7 @@ def test_inner_means_choices_and_the_outer_score(adata):
     counts = [int(text.get_text().removeprefix("chosen ").removesuffix(" of 3")) for text in ax.texts]
     assert sum(counts) == 3
     assert f"{entry['score']:.2f}" in ax.get_title()
+    assert ax.get_title().startswith("label: ")
     assert [line for line in ax.lines if list(line.get_xdata()) == [entry["score"]] * 2]
 
 

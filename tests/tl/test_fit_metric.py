@@ -388,6 +388,19 @@ def test_too_few_samples_for_a_signal_are_warned_about():
     assert few.uns["ggml"]["label_signal"] > 0.5 and few.uns["ggml"]["label_p_value"] > 0.2
 
 
+def test_three_against_three_samples_are_warned_about():
+    """However strong the signal: the labels can be exchanged in 6! / (3! 3!) = 20 ways, two of them alike."""
+    with pytest.warns(
+        UserWarning, match=r"too few samples to show .*: 6 labels .* in 20 ways only.* p-value below 0\.1\."
+    ):
+        fit(_cohort_of(6, 50.0), use_rep="X")
+
+
+def test_four_against_four_samples_are_not(recwarn):
+    fit(_cohort_of(8, 50.0), use_rep="X")
+    assert not [warning for warning in recwarn if "too few samples to show" in str(warning.message)]
+
+
 def test_a_signal_is_stored_without_a_word(recwarn):
     adata = _cohort_of(16, 5.0)
     fit(adata, use_rep="X")

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from scggml._keys import HELD_OUT, N_CELLS, N_POINTS, STATUSES
+from scggml._warnings import warn
 from scggml.reference._values import TEXTS
 
 from ._schema import Entry, Fault, Flag, Number, Numbers, Table, Text, Texts, read_entry
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from anndata import AnnData
 
 
@@ -181,6 +181,12 @@ POWER: Final = Entry({
     "classes": Texts("n_classes"), "table": Table((), _POWER),
 })  # fmt: skip
 BARYCENTERS: Final = Entry({"fingerprint": Numbers(("n_components",), optional=True)})
+SEPARATION: Final = Entry({
+    "params": Entry({"n_permutations": Number(minimum=1)}),
+    "table": Table((), ("statistic", "null_mean", "null_sd", "p_value", "n_permutations"), size="n_tests"),
+    "null": Numbers(("n_permutations", "n_tests")),
+})  # fmt: skip
+PREDICTION: Final = Entry({"classes": Texts("n_classes")})
 JOINT_SPACE: Final = Entry({
     "n_features": Numbers(("n_modalities",), minimum=1, integers=True), "modalities": Texts("n_modalities"),
 })  # fmt: skip
@@ -205,3 +211,29 @@ def stored_entry(adata: AnnData, name: str, wanted: Entry, what: str, how: str) 
         raise KeyError(msg)
     again = f"Run {how.partition('(')[0]} again."
     return read_entry(adata.uns[name], wanted, f"uns[{name!r}]", again)
+
+
+def warn_about_label(adata: AnnData, key: str, entry: Mapping[str, Any], function: str) -> None:
+    """Warn if results are about another label than that of the metric with the same key.
+
+    Parameters
+    ----------
+    adata
+        Where both are stored.
+    key
+        Their key.
+    entry
+        The results.
+    function
+        What made them, as text.
+    """
+    metric = adata.uns.get(key)
+    params = metric.get("params") if isinstance(metric, Mapping) else None
+    fitted = params.get("label_key") if isinstance(params, Mapping) else None
+    label = entry["params"].get("label_key")
+    if fitted is not None and label is not None and str(fitted) != str(label):
+        msg = (
+            f"these results of {function} are about label_key={str(label)!r}, but the metric in uns[{key!r}] was "
+            f"learned from {str(fitted)!r}. Run {function} again for that label."
+        )
+        warn(msg)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from scggml import _check as check
-from scggml._anndata._entries import CROSS_VALIDATION, stored_entry
+from scggml._anndata._entries import CROSS_VALIDATION, stored_entry, warn_about_label
 from scggml._arguments import checked, text
 from scggml._keys import Keys
 from scggml.evaluation._cross_validation import summary
@@ -30,7 +30,7 @@ def scores(adata: AnnData, *, key: str = "ggml", baseline: str | None = None) ->
 
     Returns
     -------
-    A data frame with one row per `method`, `classifier` and `score`:
+    A data frame, whose `attrs["label_key"]` names the label, with one row per `method`, `classifier` and `score`:
 
     `value`
         Score over all held-out samples of a repeat, averaged over repeats. For clusterings, the mean over folds.
@@ -66,6 +66,11 @@ def scores(adata: AnnData, *, key: str = "ggml", baseline: str | None = None) ->
     KeyError, ValueError, TypeError
         If there was no cross-validation, or the baseline was not part of it.
 
+    Warns
+    -----
+    UserWarning
+        If the metric was learned from another label since.
+
     Examples
     --------
     >>> import scggml as sg
@@ -76,12 +81,15 @@ def scores(adata: AnnData, *, key: str = "ggml", baseline: str | None = None) ->
     ['method', 'classifier', 'score', 'value']
     """
     entry = stored_scores(adata, key)
+    warn_about_label(adata, key, entry, "sg.tl.cross_validate")
     names = entry["predictions"]["method"].unique()
     if baseline is not None and baseline not in names:
         msg = f"baseline={baseline!r} was not cross-validated. Found: {check.listed(names, limit=None)}"
         raise ValueError(msg)
     classes = [str(name) for name in entry["classes"]]
-    return summary(entry["predictions"], entry["scores"], classes=classes, baseline=baseline)
+    table = summary(entry["predictions"], entry["scores"], classes=classes, baseline=baseline)
+    table.attrs["label_key"] = entry["params"].get("label_key")
+    return table
 
 
 def stored_scores(adata: AnnData, key: str) -> dict[str, Any]:

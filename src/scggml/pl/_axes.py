@@ -59,8 +59,8 @@ def equal_scales(ax: Axes) -> None:
 
 
 def text_width(texts: Iterable[str], size: float = 10.0) -> float:
-    """Return about how wide the longest of several texts is in inches, for letters of a size in points."""
-    return max(map(len, texts), default=0) * _LETTER * size / 72
+    """Return about how wide the longest line of several texts is in inches, for letters of a size in points."""
+    return max((len(line) for text in texts for line in text.split("\n")), default=0) * _LETTER * size / 72
 
 
 def map_points(adata: AnnData, argument: str, value: str, name: str, how: str) -> NDArray[np.float64]:

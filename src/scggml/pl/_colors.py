@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -11,25 +12,27 @@ import pandas as pd
 
 from scggml import _check as check
 from scggml._anndata._columns import is_numeric
+from scggml._keys import PREDICTED, Keys
 from scggml._keys import colors as colors_key
+from scggml._warnings import warn
 from scggml.core.measures._compiled import cached_imports
 
-from ._axes import text_width
+from ._legends import Arranged, legend_beside, make_room, write_legend
 from ._names import drawn_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.collections import PathCollection
-    from matplotlib.legend import Legend
     from numpy.typing import NDArray
 
 MISSING = "#bdbdbd"
 _MAX_SAFE = 10  # colours in the colour-blind safe palette
+_LIGHT = 0.8  # luma of colours that are too light
 _MAX_CLASSES = 100  # of which a legend has room for the names
-_MAX_ROWS = 15  # of a legend beside a plot
+_REFERENCE = Keys("").reference  # end of the key under which mapped samples keep what they were compared with
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +111,18 @@ def read_colors(adata: AnnData, color: str, *, gene: bool = False) -> Numbers | 
     return Numbers(color, numbers)
 
 
+def class_shades(adata: AnnData, column: str, names: Iterable[str]) -> dict[str, str]:
+    """Return the colour of each class of a column, or of classes with these names if `.obs` does not hold them."""
+    from matplotlib.colors import to_hex
+
+    if list(adata.obs.columns).count(column) == 1:
+        found = read_colors(adata, column)
+        if isinstance(found, Classes) and set(names) <= set(found.names):
+            return dict(zip(found.names, found.shades, strict=True))
+    known = sorted(set(names))
+    return dict(zip(known, map(to_hex, _palette(len(known))), strict=True))
+
+
 def draw_points(
     ax: Axes,
     points: NDArray[np.float64],
@@ -151,7 +166,15 @@ def draw_points(
     drawn = ax.scatter(points[missing_first, 0], points[missing_first, 1], c=shades[missing_first], **style)
     _make_hollow(drawn, shades[missing_first], None if hollow is None else hollow[missing_first])
     entries = [(f"{name} ({members.sum()})" if counts else name, shade) for name, shade, members in colors.present]
-    _point_legend(ax, entries, colors.name, loc="center left", bbox_to_anchor=(1, 0.5))
+    handles = [ax.scatter([], [], color=shade) for _, shade in entries]
+    make_room(ax, legend_beside(ax, handles, [name for name, _ in entries], colors.name))
+
+
+def legend_width(colors: Numbers | Classes | None) -> float:
+    """Return about how wide the legend of points is, in inches."""
+    if not isinstance(colors, Classes):
+        return 0.0
+    return Arranged([f"{name} ({members.sum()})" for name, _, members in colors.present]).width
 
 
 def _make_hollow(drawn: PathCollection, shades: NDArray[np.float64], hollow: NDArray[np.bool_] | None) -> None:
@@ -163,22 +186,6 @@ def _make_hollow(drawn: PathCollection, shades: NDArray[np.float64], hollow: NDA
         edgecolor=np.where(ring, shades, drawn.get_edgecolor()), facecolor=np.where(ring, 1.0, shades),
         linewidth=np.where(hollow, 1.6, drawn.get_linewidth()),
     )  # fmt: skip
-
-
-def legend_width(colors: Numbers | Classes | None, rows: int = _MAX_ROWS, size: float = 10.0) -> float:
-    """Return about how wide a legend is in inches, for letters of a size in points and so many rows in a column."""
-    if not isinstance(colors, Classes):
-        return 0.0
-    names = [drawn_text(name) for name, _, _ in colors.present]
-    return -(-len(names) // rows) * (text_width(names, size) + 0.4)
-
-
-def write_legend(ax: Axes, handles: Sequence[Any], names: Sequence[str], title: str = "", **options: Any) -> Legend:
-    """Write a legend with names of the user. matplotlib leaves out those that start with an underscore."""
-    legend = ax.legend(handles=handles, labels=[" "] * len(names), title=drawn_text(title) or None, **options)
-    for text, name in zip(legend.get_texts(), names, strict=True):
-        text.set_text(drawn_text(name))
-    return legend
 
 
 def _gene(adata: AnnData, color: str) -> pd.Series:
@@ -211,16 +218,16 @@ def _classes(adata: AnnData, key: str, column: pd.Series) -> Classes:
             "make the column one of numbers."
         )
         raise ValueError(msg)
-    return Classes(key, names, _shades(adata, key, len(names)), codes.astype(np.int64))
+    return Classes(key, names, _shades(adata, key, names), codes.astype(np.int64))
 
 
-def _shades(adata: AnnData, key: str, n_classes: int) -> list[str]:
+def _shades(adata: AnnData, key: str, names: list[str]) -> list[str]:
     """Return a colour for each class.
 
-    The colours are those in `.uns[key + "_colors"]`, as scanpy stores them. Without these, or with fewer than there are
-    classes, they come from a palette that is colour-blind safe for up to ten classes.
+    The colours are those in `.uns[key + "_colors"]`, as scanpy stores them. Predicted classes without these have the
+    colours of the label. Else they come from a palette that is colour-blind safe for up to ten classes, or one of
+    scanpy's.
     """
-    import seaborn as sns
     from matplotlib.colors import is_color_like, to_hex
 
     stored = adata.uns.get(colors_key(key))
@@ -238,9 +245,49 @@ def _shades(adata: AnnData, key: str, n_classes: int) -> list[str]:
                 "Replace or delete it."
             )
             raise ValueError(msg)
-    if stored is None or len(stored) < n_classes:
-        stored = sns.color_palette("colorblind" if n_classes <= _MAX_SAFE else "husl", n_classes)
-    return [to_hex(shade) for shade in stored[:n_classes]]
+        if len(stored) < len(names):
+            msg = (
+                f"uns[{colors_key(key)!r}] has {len(stored)} colours for {len(names)} classes of color={key!r}, and is "
+                "not used. Replace or delete it."
+            )
+            warn(msg)
+            stored = None
+    of_label = _label_shades(adata) if stored is None and key == PREDICTED else {}
+    if names and set(names) <= set(of_label):
+        return [of_label[name] for name in names]
+    shades = _palette(len(names)) if stored is None else stored
+    return [to_hex(shade) for shade in shades[: len(names)]]
+
+
+def _label_shades(adata: AnnData) -> dict[str, str]:
+    """Return the colour of each class of the label that new samples were predicted from; none if it is not known."""
+    for name, entry in adata.uns.items():
+        params = entry.get("params") if name.endswith(_REFERENCE) and isinstance(entry, Mapping) else None
+        label = params.get("label_key") if isinstance(params, Mapping) else None
+        if isinstance(label, str) and label != PREDICTED and list(adata.obs.columns).count(label) == 1:
+            found = read_colors(adata, label)
+            return dict(zip(found.names, found.shades, strict=True)) if isinstance(found, Classes) else {}
+    return {}
+
+
+def _palette(n_classes: int) -> list[Any]:
+    """Return different colours: colour-blind safe ones for up to ten classes, else those of scanpy."""
+    import seaborn as sns
+
+    if n_classes <= _MAX_SAFE:
+        return list(sns.color_palette("colorblind", n_classes))
+    with cached_imports():
+        from scanpy.plotting import palettes
+
+    known = (palettes.default_20, palettes.default_28, [c for c in palettes.default_102 if _is_dark(c)])
+    return list(next((c for c in known if len(c) >= n_classes), sns.color_palette("husl", n_classes)))
+
+
+def _is_dark(shade: str) -> bool:
+    """Return whether a colour can be seen on white."""
+    from matplotlib.colors import to_rgb
+
+    return float(np.dot(to_rgb(shade), (0.299, 0.587, 0.114))) < _LIGHT
 
 
 def _draw_numbers(ax: Axes, points: NDArray[np.float64], colors: Numbers, *, counts: bool, **style: Any) -> None:
@@ -252,10 +299,5 @@ def _draw_numbers(ax: Axes, points: NDArray[np.float64], colors: Numbers, *, cou
     ax.figure.colorbar(drawn, ax=ax, label=drawn_text(colors.name))
     if not known.all():
         name = f"missing ({(~known).sum()})" if counts else "missing"
-        _point_legend(ax, [(name, MISSING)], loc="upper right", bbox_to_anchor=(1, 0))
-
-
-def _point_legend(ax: Axes, entries: list[tuple[str, str]], title: str = "", **place: Any) -> None:
-    handles = [ax.scatter([], [], color=shade, label=name) for name, shade in entries]
-    columns = -(-len(entries) // _MAX_ROWS)
-    write_legend(ax, handles, [name for name, _ in entries], title, frameon=False, ncols=columns, **place)
+        handle = ax.scatter([], [], color=MISSING)
+        write_legend(ax, [handle], [name], loc="upper right", bbox_to_anchor=(1, 0), frameon=False)

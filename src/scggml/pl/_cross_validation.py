@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _LOWER_IS_BETTER = ("mae", "variation_of_information")
+_TITLE_LINE = 44  # characters of the title on one line
 _LINE = 20  # characters of the baseline on one line
 _OF_DISTANCES = ("separation", "nearer_own_class")  # scores that need no classifier
 _NAMES = {"mae": "mean absolute error", "ari": "adjusted Rand index", "roc_auc": "ROC AUC", "macro_f1": "macro F1"}
@@ -41,8 +42,8 @@ def cross_validation(
 ) -> Axes:
     """Plot a held-out score of each method with its 95 % confidence interval.
 
-    A dotted line marks chance level, for scores that have one. The title says how many samples there were, and how they
-    were held out.
+    A dotted line marks chance level, for scores that have one. The title names the label, and says how many samples
+    there were and how they were held out.
 
     Parameters
     ----------
@@ -71,6 +72,11 @@ def cross_validation(
     ------
     KeyError, ValueError, TypeError
         If there was no cross-validation, or there is no such score, classifier or baseline.
+
+    Warns
+    -----
+    UserWarning
+        If the metric was learned from another label since.
 
     Examples
     --------
@@ -110,9 +116,10 @@ def cross_validation(
         ax.set_xlabel(f"{_NAMES.get(score, score.replace('_', ' '))} of {of}")
         ax.spines[["top", "right"]].set_visible(False)
         _write_comparison(ax, table, baseline, "donors" if "donor_key" in params else "samples")
+        label = f"{params['label_key']}: " if "label_key" in params else ""
         unit = "donor" if "donor_key" in params else "sample"
         held = f"one {unit} held out" if params["leave_one_out"] else f"{params['n_splits']} splits"
-        ax.set_title(f"{predictions['sample'].nunique()} samples, {held}")
+        ax.set_title(drawn_text(f"{label}{predictions['sample'].nunique()} samples, {held}", _TITLE_LINE))
     return ax
 
 

@@ -10,6 +10,7 @@ from scggml.get import explanation as get_explanation
 from scggml.get._explanation import chosen_classes, stored_explanation
 
 from ._axes import PLAIN, drawing, text_width
+from ._legends import write_legend
 from ._names import drawn_text
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _NEGATIVE = "#b35806"
+_SIGNS = ("differs more between the classes", "differs more within them")
+_BELOW = 3.6  # place of the legend under the axis, in letter sizes
 _LINE = 34  # characters of the title on one line
 
 
@@ -36,7 +39,8 @@ def explained_genes(
     """Plot the genes that contribute most to the difference between two classes as bars.
 
     Bars are excesses: the contribution of a gene to the distance between the classes minus its contribution within
-    them. Two samples, and a class with itself, have no excess. Bars are then contributions to the distance.
+    them. Genes that differ more within the classes have negative bars, in another colour. Two samples, and a class with
+    itself, have no excess. Bars are then contributions to the distance.
 
     Parameters
     ----------
@@ -78,6 +82,9 @@ def explained_genes(
         column, ascending=False, kind="stable"
     )
     names = [drawn_text(str(gene)) for gene in table["gene"]]
+
+    from matplotlib.patches import Patch
+
     with drawing(ax, 3.8 + text_width(names), 1.2 + 0.22 * len(table)) as ax:
         ax.locator_params(axis="x", nbins=5)  # small numbers are long
         positions = range(len(table))
@@ -89,5 +96,15 @@ def explained_genes(
         ax.set_xlabel("excess of the distance" if column == "excess" else "contribution to the distance")
         ax.spines[["top", "right"]].set_visible(False)
         compared = f"{a} and {b}" if a != b else f"within {a}"
-        ax.set_title(drawn_text(compared if cell_type is None else f"{compared}: {cell_type}", _LINE))
+        title = drawn_text(compared if cell_type is None else f"{compared}: {cell_type}", _LINE)
+        ax.set_title(title, fontsize="medium")
+        if column == "excess" and (table[column] < 0).any():
+            handles = [Patch(color=PLAIN), Patch(color=_NEGATIVE)]
+            options: dict[str, Any] = {
+                "loc": "upper center",
+                "bbox_to_anchor": (0.5, 0),
+                "borderaxespad": _BELOW,
+                "frameon": False,
+            }
+            write_legend(ax, handles, _SIGNS, **options)
     return ax

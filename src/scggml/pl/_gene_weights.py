@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pandas as pd
+
 from scggml import _check as check
+from scggml._anndata._stored_metric import read_metric
 from scggml._arguments import anything, checked, integer
 from scggml._docs import shared_doc
+from scggml.core.measures._means import group_means
+from scggml.explanation._gene_statistics import correlations
 from scggml.get import gene_weights as get_gene_weights
 
-from ._axes import HIGHLIGHT, PLAIN, drawing, text_width
-from ._colors import write_legend
+from ._axes import PLAIN, drawing, text_width
+from ._colors import class_shades
+from ._legends import Arranged, legend_beside, make_room
 from ._names import drawn_text
 
 if TYPE_CHECKING:
@@ -19,6 +26,10 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+_FALLS, _RISES = "#7570b3", "#1b9e77"
+_MARKED = "#a50026"  # names of highlighted genes
 
 
 @shared_doc
@@ -33,6 +44,11 @@ def gene_weights(
 ) -> Axes:
     """Plot the genes with the largest weights in the learned metric as bars.
 
+    A weight has no sign. The colour of a bar says in which class the mean expression of the gene is highest: samples of
+    a class have the same weight. For continuous labels it says whether expression rises or falls with the label.
+    Without the samples or labels that the metric was learned from, all bars have one colour. After
+    :func:`scggml.tl.rank_genes` with `n_boot`, lines are the 95 %% intervals of the bootstrapped weights.
+
     Parameters
     ----------
     adata
@@ -41,8 +57,8 @@ def gene_weights(
     n_genes
         Number of genes.
     highlight
-        Genes to draw in another colour, such as known markers. A dict with one entry gives them a label in the legend:
-        `{"interferon response": ["ISG15", "IFI6"]}`.
+        Genes whose names are drawn in another colour, such as known markers. A dict with one entry gives them a label
+        in the legend: `{"interferon response": ["ISG15", "IFI6"]}`.
     %(ax)s
 
     Returns
@@ -59,28 +75,78 @@ def gene_weights(
     >>> import scggml as sg
     >>> adata = sg.datasets.synthetic_cohort(n_points_per_mode=10, rng=0)
     >>> sg.tl.fit_metric(adata, "sample", "label", rng=0)
-    >>> ax = sg.pl.gene_weights(adata, highlight={"planted": ["signal"]})
+    >>> ax = sg.pl.gene_weights(adata, highlight={"known to differ": ["signal"]})
     """
     label, marked = _highlighted(highlight)
     table = get_gene_weights(adata, key=key).head(n_genes)
+    title, of_genes, shades = _directions(adata, key, table)
 
     from matplotlib.patches import Patch
 
     some = bool(marked.intersection(table.index))
+    entries = [(name, shade) for name, shade in shades.items() if name in set(of_genes)]
+    entries += [(label, "none")] if some else []
     names = [drawn_text(str(gene)) for gene in table.index]
-    width = 3.8 + text_width(names) + (text_width([drawn_text(label)]) + 0.5 if some else 0.0)
-    with drawing(ax, width, 1.2 + 0.22 * len(table)) as ax:
+    width = Arranged([name for name, _ in entries]).width
+    with drawing(ax, 3.8 + text_width(names) + width, 1.2 + 0.22 * len(table)) as ax:
         positions = range(len(table))
-        shades = [HIGHLIGHT if gene in marked else PLAIN for gene in table.index]
-        ax.barh(positions, table["weight"], color=shades, height=0.75)
+        ax.barh(positions, table["weight"], color=[shades.get(name, PLAIN) for name in of_genes], height=0.75)
+        has_intervals = {"low", "high"} <= set(table.columns)
+        if has_intervals:
+            ax.hlines(positions, table["low"], table["high"], color="0.2", linewidth=1.2)
         ax.set_yticks(positions, labels=names)
+        for name in ax.get_yticklabels():
+            if name.get_text() in {drawn_text(str(gene)) for gene in marked}:
+                name.set(color=_MARKED, fontweight="bold")
         ax.set_ylim(len(table) - 0.4, -0.6)
-        ax.set_xlabel("gene weight (shift per s.d.)")
-        if some:
-            handles = [Patch(color=HIGHLIGHT), Patch(color=PLAIN)]
-            write_legend(ax, handles, [label, "other"], loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+        what = "distance moved per s.d. of expression"
+        ax.set_xlabel(f"gene weight: {what}" + ("\n(lines: 95 % intervals of bootstraps)" if has_intervals else ""))
         ax.spines[["top", "right"]].set_visible(False)
+        if entries:
+            handles = [Patch(color=shade) for _, shade in entries]
+            legend = legend_beside(ax, handles, [name for name, _ in entries], title)
+            for text, (_, shade) in zip(legend.get_texts(), entries, strict=True):
+                if shade == "none":  # the label of genes whose names look like this
+                    text.set(color=_MARKED, fontweight="bold")
+            make_room(ax, legend)
     return ax
+
+
+def _directions(adata: AnnData, key: str, table: pd.DataFrame) -> tuple[str, list[str], dict[str, str]]:
+    """Return the title of the legend, the direction of each gene, and the colour of each direction."""
+    params = read_metric(adata, key).params
+    label = str(params.get("label_key", ""))
+    is_ranked = bool({"highest", "trend"} & set(table.columns))
+    found = table if is_ranked else _differences(adata, key, table)
+    if "highest" in found:
+        names = [str(name) for name in found["highest"]]
+        return f"{label}: highest in", names, class_shades(adata, label, names)
+    if "trend" in found:
+        shades = {f"rises with {label}": _RISES, f"falls with {label}": _FALLS}
+        return "expression", [list(shades)[int(trend < 0)] for trend in found["trend"]], shades
+    return "", ["" for _ in found.index], {}
+
+
+def _differences(adata: AnnData, key: str, table: pd.DataFrame) -> pd.DataFrame:
+    """Return columns of :func:`scggml.tl.rank_genes` for a few genes; none without the labels that were learned."""
+    learned = read_metric(adata, key)
+    params, known = learned.params, learned.entry.get("learned_from")
+    sample_key, layer = params.get("sample_key"), params.get("layer")
+    nothing = pd.DataFrame(index=table.index)
+    if known is None or sample_key not in adata.obs or (adata.X is None and layer is None):
+        return nothing
+    labels = pd.Series(known["labels"], index=[str(name) for name in known["samples"]], dtype=object).astype(str)
+    codes = labels.index.get_indexer(adata.obs[sample_key].astype(str))
+    if set(codes) - {-1} != set(range(len(labels))) or not adata.var_names.is_unique:
+        return nothing
+    cells = adata[codes >= 0, table.index]
+    cells = cells.to_memory() if cells.isbacked else cells
+    values: Any = cells.X if layer is None else cells.layers[layer]
+    means: NDArray[np.float64] = group_means(values, codes[codes >= 0], len(labels))
+    if params.get("label_kind") == "continuous":
+        return nothing.assign(trend=correlations(means, labels.to_numpy().astype(np.float64)))
+    of_classes = pd.DataFrame(means, columns=table.index).groupby(labels.to_numpy()).mean()
+    return nothing.assign(highest=of_classes.idxmax())
 
 
 def _highlighted(highlight: Any) -> tuple[str, set[str]]:

@@ -30,7 +30,7 @@ _POSITIONS = [
 ]
 
 
-def drawn_text(text: str, line: int | None = None) -> str:
+def drawn_text(text: str, line: int | None = None, *, lines: int = _MAX_LINES) -> str:
     """Return a text of the user as matplotlib draws it: one that is no formula, and has no characters without a shape.
 
     Parameters
@@ -39,9 +39,11 @@ def drawn_text(text: str, line: int | None = None) -> str:
         The text.
     line
         Letters on one line; None for one line only.
+    lines
+        Number of such lines, about; a longer text loses its middle.
     """
     text = "".join(" " if c.isspace() else "\ufffd" if category(c) in ("Cc", "Cs") else c for c in text)
-    limit = _MAX_LETTERS if line is None else _MAX_LINES * line
+    limit = _MAX_LETTERS if line is None else lines * line
     if len(text) > limit:
         half = limit // 2
         text = f"{text[:half]}\N{HORIZONTAL ELLIPSIS}{text[-half:]}"

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scggml._anndata._entries import POWER, stored_entry
+from scggml._anndata._entries import POWER, stored_entry, warn_about_label
 from scggml._arguments import checked
 from scggml._docs import shared_doc
 from scggml._keys import Keys
 
 from ._axes import HIGHLIGHT, PLAIN, drawing
+from ._names import drawn_text
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -34,7 +35,7 @@ def power(adata: AnnData, *, key: str = "ggml", ax: Axes | None = None) -> Axes:
 
     Bands are the 95 %% intervals for the largest number of cells; they account for the number of samples of the cohort.
     A dotted line marks chance level of the accuracy, and a dashed one a power of 0.8. If there is one number of samples
-    and several of cells, the curves are drawn against the number of cells.
+    and several of cells, the curves are drawn against the number of cells. The title names the label.
 
     Parameters
     ----------
@@ -53,6 +54,11 @@ def power(adata: AnnData, *, key: str = "ggml", ax: Axes | None = None) -> Axes:
     KeyError, TypeError
         If there are no results.
 
+    Warns
+    -----
+    UserWarning
+        If the metric was learned from another label since.
+
     Examples
     --------
     >>> import scggml as sg
@@ -62,6 +68,7 @@ def power(adata: AnnData, *, key: str = "ggml", ax: Axes | None = None) -> Axes:
     """
     how = f"sg.tl.power(adata, sample_key, label_key, key_added={key!r})"
     entry = stored_entry(adata, Keys(key).power, POWER, "learning curve", how)
+    warn_about_label(adata, key, entry, "sg.tl.power")
     table, n_classes = entry["table"], len(entry["classes"])
     unit = "donors" if "donor_key" in entry["params"] else "samples"
     by_cells = table["n_samples"].nunique() == 1 < table["n_cells"].nunique()
@@ -89,5 +96,6 @@ def power(adata: AnnData, *, key: str = "ggml", ax: Axes | None = None) -> Axes:
         ax.set_ylabel("accuracy and power")
         ax.spines[["top", "right"]].set_visible(False)
         ax.legend(loc="best", frameon=False, fontsize="small")
-        ax.set_title(f"random subsets of {entry['params']['n_units']} {unit}")
+        label = f"{entry['params']['label_key']}: " if "label_key" in entry["params"] else ""
+        ax.set_title(drawn_text(f"{label}random subsets of {entry['params']['n_units']} {unit}"), fontsize="medium")
     return ax

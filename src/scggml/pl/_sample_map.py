@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 _N_STEPS = 100
 _WIDTH = 0.25  # of the neighbourhood that the path is fitted to, as a fraction of the samples
+_N_NAMED = 25  # samples whose names fit on a map of the usual size
 _HEAD = 5  # steps under the head of the arrow
+_PATH, _UNDER = "#666666", 0.5  # its colour, and its place under the points
 _STYLE: dict[str, Any] = {"s": 60.0, "linewidths": 0.5, "edgecolors": "white"}
 _TITLES = {"mds": "MDS", "umap": "UMAP", "diffmap": "DC", "tsne": "t-SNE"}
 
@@ -67,7 +69,7 @@ def sample_map(
     components
         Which two axes of the map to draw, counted from 1.
     labels
-        Whether to write the sample names beside the points.
+        Whether to write the sample names beside the points. A new figure then grows with the number of samples.
     trajectory
         Whether to draw the path along `.obs["ggml_pseudotime"]` from :func:`scggml.tl.order_samples`. It is a smooth
         curve through samples with similar pseudotime, with an arrow at its end. A text names another column of
@@ -100,10 +102,11 @@ def sample_map(
     colors = None if color is None else read_colors(pdata, color)
     are_new = _are_new(pdata)
     path = None if trajectory is False else _path(points, _pseudotime(pdata, trajectory))
-    with drawing(ax, 5.2 + legend_width(colors), 4.2) as ax:
-        draw_points(ax, points, colors, plain=PLAIN, counts=True, hollow=are_new, **_STYLE)
+    scale = max(np.sqrt(pdata.n_obs / _N_NAMED), 1.0) if labels else 1.0  # so that names have room
+    with drawing(ax, 5.2 * scale + legend_width(colors), 4.2 * scale) as ax:
         if path is not None:
             _draw_path(ax, path)
+        draw_points(ax, points, colors, plain=PLAIN, counts=True, hollow=are_new, **_STYLE)
         kind = _TITLES.get(basis, drawn_text(basis))
         ax.set(xlabel=f"{kind} {axes[0] + 1}", ylabel=f"{kind} {axes[1] + 1}", xticks=[], yticks=[])
         if basis == "mds":
@@ -153,12 +156,16 @@ def _path(points: NDArray[np.float64], time: NDArray[np.float64]) -> NDArray[np.
 
 
 def _draw_path(ax: Axes, path: NDArray[np.float64]) -> None:
-    for color, width in (("white", 4.0), ("#333333", 1.8)):  # the outline sets it off from the points
-        style: dict[str, Any] = {
-            "arrowstyle": "-|>,head_width=0.35,head_length=0.7",
-            "mutation_scale": 16,
-            "joinstyle": "miter",
-        }
-        head = {**style, "shrinkA": 0, "shrinkB": 0, "color": color, "linewidth": width}
-        ax.plot(*path[:-_HEAD].T, color=color, linewidth=width, solid_capstyle="round", zorder=3)
-        ax.annotate("", path[-1], path[-_HEAD - 1], arrowprops=head, zorder=3)
+    """Draw a path with an arrow at its end, under the points."""
+    head: dict[str, Any] = {
+        "arrowstyle": "-|>,head_width=0.35,head_length=0.7",
+        "mutation_scale": 16,
+        "joinstyle": "miter",
+        "shrinkA": 0,
+        "shrinkB": 0,
+        "color": _PATH,
+        "linewidth": 1.8,
+        "zorder": _UNDER,
+    }
+    ax.plot(*path[:-_HEAD].T, color=_PATH, linewidth=1.8, solid_capstyle="round", zorder=_UNDER)
+    ax.annotate("", path[-1], path[-_HEAD - 1], arrowprops=head, zorder=_UNDER)

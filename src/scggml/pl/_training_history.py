@@ -11,10 +11,13 @@ from scggml._arguments import checked
 from scggml._docs import shared_doc
 
 from ._axes import PLAIN, drawing
+from ._names import drawn_text
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
+
+_LINE = 44  # characters of the title on one line
 
 
 @shared_doc
@@ -68,5 +71,8 @@ def training_history(adata: AnnData, *, key: str = "ggml", ax: Axes | None = Non
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         ax.spines[["top", "right"]].set_visible(False)
         ending = "converged" if entry["converged"] else "stopped before convergence"
-        ax.set_title(f"{ending} after {len(history)} iteration{'s' if len(history) > 1 else ''}")
+        ending = f"{ending} after {len(history)} iteration{'s' if len(history) > 1 else ''}"
+        if len(history) == 1 and entry["converged"]:
+            ending = "closed form: nothing to iterate"
+        ax.set_title(drawn_text(ending, _LINE), fontsize="medium")
     return ax

@@ -26,7 +26,8 @@ _LABELS = {
     "mass": "mass",
     "excess": "excess of the cost",
 }
-_LINE = 30  # characters of a label on one line
+_LINE = 30  # characters of a label on one line, ...
+_NAME_LINE = 24  # ... and of a cell type
 _MAX_WRITTEN = 16  # types; with more, the numbers are too small to read
 _LEAST_WRITTEN = 0.005  # smaller numbers would read 0.00
 
@@ -85,7 +86,7 @@ def transport(
         msg = "the distances were not explained by cell types. Run sg.tl.explain_distances with cell_type_key."
         raise ValueError(msg)
     flows = get_explanation(pdata, "flows", key=key, classes=(a, b))
-    types = [drawn_text(name) for name in dict.fromkeys(flows["source"].astype(str))]
+    types = [drawn_text(name, _NAME_LINE, lines=2) for name in dict.fromkeys(flows["source"].astype(str))]
     values = flows["share" if what == "cost" else what].to_numpy().reshape(len(types), len(types))
     if what == "excess" and np.isnan(values).any():
         msg = f"{a!r} and {b!r} have no excess: it needs two classes with at least two samples each. Pass what='cost'."
@@ -100,7 +101,7 @@ def transport(
         ax.set_yticks(range(n), labels=types)
         whose = (f" in {a}", f" in {b}") if a != b else ("", "")
         ax.set(xlabel=drawn_text(f"to type{whose[1]}", _LINE), ylabel=drawn_text(f"from type{whose[0]}", _LINE))
-        ax.set_title(drawn_text(f"{a} to {b}" if a != b else f"within {a}", _LINE))
+        ax.set_title(drawn_text(f"{a} to {b}" if a != b else f"within {a}", _LINE), fontsize="medium")
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
         _frame_diagonal(ax, n)

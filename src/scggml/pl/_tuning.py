@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scggml._anndata._entries import TUNING, stored_entry
+from scggml._anndata._entries import TUNING, stored_entry, warn_about_label
 from scggml._arguments import checked
 from scggml._docs import shared_doc
 from scggml._keys import Keys
@@ -29,7 +29,7 @@ def tuning(adata: AnnData, *, key: str = "ggml", ax: Axes | None = None) -> Axes
 
     A point is the mean inner score of a setting over the outer folds, and a line its range. "chosen 2 of 5" says in how
     many outer folds the setting had the best inner score. The vertical line is the score of all held-out samples, each
-    predicted with the setting chosen without it.
+    predicted with the setting chosen without it. The title names the label.
 
     Parameters
     ----------
@@ -48,6 +48,11 @@ def tuning(adata: AnnData, *, key: str = "ggml", ax: Axes | None = None) -> Axes
     KeyError, TypeError
         If there was no search.
 
+    Warns
+    -----
+    UserWarning
+        If the metric was learned from another label since.
+
     Examples
     --------
     >>> import scggml as sg
@@ -57,6 +62,7 @@ def tuning(adata: AnnData, *, key: str = "ggml", ax: Axes | None = None) -> Axes
     """
     how = f"sg.tl.tune(adata, sample_key, label_key, key_added={key!r})"
     entry = stored_entry(adata, Keys(key).tuning, TUNING, "search for settings", how)
+    warn_about_label(adata, key, entry, "sg.tl.tune")
     params, inner, outer = entry["params"], entry["inner"], entry["outer"]
     score, parameters = str(params["score"]).replace("_", " "), [str(n) for n in np.atleast_1d(params["names"])]
     table = inner[inner["fold"] >= 0].groupby("setting")["inner_score"].agg(["mean", "min", "max"])
@@ -79,7 +85,8 @@ def tuning(adata: AnnData, *, key: str = "ggml", ax: Axes | None = None) -> Axes
         ax.set_xlabel(score)
         ax.spines[["top", "right"]].set_visible(False)
         ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False, fontsize="small")
-        ax.set_title(f"{score} of held-out samples: {entry['score']:.2f}", pad=26)
+        label = f"{params['label_key']}: " if "label_key" in params else ""
+        ax.set_title(drawn_text(f"{label}{score} of held-out samples: {entry['score']:.2f}"), fontsize="medium", pad=26)
     return ax
 
 

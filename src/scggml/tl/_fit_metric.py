@@ -28,6 +28,7 @@ from scggml.core.metric._label_signal import N_RELABELINGS
 from scggml.core.metric._work import training_work
 from scggml.estimators._checks import training_options
 from scggml.evaluation._cross_validation import check_methods
+from scggml.evaluation._permutations import Exchange
 from scggml.evaluation._splits import make_splits
 from scggml.evaluation._validation import validate as validate_learner
 from scggml.evaluation._validation import validation_methods
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _CHANCE = 0.2  # p-value from which on the labels may as well be random ones; eight samples cannot reach 0.05
+_LEVEL = 0.05  # of a permutation test
 _WEAK = 0.5  # signal up to which it is the labels, and above which it is the number of samples
 
 
@@ -154,8 +156,9 @@ def fit_metric(
     -----
     UserWarning
         If a batch holds one class only, features are constant, the representation should lead back to genes but does
-        not, the labels have no more to do with transport than random ones (`label_p_value` above 0.2), or `validate`
-        finds no gain over Euclidean transport.
+        not, the labels have no more to do with transport than random ones (`label_p_value` above 0.2), there are so few
+        samples that no permutation test can have a p-value below 0.05 (three against three), or `validate` finds no
+        gain over Euclidean transport.
 
     Examples
     --------
@@ -190,7 +193,7 @@ def fit_metric(
     validation = _validation(samples, model, splits, method_rng, own_rng=rng is None) if validate else None
     model.fit(cohort.measures, labels.y, labels.strata)
     _warn_about_constant(model, cohort)
-    _warn_about_signal(model)
+    _warn_about_signal(model, Exchange.of(labels.targets.codes, kind=labels.kind))
     if not model.converged_:
         logger.info("the objective was still falling after %d iterations (max_iter)", model.n_iter_)
     cells = model.metric_.project(features.points)
@@ -268,7 +271,8 @@ def _warn_about_constant(learner: GroundMetricLearner, cohort: Cohort) -> None:
         warn(msg)
 
 
-def _warn_about_signal(learner: GroundMetricLearner) -> None:
+def _warn_about_signal(learner: GroundMetricLearner, exchange: Exchange) -> None:
+    """Warn where the labels matter no more than random ones, or samples are too few to show that they matter."""
     if learner.label_p_value_ > _CHANCE:
         weak = "transport between these samples depends on their labels no more than on random ones"
         few = "there are too few samples to tell whether transport between them depends on their labels"
@@ -277,5 +281,13 @@ def _warn_about_signal(learner: GroundMetricLearner) -> None:
             f"relabelings, signal {learner.label_signal_:.2f} of 1). "
             "Do not rely on gene weights or on a map of the training samples. sg.tl.cross_validate and "
             "sg.tl.separation_test look at held-out samples."
+        )
+        warn(msg)
+    elif exchange.smallest_p > _LEVEL:
+        msg = (
+            f"there are too few samples to show that the metric holds: {len(exchange.codes)} labels can be exchanged "
+            f"in {exchange.n_possible} ways only, so that no permutation test can have a p-value below "
+            f"{exchange.smallest_p:.2g}. A map of so few training samples separates almost any labels. Add samples, "
+            "and compare held-out ones with sg.tl.cross_validate."
         )
         warn(msg)

@@ -57,8 +57,9 @@ def map_samples(
     interpolation of classical scaling :cite:p:`gower1968`. Other maps cannot take new samples and are left out.
 
     Samples that the metric was learned on are further apart than new ones will be: metric and principal components
-    were fitted to them. The position of a new sample on the map does not prove its class; use
-    :func:`scggml.tl.predict_samples`.
+    were fitted to them. So new samples tend to the middle of the map. :func:`scggml.tl.embed_samples` of the result
+    makes a new map of all samples together, on which they have more room. The position of a new sample on a map does
+    not prove its class; use :func:`scggml.tl.predict_samples`.
 
     Parameters
     ----------
