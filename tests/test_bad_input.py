@@ -272,6 +272,7 @@ CASES = {
     "report without labels": ("report", {"pdata": edit(obs={"label": None})}, KeyError, ["label_key='label'", "obs"]),
     # cohorts
     "one sample": ("datasets.simulated_cohort", {"n_samples": 1}, ValueError, ["n_samples", "at least 2"]),
+    "hidden offsets": ("datasets.synthetic_cohort", {"offsets": np.ma.masked_array([1, 2], [0, 1])}, ValueError, ["offsets", "masked"]),
     "negative effect": ("datasets.simulated_cohort", {"effect_size": -1}, ValueError, ["effect_size", "at least 0"]),
     "correlation above one": ("datasets.simulated_cohort", {"batch_label_correlation": 2}, ValueError, ["batch_label_correlation", "at most 1"]),
     "no such preset of points": ("datasets.synthetic_cohort", {"preset": "3d"}, ValueError, ["preset", "2d", "'3d'"]),

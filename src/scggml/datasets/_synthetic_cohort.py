@@ -206,6 +206,9 @@ def _sample(
 
 def _finite_row(name: str, values: Sequence[float]) -> NDArray[np.float64]:
     """`values` as a new non-empty, finite, one-dimensional array."""
+    if np.ma.is_masked(values):
+        msg = f"{name} must be a sequence of numbers, found masked ones in {shown(values)}. Leave them out."
+        raise ValueError(msg)
     try:
         row = np.array(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
