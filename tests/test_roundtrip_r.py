@@ -49,7 +49,7 @@ def cells(request, cohort):
 
 
 @pytest.mark.filterwarnings("ignore:obsm.*cannot be computed again:UserWarning")
-def test_all_consumers(cells, assert_same_anndata, pyplot):
+def test_all_consumers(cells, assert_same_anndata, pyplot, tmp_path):
     from_r = through_r(cells)
     assert isinstance(from_r.uns["ggml"]["params"]["use_rep"], np.ndarray)
     use_rep = cells.uns["ggml"]["params"]["use_rep"]
@@ -67,6 +67,8 @@ def test_all_consumers(cells, assert_same_anndata, pyplot):
     samples_from_r = through_r(pdata)
     same(lambda a: sg.tl.class_barycenters(a, n_points=3, rng=0))
     same(lambda a: sg.get.scores(a, baseline="pseudobulk"))
+    same(sg.get.predictions)
+    same(sg.get.separation)
     fits = [
         sg.tl.fit_metric(
             a, *FIT, use_rep=use_rep, learner=a.uns["ggml_tuning"]["best"], key_added="best", rng=0, copy=True
@@ -74,7 +76,7 @@ def test_all_consumers(cells, assert_same_anndata, pyplot):
         for a in (cells, from_r)
     ]
     np.testing.assert_array_equal(fits[1].obsm["X_best"], fits[0].obsm["X_best"])
-    for plot in (sg.pl.tuning, sg.pl.training_history, sg.pl.cross_validation):
+    for plot in (sg.pl.tuning, sg.pl.training_history, sg.pl.cross_validation, sg.pl.predictions, sg.pl.separation):
         plot(from_r)
     if use_rep == "X_pca":
         same(sg.get.gene_weights)
@@ -106,6 +108,9 @@ def test_all_consumers(cells, assert_same_anndata, pyplot):
     sg.tl.embed_samples(through_r(mapped[0]), "mds")
     predictions = [sg.tl.predict_samples(each, copy=True) for each in (mapped[0], through_r(mapped[0]))]
     pd.testing.assert_frame_equal(predictions[1].obs, predictions[0].obs)
+    for name, a, s, m in (("one", cells, pdata, predictions[0]), ("other", from_r, through_r(pdata), predictions[1])):
+        sg.report(a, s, tmp_path / f"{name}.html", mapped=through_r(m) if a is from_r else m)
+    assert (tmp_path / "other.html").read_text() == (tmp_path / "one.html").read_text()
     projected = [sg.tl.project(new, r, use_rep=given, copy=True) for r in (reference, through_r(reference))]
     np.testing.assert_array_equal(projected[1].obsm["X_ggml"], projected[0].obsm["X_ggml"])
     again = sg.tl.sample_distances(through_r(projected[0]))

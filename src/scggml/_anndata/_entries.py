@@ -13,6 +13,7 @@ from scggml._warnings import warn
 from scggml.reference._values import TEXTS
 
 from ._schema import Entry, Fault, Flag, Number, Numbers, Table, Text, Texts, read_entry
+from ._writing import plain
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -229,8 +230,8 @@ def warn_about_label(adata: AnnData, key: str, entry: Mapping[str, Any], functio
     """
     metric = adata.uns.get(key)
     params = metric.get("params") if isinstance(metric, Mapping) else None
-    fitted = params.get("label_key") if isinstance(params, Mapping) else None
-    label = entry["params"].get("label_key")
+    fitted = plain(params.get("label_key")) if isinstance(params, Mapping) else None
+    label = plain(entry["params"].get("label_key"))
     if fitted is not None and label is not None and str(fitted) != str(label):
         msg = (
             f"these results of {function} are about label_key={str(label)!r}, but the metric in uns[{key!r}] was "

@@ -10,6 +10,7 @@ import numpy as np
 
 from scggml import _check as check
 from scggml._anndata._distances import read_distances
+from scggml._anndata._entries import PREDICTION, stored_entry
 from scggml._anndata._slots import prediction_slots
 from scggml._keys import IS_REFERENCE, N_CELLS, OUTLIER, OUTLIER_P, PREDICTED, Keys
 
@@ -57,7 +58,11 @@ def read_new_patients(mapped: AnnData, pdata: AnnData, key: str, label_key: str,
     is_new = _are_new(mapped, pdata)
     read_distances(mapped, key)
     has_predictions = bool(prediction_slots(key).own(mapped)) and {PREDICTED, OUTLIER, OUTLIER_P} <= set(mapped.obs)
-    rows = [_row(mapped, int(i), key, has_predictions=has_predictions) for i in np.flatnonzero(is_new)]
+    entry: dict[str, Any] = {}
+    if has_predictions:
+        how = f"sg.tl.predict_samples(mapped, key={key!r})"
+        entry = stored_entry(mapped, Keys(key).prediction, PREDICTION, "prediction", how)
+    rows = [_row(mapped, int(i), key, entry) for i in np.flatnonzero(is_new)]
     names = [str(name) for name in mapped.obs_names]
     labels = dict(zip(map(str, pdata.obs_names), palette.texts, strict=True))
     by_name = {row["name"]: row for row in rows}
@@ -69,7 +74,6 @@ def read_new_patients(mapped: AnnData, pdata: AnnData, key: str, label_key: str,
     stored = mapped.obsm.get("X_mds")
     at = positions_on_map(mapped, key) if stored is None or np.ndim(stored) != 2 or stored.shape[1] < 2 else stored
     figure = map_figure(np.asarray(at, dtype=float)[:, :2], names, palette, new=is_new, groups=groups, hover=hover)
-    entry = mapped.uns[Keys(key).prediction] if has_predictions else {}
     return NewPatients(rows, figure, has_predictions, float(entry.get("alpha", np.nan)), dict(entry.get("scores", {})))
 
 
@@ -92,15 +96,14 @@ def _are_new(mapped: AnnData, pdata: AnnData) -> Any:
     return is_new
 
 
-def _row(mapped: AnnData, i: int, key: str, *, has_predictions: bool) -> dict[str, Any]:
+def _row(mapped: AnnData, i: int, key: str, entry: dict[str, Any]) -> dict[str, Any]:
     obs = mapped.obs.iloc[i]
     row: dict[str, Any] = {
         "name": str(mapped.obs_names[i]), "n_cells": int(obs[N_CELLS]) if N_CELLS in mapped.obs else None,
         "predicted": None, "classes": [], "p": None, "outlier": False, "why": None,
     }  # fmt: skip
-    if not has_predictions:
+    if not entry:
         return row
-    entry = mapped.uns[Keys(key).prediction]
     shares = np.asarray(mapped.obsm[Keys(key).probabilities], dtype=float)[i]
     ranked = np.argsort(-shares, kind="stable")
     classes = [str(name) for name in entry["classes"]]

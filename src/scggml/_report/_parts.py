@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from scggml._anndata._slots import explanation_slots
+from scggml._anndata._writing import plain
 from scggml._keys import Keys
 from scggml.get import explanation, gene_weights
 from scggml.get._explanation import stored_explanation
@@ -24,7 +26,7 @@ def read_genes(adata: AnnData, key: str) -> dict[str, Any] | None:
     if Keys(key).gene_weights not in adata.varm:
         return None
     table = gene_weights(adata, key=key)
-    top, stability = table.head(_N_GENES), adata.uns.get(Keys(key).stability)
+    top, stability = table.head(_N_GENES), plain(adata.uns.get(Keys(key).stability))
     has_intervals = {"low", "high", "selected"} <= set(table.columns)
     rows: list[dict[str, Any]] = [
         {
@@ -38,7 +40,7 @@ def read_genes(adata: AnnData, key: str) -> dict[str, Any] | None:
         }
         for gene, row in top.iterrows()
     ]
-    n_boot = int(stability["n_boot"]) if has_intervals and stability is not None else None
+    n_boot = int(stability["n_boot"]) if has_intervals and isinstance(stability, Mapping) else None
     most = max([row["weight"] for row in rows] + [row["high"] for row in rows if row["high"] is not None], default=0.0)
     return {
         "rows": rows, "n": len(table), "n_boot": n_boot, "most": most or 1.0, "has_intervals": has_intervals,

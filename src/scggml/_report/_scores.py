@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from scggml._anndata._slots import cross_validation_slots, separation_slots
-from scggml._keys import Keys
 from scggml.evaluation._cross_validation import main_of
 from scggml.get import scores
 from scggml.get._scores import stored_scores
+from scggml.get._separation import stored_separation
 
 from ._texts import METHODS, RULES, SCORES
 
@@ -90,7 +90,7 @@ def read_permutations(adata: AnnData, key: str, label_key: str, left_out: list[s
     """Return the permutation test, if there is one of this label."""
     if not separation_slots(key).own(adata):
         return None
-    entry = adata.uns[Keys(key).separation]
+    entry = stored_separation(adata, key)
     other = entry["params"].get("label_key", label_key)
     if other != label_key:
         left_out.append(f"The permutation test is about another label ({other}), and is left out.")
