@@ -74,6 +74,14 @@ def test_texts_on_several_lines():
     assert drawn_text("x" * 5000, 20).count("\n") <= 10
 
 
+def test_a_name_on_one_line_loses_its_middle_and_no_space():
+    assert (
+        drawn_text("lupus, active, patient 12 of Oslo", letters=28)
+        == "lupus, active,\N{HORIZONTAL ELLIPSIS}ent 12 of Oslo"
+    )
+    assert drawn_text("patient 12 of Oslo", letters=28) == "patient 12 of Oslo"
+
+
 @pytest.mark.parametrize("name", ["$", "$$", r"a $\frac$ b", r"\$", "$a$ and $b$"])
 def test_dollars_are_drawn_as_they_are(name):
     """As wide as the same text without the parser of formulas."""

@@ -173,3 +173,11 @@ def test_no_scores_no_curve(two, ax):
     two.uns["ggml_cross_validation"]["predictions"] = table.drop(columns=["score_0", "score_1"])
     with pytest.raises(ValueError, match="what='roc' needs a score of each class"):
         sg.pl.predictions(two, what="roc", ax=ax)
+
+
+@pytest.mark.parametrize("what", ["confusion", "roc"])
+def test_another_label_is_named_once(two, ax, what):
+    two.uns["ggml"] = {"params": {"label_key": "stage"}}
+    with pytest.warns(UserWarning, match="are about label_key='label', but .* from 'stage'") as caught:
+        sg.pl.predictions(two, what=what, ax=ax)
+    assert len(caught) == 1

@@ -46,3 +46,11 @@ def test_permutations_that_are_all_alike(adata):
     adata.uns["ggml_separation"]["null"][:, 0] = adata.uns["ggml_separation"]["table"].loc["learned", "null_mean"]
     ax = sg.pl.separation(adata, ax=Figure().subplots())
     assert np.isfinite(ax.lines[0].get_xdata()).all()
+
+
+def test_another_label_is_named_once(adata):
+    adata = adata.copy()  # others see it, too
+    adata.uns["ggml"] = {"params": {"label_key": "stage"}}
+    with pytest.warns(UserWarning, match="from 'stage'") as caught:
+        sg.pl.separation(adata, ax=Figure().subplots())
+    assert len(caught) == 1

@@ -214,6 +214,12 @@ def stored_entry(adata: AnnData, name: str, wanted: Entry, what: str, how: str) 
     return read_entry(adata.uns[name], wanted, f"uns[{name!r}]", again)
 
 
+def other_label(entry: Mapping[str, Any], label_key: str) -> str | None:
+    """Return the label that results are about, if it is known and not this one."""
+    found = plain(entry["params"].get("label_key"))
+    return None if found is None or str(found) == label_key else str(found)
+
+
 def warn_about_label(adata: AnnData, key: str, entry: Mapping[str, Any], function: str) -> None:
     """Warn if results are about another label than that of the metric with the same key.
 
@@ -231,10 +237,10 @@ def warn_about_label(adata: AnnData, key: str, entry: Mapping[str, Any], functio
     metric = adata.uns.get(key)
     params = metric.get("params") if isinstance(metric, Mapping) else None
     fitted = plain(params.get("label_key")) if isinstance(params, Mapping) else None
-    label = plain(entry["params"].get("label_key"))
-    if fitted is not None and label is not None and str(fitted) != str(label):
+    label = None if fitted is None else other_label(entry, str(fitted))
+    if label is not None:
         msg = (
-            f"these results of {function} are about label_key={str(label)!r}, but the metric in uns[{key!r}] was "
+            f"these results of {function} are about label_key={label!r}, but the metric in uns[{key!r}] was "
             f"learned from {str(fitted)!r}. Run {function} again for that label."
         )
         warn(msg)

@@ -13,6 +13,7 @@ import numpy as np
 from scggml import _check as check
 from scggml._anndata._cohort import read_samples
 from scggml._anndata._distances import distances_entry, read_distances
+from scggml._anndata._entries import other_label
 from scggml._anndata._known_distances import order_of_samples
 from scggml._anndata._stored_metric import read_metric
 from scggml._keys import HELD_OUT, STATUSES, Keys
@@ -92,14 +93,14 @@ def read_contents(adata: AnnData, pdata: AnnData, mapped: AnnData | None, key: s
     known = _distances(pdata, key, label_key)
     shown = known[0]
     palette = Palette.of(pdata, label_key, kind, [str(name) for name in learned.entry.get("classes", ())])
-    new = None if mapped is None else read_new_patients(mapped, pdata, key, label_key, palette)
+    new = None if mapped is None else read_new_patients(mapped, pdata, key, palette)
 
     matrix = read_distances(pdata, shown.key).to_numpy()
     figures = {"heatmap": heatmap_figure(matrix, list(pdata.obs_names), palette)}
     if len(matrix) >= _MIN_ON_MAP:
         at = positions_on_map(pdata, shown.key)
         figures = {"map": map_figure(at, list(pdata.obs_names), palette), **figures}
-    if new is not None and new.figure is not None:
+    if new is not None:
         figures["new"] = new.figure
 
     left_out: list[str] = []
@@ -152,8 +153,8 @@ def _distances(pdata: AnnData, key: str, label_key: str) -> list[Distances]:
         metric = attrs.get("metric", "unknown")
         status = "unlearned" if metric not in ("learned", "unknown") else attrs.get("status", "unknown")
         entry = distances_entry(pdata, name) if status in STATUSES else {"params": {}}
-        other = entry["params"].get("label_key", label_key)
-        if other != label_key:
+        other = other_label(entry, label_key)
+        if other is not None:
             msg = (
                 f"pdata.obsp[{Keys(name).distances!r}] holds distances under a metric that was learned from "
                 f"label_key={other!r}, that in adata.uns[{key!r}] from {label_key!r}. Compute them again with "

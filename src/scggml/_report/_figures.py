@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from anndata import AnnData
-from scipy.cluster.hierarchy import leaves_list, linkage
-from scipy.spatial.distance import squareform
 
 from scggml import _check as check
 from scggml._keys import Keys, colors
 from scggml.pl._colors import MISSING, Numbers, read_colors
+from scggml.pl._distance_heatmap import leaf_order
+from scggml.pl._names import without_middle
 from scggml.tl import embed_samples
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def heatmap_figure(matrix: NDArray[np.float64], names: Sequence[str], palette: P
     ticks: dict[str, Any] = {"type": "category", "showticklabels": False, "ticks": "", "showgrid": False}
     named: dict[str, Any] = {"side": "right"}
     if len(labels) <= _MAX_NAMED:
-        short = [_escaped(_shortened(names[i])) for i in order]
+        short = [_escaped(without_middle(names[i], _MAX_LETTERS)) for i in order]
         named |= {"tickmode": "array", "tickvals": list(range(len(labels))), "ticktext": short, "automargin": True}
     n = len(labels)
     room = _STRIP * n if blocks else 0.0  # for the classes, left of the first column and above the first row
@@ -203,12 +203,9 @@ def _ordered(matrix: NDArray[np.float64], palette: Palette) -> tuple[NDArray[np.
     blocks = []
     for label in [*palette.shades, None]:
         members = np.array([i for i, text in enumerate(palette.texts) if text == label], dtype=np.int64)
-        if len(members) > 2:
-            condensed = squareform(matrix[np.ix_(members, members)], checks=False)
-            members = members[leaves_list(linkage(condensed, method="average", optimal_ordering=True))]
         if len(members):
             blocks.append((len(order), len(order) + len(members) - 1, palette.shade(label)))
-            order += members.tolist()
+            order += leaf_order(matrix, members).tolist()
     return np.array(order, dtype=np.int64), blocks
 
 
@@ -230,11 +227,3 @@ def _plain(values: Any) -> list[float | None]:
 
 def _escaped(text: str) -> str:
     return html.escape(text, quote=False)
-
-
-def _shortened(text: str) -> str:
-    """Return a name with its middle left out where it is long: many differ in their ends."""
-    if len(text) <= _MAX_LETTERS:
-        return text
-    half = _MAX_LETTERS // 2
-    return f"{text[:half]}\N{HORIZONTAL ELLIPSIS}{text[-half + 1 :]}"

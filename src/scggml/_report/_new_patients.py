@@ -42,7 +42,7 @@ class NewPatients:
     """
 
     rows: list[dict[str, Any]]
-    figure: dict[str, Any] | None
+    figure: dict[str, Any]
     has_predictions: bool
     alpha: float
     scores: dict[str, Any]
@@ -53,7 +53,7 @@ class NewPatients:
         return sum(row["outlier"] for row in self.rows)
 
 
-def read_new_patients(mapped: AnnData, pdata: AnnData, key: str, label_key: str, palette: Palette) -> NewPatients:
+def read_new_patients(mapped: AnnData, pdata: AnnData, key: str, palette: Palette) -> NewPatients:
     """Return the new patients of `tl.map_samples`, whose reference must hold the samples of `pdata`."""
     is_new = _are_new(mapped, pdata)
     read_distances(mapped, key)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from scggml._anndata._entries import other_label
 from scggml._anndata._slots import explanation_slots
 from scggml._anndata._writing import plain
 from scggml._keys import Keys
@@ -54,8 +55,8 @@ def read_cell_types(pdata: AnnData, key: str, label_key: str, left_out: list[str
     if not explanation_slots(key).own(pdata):
         return None
     entry = stored_explanation(pdata, key)
-    other = entry["params"].get("label_key", label_key)
-    if other != label_key:
+    other = other_label(entry, label_key)
+    if other is not None:
         left_out.append(f"The parts of cell types are about other groups ({other}), and are left out.")
         return None
     summary = explanation(pdata, "summary", key=key)

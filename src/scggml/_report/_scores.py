@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from scggml._anndata._entries import other_label
 from scggml._anndata._slots import cross_validation_slots, separation_slots
 from scggml.evaluation._cross_validation import main_of
 from scggml.get import scores
@@ -73,8 +74,8 @@ def read_accuracy(adata: AnnData, learned: StoredMetric, label_key: str, left_ou
     key = learned.key
     if cross_validation_slots(key).own(adata):
         entry = stored_scores(adata, key)
-        other = entry["params"].get("label_key", label_key)
-        if other == label_key:
+        other = other_label(entry, label_key)
+        if other is None:
             return _of_cross_validation(adata, key, entry)
         left_out.append(f"The cross-validation is about another label ({other}), and is left out.")
     if "validation" in learned.entry:
@@ -91,8 +92,8 @@ def read_permutations(adata: AnnData, key: str, label_key: str, left_out: list[s
     if not separation_slots(key).own(adata):
         return None
     entry = stored_separation(adata, key)
-    other = entry["params"].get("label_key", label_key)
-    if other != label_key:
+    other = other_label(entry, label_key)
+    if other is not None:
         left_out.append(f"The permutation test is about another label ({other}), and is left out.")
         return None
     table = entry["table"]

@@ -14,7 +14,7 @@ from scggml.get._scores import scores as score_table
 from scggml.get._scores import stored_scores
 
 from ._axes import HIGHLIGHT, PLAIN, drawing, text_width
-from ._names import drawn_text
+from ._names import drawn_text, of_label
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,10 +116,10 @@ def cross_validation(
         ax.set_xlabel(f"{_NAMES.get(score, score.replace('_', ' '))} of {of}")
         ax.spines[["top", "right"]].set_visible(False)
         _write_comparison(ax, table, baseline, "donors" if "donor_key" in params else "samples")
-        label = f"{params['label_key']}: " if "label_key" in params else ""
         unit = "donor" if "donor_key" in params else "sample"
         held = f"one {unit} held out" if params["leave_one_out"] else f"{params['n_splits']} splits"
-        ax.set_title(drawn_text(f"{label}{predictions['sample'].nunique()} samples, {held}", _TITLE_LINE))
+        title = of_label(params.get("label_key"), f"{predictions['sample'].nunique()} samples, {held}")
+        ax.set_title(drawn_text(title, _TITLE_LINE))
     return ax
 
 

@@ -94,14 +94,14 @@ def distance_heatmap(
     if tree is not None:
         order: Any = leaves_list(tree)
     elif by_class and isinstance(tracks[0], Classes):
-        order = np.concatenate([_leaf_order(matrix, np.flatnonzero(members)) for *_, members in tracks[0].present])
+        order = np.concatenate([leaf_order(matrix, np.flatnonzero(members)) for *_, members in tracks[0].present])
     else:
         order = np.arange(len(matrix))
     shown = matrix.astype(np.float64)[np.ix_(order, order)]
     np.fill_diagonal(shown, np.nan)
 
     written = pdata.obs_names[order] if len(order) <= _MAX_NAMED else []
-    names = [drawn_text(name, _NAME_LINE, lines=1).replace("\n", "") for name in written]
+    names = [drawn_text(name, letters=_NAME_LINE) for name in written]
     size = 8 if len(order) <= _MAX_LARGE else 5
     beside = max(text_width(names, size) - 0.6, 0.0)  # short names have room
     if len(tracks) > 1:
@@ -130,7 +130,8 @@ def _clustering(matrix: NDArray[np.float64], members: NDArray[np.int64]) -> NDAr
     return linkage(condensed, method="average", optimal_ordering=True)
 
 
-def _leaf_order(matrix: NDArray[np.float64], members: NDArray[np.int64]) -> NDArray[np.int64]:
+def leaf_order(matrix: NDArray[np.float64], members: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return some of the samples, similar ones beside one another."""
     return members if len(members) < 3 else members[leaves_list(_clustering(matrix, members))]
 
 

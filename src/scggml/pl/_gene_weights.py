@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
+    from scggml._anndata._stored_metric import StoredMetric
+
 _FALLS, _RISES = "#7570b3", "#1b9e77"
 _MARKED = "#a50026"  # names of highlighted genes
 
@@ -114,10 +116,10 @@ def gene_weights(
 
 def _directions(adata: AnnData, key: str, table: pd.DataFrame) -> tuple[str, list[str], dict[str, str]]:
     """Return the title of the legend, the direction of each gene, and the colour of each direction."""
-    params = read_metric(adata, key).params
-    label = str(params.get("label_key", ""))
+    learned = read_metric(adata, key)
+    label = str(learned.params.get("label_key", ""))
     is_ranked = bool({"highest", "trend"} & set(table.columns))
-    found = table if is_ranked else _differences(adata, key, table)
+    found = table if is_ranked else _differences(adata, learned, table)
     if "highest" in found:
         names = [str(name) for name in found["highest"]]
         return f"{label}: highest in", names, class_shades(adata, label, names)
@@ -127,9 +129,8 @@ def _directions(adata: AnnData, key: str, table: pd.DataFrame) -> tuple[str, lis
     return "", ["" for _ in found.index], {}
 
 
-def _differences(adata: AnnData, key: str, table: pd.DataFrame) -> pd.DataFrame:
+def _differences(adata: AnnData, learned: StoredMetric, table: pd.DataFrame) -> pd.DataFrame:
     """Return columns of :func:`scggml.tl.rank_genes` for a few genes; none without the labels that were learned."""
-    learned = read_metric(adata, key)
     params, known = learned.params, learned.entry.get("learned_from")
     sample_key, layer = params.get("sample_key"), params.get("layer")
     nothing = pd.DataFrame(index=table.index)

@@ -52,7 +52,7 @@ class Arranged:
             self.size, room = _SMALL, int(rows * _SIZE / _SMALL)
         if n_lines > room or columns is not None:
             self.size = _SMALL
-            self.names = [_shortened(name) for name in names]
+            self.names = [drawn_text(name, letters=_LONGEST) for name in names]
             self.columns = -(-len(names) // room) if columns is None else columns
         self.n_rows = -(-len(names) // self.columns) if self.columns > 1 else n_lines
 
@@ -129,8 +129,3 @@ def make_room(ax: Axes, legend: Legend, *others: Axes, place: Any = None) -> Non
         shift = 0.0 if axes is ax else excess
         axes.set_position((old.x0 - shift, old.y0, old.width - narrower, old.height))
         axes.set_in_layout(True)  # which set_position ends
-
-
-def _shortened(name: str) -> str:
-    half = _LONGEST // 2
-    return drawn_text(name if len(name) <= _LONGEST else f"{name[:half]}\N{HORIZONTAL ELLIPSIS}{name[-half:]}")

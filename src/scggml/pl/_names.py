@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from textwrap import fill
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from unicodedata import category
 
 import numpy as np
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-_MAX_LETTERS = 80  # of a name on one line; a longer one loses its middle
+_MAX_LETTERS = 80  # of a name on one line
 _MAX_LINES = 10  # of a name on several lines
 _SIZE = 7.0  # of the letters, in points
 _WIDTH, _HEIGHT = 0.58, 1.15  # of a letter on average and of a line, in letter sizes
@@ -30,7 +30,18 @@ _POSITIONS = [
 ]
 
 
-def drawn_text(text: str, line: int | None = None, *, lines: int = _MAX_LINES) -> str:
+def without_middle(text: str, letters: int) -> str:
+    """Return a text whose middle is left out where it is longer: many names differ in their ends."""
+    half = letters // 2
+    return text if len(text) <= letters else f"{text[:half]}\N{HORIZONTAL ELLIPSIS}{text[-half:]}"
+
+
+def of_label(label_key: Any, text: str) -> str:
+    """Return a title that begins with the label, if it is known."""
+    return text if label_key is None else f"{label_key}: {text}"
+
+
+def drawn_text(text: str, line: int | None = None, *, lines: int = _MAX_LINES, letters: int = _MAX_LETTERS) -> str:
     """Return a text of the user as matplotlib draws it: one that is no formula, and has no characters without a shape.
 
     Parameters
@@ -41,12 +52,11 @@ def drawn_text(text: str, line: int | None = None, *, lines: int = _MAX_LINES) -
         Letters on one line; None for one line only.
     lines
         Number of such lines, about; a longer text loses its middle.
+    letters
+        Letters of a text on one line; a longer one loses its middle.
     """
     text = "".join(" " if c.isspace() else "\ufffd" if category(c) in ("Cc", "Cs") else c for c in text)
-    limit = _MAX_LETTERS if line is None else lines * line
-    if len(text) > limit:
-        half = limit // 2
-        text = f"{text[:half]}\N{HORIZONTAL ELLIPSIS}{text[-half:]}"
+    text = without_middle(text, letters if line is None else lines * line)
     return (text if line is None else fill(text, line)).replace("$", r"\$")
 
 

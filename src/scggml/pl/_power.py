@@ -12,7 +12,7 @@ from scggml._docs import shared_doc
 from scggml._keys import Keys
 
 from ._axes import HIGHLIGHT, PLAIN, drawing
-from ._names import drawn_text
+from ._names import drawn_text, of_label
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -96,6 +96,6 @@ def power(adata: AnnData, *, key: str = "ggml", ax: Axes | None = None) -> Axes:
         ax.set_ylabel("accuracy and power")
         ax.spines[["top", "right"]].set_visible(False)
         ax.legend(loc="best", frameon=False, fontsize="small")
-        label = f"{entry['params']['label_key']}: " if "label_key" in entry["params"] else ""
-        ax.set_title(drawn_text(f"{label}random subsets of {entry['params']['n_units']} {unit}"), fontsize="medium")
+        title = of_label(entry["params"].get("label_key"), f"random subsets of {entry['params']['n_units']} {unit}")
+        ax.set_title(drawn_text(title), fontsize="medium")
     return ax

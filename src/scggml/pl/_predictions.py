@@ -8,19 +8,19 @@ import numpy as np
 import pandas as pd
 
 from scggml import _check as check
+from scggml._anndata._entries import warn_about_label
 from scggml._arguments import checked, choice, text
 from scggml._docs import shared_doc
 from scggml._keys import OUTLIER, PREDICTED, Keys
-from scggml.evaluation._cross_validation import MAIN, MAIN_ORDERED, decoded
+from scggml.evaluation._cross_validation import MAIN, MAIN_ORDERED, decoded, summary
 from scggml.evaluation._scores import margins
 from scggml.get import predictions as get_predictions
-from scggml.get import scores as get_scores
 from scggml.get._scores import stored_scores
 
 from ._axes import HIGHLIGHT, PLAIN, drawing, text_width
 from ._colors import class_shades
 from ._legends import Arranged, legend_beside, make_room
-from ._names import drawn_text
+from ._names import drawn_text, of_label
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -31,6 +31,7 @@ _HELD_OUT = ("confusion", "roc", "values")
 _NEW = "probabilities"
 _LINE = 20  # characters of a class on one line, ...
 _TITLE_LINE = 40  # ... and of a title
+_NAME = 28  # letters of a new sample's name
 _MAX_NAMED = 60  # new samples; with more, the names are too small to read
 _MAX_WRITTEN = 16  # classes; with more, the numbers are too small to read
 _CELL = 0.62  # side of a cell of a confusion matrix, in inches
@@ -91,7 +92,8 @@ def predictions(
             raise ValueError(msg)
         return _draw_probabilities(adata, get_predictions(adata, key=key), ax)
     entry = stored_scores(adata, key)
-    table = get_predictions(adata, key=key)
+    warn_about_label(adata, key, entry, "sg.tl.cross_validate")
+    table, label = entry["predictions"], entry["params"].get("label_key")
     ordered = "value" in table
     if what is None:
         what = "values" if ordered else "confusion"
@@ -108,17 +110,12 @@ def predictions(
     classes = [str(name) for name in entry["classes"]]
     if what == "roc":
         several = methods if method is None and len(classes) == 2 else [main]
-        return _draw_roc(adata, key, entry, classes, several, ax)
-    part = _judged(entry["predictions"], main)
-    title = drawn_text(f"{_label_of(table)}held-out samples, {main}", _TITLE_LINE)
+        return _draw_roc(adata, entry, classes, several, ax)
+    part = _judged(table, main)
+    title = drawn_text(of_label(label, f"held-out samples, {main}"), _TITLE_LINE)
     if what == "values":
         return _draw_values(part, title, ax)
-    return _draw_confusion(part, _in_order(adata, table.attrs["label_key"], classes), title, ax)
-
-
-def _label_of(table: pd.DataFrame) -> str:
-    label = table.attrs["label_key"]
-    return "" if label is None else f"{label}: "
+    return _draw_confusion(part, _in_order(adata, label, classes), title, ax)
 
 
 def _in_order(adata: AnnData, label: str | None, classes: list[str]) -> list[str]:
@@ -163,9 +160,7 @@ def _draw_confusion(part: pd.DataFrame, classes: list[str], title: str, ax: Axes
     return ax
 
 
-def _draw_roc(
-    adata: AnnData, key: str, entry: dict[str, Any], classes: list[str], methods: list[str], ax: Axes | None
-) -> Axes:
+def _draw_roc(adata: AnnData, entry: dict[str, Any], classes: list[str], methods: list[str], ax: Axes | None) -> Axes:
     """Draw one curve for each method of two classes, or for each class of one method."""
     import seaborn as sns
     from sklearn.metrics import roc_auc_score, roc_curve
@@ -181,9 +176,9 @@ def _draw_roc(
     curves: dict[str, tuple[str, Any]] = {}
     label = entry["params"].get("label_key")
     if len(classes) == 2:
-        title = f"{_curve_of(label)}{classes[1]} against {classes[0]}, held-out samples"
-        areas = get_scores(adata, key=key).query("score == 'roc_auc'").drop_duplicates(["method", "classifier"])
-        areas = areas.set_index(["method", "classifier"])
+        title = f"{classes[1]} against {classes[0]}, held-out samples"
+        areas = summary(entry["predictions"], entry["scores"], classes=classes).query("score == 'roc_auc'")
+        areas = areas.drop_duplicates(["method", "classifier"]).set_index(["method", "classifier"])
         others = iter(sns.color_palette("colorblind", max(len(methods), 2)))
         for name, found in lead.items():
             shade = next(others)
@@ -195,7 +190,7 @@ def _draw_roc(
     else:
         main = methods[0]
         truth, scores = lead[main]
-        title = f"{_curve_of(label)}each class against the others, held-out samples, {main}"
+        title = f"each class against the others, held-out samples, {main}"
         shades = class_shades(adata, str(label), classes)
         for c, name in enumerate(classes):
             if (truth == c).any():
@@ -207,13 +202,9 @@ def _draw_roc(
         ax.set(xlim=(0, 1), ylim=(0, 1), xlabel="false positive rate", ylabel="true positive rate")
         ax.set_aspect("equal")
         ax.spines[["top", "right"]].set_visible(False)
-        ax.set_title(drawn_text(title, _TITLE_LINE), fontsize="medium")
+        ax.set_title(drawn_text(of_label(label, title), _TITLE_LINE), fontsize="medium")
         make_room(ax, legend_beside(ax, handles, list(curves), "area under the curve"))
     return ax
-
-
-def _curve_of(label: Any) -> str:
-    return "" if label is None else f"{label}: "
 
 
 def _leads(part: pd.DataFrame, classes: list[str]) -> Any:
@@ -243,7 +234,7 @@ def _draw_probabilities(adata: AnnData, table: pd.DataFrame, ax: Axes | None) ->
     classes = [name[len(prefix) :] for name in columns]
     shades = class_shades(adata, PREDICTED, classes)
     n = len(table)
-    names = [drawn_text(str(name), 28, lines=1).replace("\n", "") for name in table.index] if n <= _MAX_NAMED else []
+    names = [drawn_text(str(name), letters=_NAME) for name in table.index] if n <= _MAX_NAMED else []
     width = 4.4 + text_width(names) + Arranged(classes).width
     with drawing(ax, width, max(1.4 + 0.24 * min(n, _MAX_NAMED), 0.8 + 0.3 * Arranged(classes).n_rows)) as ax:
         left: NDArray[np.float64] = np.zeros(n)

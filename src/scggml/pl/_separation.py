@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scggml._anndata._entries import warn_about_label
 from scggml._arguments import checked
 from scggml._docs import shared_doc
-from scggml.get import separation as get_separation
 from scggml.get._separation import stored_separation
 
 from ._axes import HIGHLIGHT, PLAIN, drawing
-from ._names import drawn_text
+from ._names import drawn_text, of_label
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -61,7 +61,9 @@ def separation(adata: AnnData, *, key: str = "ggml", ax: Axes | None = None) -> 
     >>> _ = sg.tl.separation_test(adata, "sample", "label", n_permutations=99, rng=0)
     >>> ax = sg.pl.separation(adata)
     """
-    table, entry = get_separation(adata, key=key), stored_separation(adata, key)
+    entry = stored_separation(adata, key)
+    warn_about_label(adata, key, entry, "sg.tl.separation_test")
+    table = entry["table"]
     tests: list[Any] = list(table.itertuples())
     null = np.atleast_2d(np.asarray(entry["null"], dtype=np.float64))
     with drawing(ax, 6.4, 1.4 + 0.75 * len(table)) as ax:
@@ -83,7 +85,6 @@ def separation(adata: AnnData, *, key: str = "ggml", ax: Axes | None = None) -> 
         ax.set_ylim(-0.1, len(table) - 0.1)
         ax.set_xlabel("separation of classes, in s.d. of permuted labels")
         ax.spines[["top", "right", "left"]].set_visible(False)
-        label = table.attrs["label_key"]
-        title = f"{'' if label is None else f'{label}: '}given labels (lines) and permuted ones (grey)"
+        title = of_label(entry["params"].get("label_key"), "given labels (lines) and permuted ones (grey)")
         ax.set_title(drawn_text(title, _LINE), fontsize="medium")
     return ax

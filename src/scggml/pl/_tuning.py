@@ -12,7 +12,7 @@ from scggml._docs import shared_doc
 from scggml._keys import Keys
 
 from ._axes import HIGHLIGHT, PLAIN, drawing
-from ._names import drawn_text
+from ._names import drawn_text, of_label
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,8 +85,8 @@ def tuning(adata: AnnData, *, key: str = "ggml", ax: Axes | None = None) -> Axes
         ax.set_xlabel(score)
         ax.spines[["top", "right"]].set_visible(False)
         ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False, fontsize="small")
-        label = f"{params['label_key']}: " if "label_key" in params else ""
-        ax.set_title(drawn_text(f"{label}{score} of held-out samples: {entry['score']:.2f}"), fontsize="medium", pad=26)
+        title = of_label(params.get("label_key"), f"{score} of held-out samples: {entry['score']:.2f}")
+        ax.set_title(drawn_text(title), fontsize="medium", pad=26)
     return ax
 
 
