@@ -33,7 +33,7 @@ from _machine import machine
 
 import scggml as sg
 from scggml import cli
-from scggml.cli import _analysis  # noqa: F401 loaded here, not in each fork
+from scggml.cli import _run  # noqa: F401 loaded here, not in each fork
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -24,7 +24,7 @@ import scanpy as sc
 
 import scggml as sg
 from scggml import cli
-from scggml.cli import _analysis
+from scggml.cli import _analysis, _demo, _finished_steps, _run
 from scggml.datasets._simulation import Design, simulate
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -37,8 +37,8 @@ def small_demo(monkeypatch):
         return simulate(n_samples, n_cells=30, n_genes=200, effect_size=2.0, patient_effect=0.1, design=design, rng=rng)
 
     monkeypatch.setattr(sg.datasets, "simulated_cohort", small)
-    monkeypatch.setattr(_analysis, "_N_PATIENTS", 8)
-    monkeypatch.setattr(_analysis, "_N_NEW", 6)
+    monkeypatch.setattr(_demo, "_N_PATIENTS", 8)
+    monkeypatch.setattr(_demo, "_N_NEW", 6)
     return small
 
 
@@ -63,7 +63,8 @@ TRAINING = {"patient_map_training.png", "distance_heatmap_training.png"}
 HELD_OUT = {"patient_map_held_out.png", "distance_heatmap_held_out.png"}
 NEW = "patient_map_new.png"
 PICTURES = {*TRAINING, *HELD_OUT, "gene_weights.png"}
-DEMO = {"cells.h5ad", "samples.h5ad", "summary.txt", "gene_weights.csv", "run.json", *PICTURES}
+TABLES = {"samples.csv", "predictions_held_out.csv", "distances_held_out.csv"}
+DEMO = {"cells.h5ad", "samples.h5ad", "summary.txt", "gene_weights.csv", "run.json", *TABLES, *PICTURES}
 FILES = {*DEMO, "reference.h5ad"}
 
 
@@ -195,7 +196,8 @@ def test_run_with_too_few_samples_to_hold_out(cohort, tmp_path, capsys):
     assert run(tmp_path / "cells.h5ad", tmp_path / "out") == 0
     text = (tmp_path / "out" / "summary.txt").read_text(encoding="utf-8")
     assert "Held-out accuracy: not computed, a class has fewer than 3 samples." in text
-    assert names(tmp_path / "out") == FILES - HELD_OUT
+    training = {"samples.csv", "distances_training.csv"}
+    assert names(tmp_path / "out") == FILES - HELD_OUT - TABLES | training
     said = capsys.readouterr().err
     assert "warning: distances cannot be held-out, so that the map and the heatmap show training samples" in said
     assert "needs at least 4 samples of every class" in said
@@ -353,7 +355,8 @@ def test_refused_before_any_work(cells, tmp_path, capsys, monkeypatch, change, t
 
 def test_cells_that_cannot_be_written_are_refused_before_any_work(cohort, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(sg.tl, "fit_metric", lambda *args, **kwargs: pytest.fail("work was begun"))
-    monkeypatch.setattr(_analysis, "read_cells", lambda *args: cohort)
+    monkeypatch.setattr(_run, "check_cells", lambda *args: None)
+    monkeypatch.setattr(_run, "read_cells", lambda *args: cohort)
     cohort.raw = cohort.copy()
     cohort.raw.var["_index"] = 1
     (tmp_path / "cells.h5ad").touch()
@@ -414,7 +417,7 @@ def test_demo_makes_a_place_for_the_cache_that_scanpy_needs(monkeypatch):
     monkeypatch.setattr(sys, "meta_path", [Scanpy(), *sys.meta_path])
     monkeypatch.delitem(sys.modules, "scanpy", raising=False)
     monkeypatch.setattr(numba.config, "CACHE_DIR", "")
-    assert _analysis._scanpy().__spec__.loader.__class__ is Scanpy
+    assert _demo._scanpy().__spec__.loader.__class__ is Scanpy
     assert Path(numba.config.CACHE_DIR).is_dir()
     monkeypatch.delitem(sys.modules, "scanpy")
 
@@ -535,3 +538,162 @@ def test_what_can_be_scored(sizes, donors, kind, expected):
     adata = ad.AnnData(obs=pd.DataFrame(obs, index=obs["s"]))
     question = _analysis.Question("s", "l", kind, donor_key="d" if donors else None)
     assert _analysis._can_be_scored(adata, question) is expected
+
+
+def test_tables(cells, pdata, tmp_path, capsys):
+    assert run(cells, tmp_path / "out") == 0
+    samples = ad.read_h5ad(tmp_path / "out" / "samples.h5ad")
+    table = pd.read_csv(tmp_path / "out" / "samples.csv", index_col="sample")
+    assert list(table.index) == list(samples.obs_names) and list(table["label"]) == list(samples.obs["label"])
+    np.testing.assert_allclose(table[["mds_0", "mds_1"]], samples.obsm["X_mds"], rtol=1e-9)
+    distances = pd.read_csv(tmp_path / "out" / "distances_held_out.csv", index_col="sample")
+    assert list(distances.columns) == list(samples.obs_names)
+    np.testing.assert_allclose(distances, samples.obsp["held_out_distances"], rtol=1e-9)
+    predictions = pd.read_csv(tmp_path / "out" / "predictions_held_out.csv")
+    found = predictions.query("method == 'ggml' and classifier == 'class_mean'")
+    text = (tmp_path / "out" / "summary.txt").read_text(encoding="utf-8")
+    assert f"learned metric  {(found['label'] == found['predicted']).sum()}/8 correct" in text
+    assert {"score: sick", "score: well"} <= set(predictions.columns)
+
+
+@pytest.mark.parametrize(("suffix", "start"), [("pdf", b"%PDF"), ("svg", b"<?xml")])
+def test_figure_formats(cells, tmp_path, capsys, suffix, start):
+    for folder in ("a", "b"):
+        assert run(cells, tmp_path / folder, "--figure-format", suffix) == 0
+    assert names(tmp_path / "a") == {name.replace(".png", f".{suffix}") for name in FILES}
+    for path in (tmp_path / "a").glob(f"*.{suffix}"):
+        assert path.read_bytes().startswith(start) and path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+
+
+@pytest.mark.filterwarnings("ignore:obsm\\['X_pca'\\]")
+def test_layer(cohort, cells, tmp_path, capsys):
+    cohort.layers["half"] = cohort.X / 2
+    cohort.X = np.zeros(cohort.shape)
+    cohort.write_h5ad(tmp_path / "layer.h5ad")
+    assert run(tmp_path / "layer.h5ad", tmp_path / "out", "--use-rep", "X", "--layer", "half") == 0
+    assert run(cells, tmp_path / "whole", "--use-rep", "X") == 0
+    of_layer, whole = (ad.read_h5ad(tmp_path / name / "samples.h5ad") for name in ("out", "whole"))
+    np.testing.assert_allclose(of_layer.obsp["ggml_distances"], whole.obsp["ggml_distances"], rtol=1e-6)
+    assert of_layer.uns["ggml"]["params"]["layer"] == "half"
+    assert run(cells, tmp_path / "none", "--use-rep", "X", "--layer", "logs") == 1
+    assert "--layer (layer='logs')" in capsys.readouterr().err
+
+
+def test_several_labels(cohort, cells, tmp_path, capsys):
+    cohort.obs["sex: f or m"] = cohort.obs["sample"].isin(["p1", "p3", "p5", "p6"]).map({True: "f", False: "m"})
+    cohort.write_h5ad(tmp_path / "two.h5ad")
+    two = tmp_path / "two.h5ad"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert run(two, tmp_path / "out", "--label-key", "label", "--label-key", "sex: f or m") == 0
+        assert run(two, tmp_path / "one", "--label-key", "sex: f or m") == 0
+    assert names(tmp_path / "out") == {"label", "sex_f_or_m"}
+    for name in ("label", "sex_f_or_m"):
+        assert names(tmp_path / "out" / name) == FILES
+    both = [(tmp_path / name / "samples.csv").read_bytes() for name in ("out/sex_f_or_m", "one")]
+    assert both[0] == both[1]
+    said = capsys.readouterr()
+    assert "label 2 of 2: sex: f or m" in said.err and said.out.count("scggml summary") == 3
+    # what would mix runs, or fails for one label, is refused before any work
+    for out, labels, text in [
+        ("one", ["label", "sex: f or m"], "holds a run of one label"),
+        ("new", ["label", "label"], "--label-key label would share a folder"),
+        ("new", ["label", "sex"], "--label-key (label_key='sex') is not a column of obs"),
+        ("new", ["label", "age"], "--label-key (label_key='age') holds 8 different numbers"),
+        ("out", ["label"], "holds what is no scggml run: label, sex_f_or_m"),
+    ]:
+        before = names(tmp_path)
+        assert run(two, tmp_path / out, *(word for label in labels for word in ("--label-key", label))) == 1
+        assert text in capsys.readouterr().err and names(tmp_path) == before
+
+
+STEPS = ["fit_metric", "sample_distances", "explain_distances", "make_reference"]
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_resume(cells, tmp_path, capsys, monkeypatch, step):
+    """A run that is interrupted in a step, and goes on, does no earlier step again and ends in the same results."""
+    options = ("--cell-type-key", "cell_type", "--resume")
+    assert run(cells, tmp_path / "whole", *options) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(sg.tl, step, lambda *args, **kwargs: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert run(cells, tmp_path / "out", *options) == 130
+    assert names(tmp_path) == {"cells.h5ad", "whole", ".out.steps"}
+    done = []
+    for name in STEPS:
+        inner = getattr(sg.tl, name)
+        monkeypatch.setattr(
+            sg.tl, name, lambda *a, _inner=inner, _name=name, **k: [done.append(_name), _inner(*a, **k)][1]
+        )
+    assert run(cells, tmp_path / "out", *options, "--n-jobs", "1") == 0
+    assert not set(done) & set(STEPS[: STEPS.index(step)]) and step in done
+    assert names(tmp_path) == {"cells.h5ad", "whole", "out"}
+    for path in (tmp_path / "whole").iterdir():
+        if path.suffix in (".csv", ".txt", ".png"):
+            assert path.read_bytes() == (tmp_path / "out" / path.name).read_bytes(), path.name
+    for name in ("samples.h5ad", "reference.h5ad", "cells.h5ad"):
+        one, other = (ad.read_h5ad(tmp_path / folder / name) for folder in ("whole", "out"))
+        for slot in ("obsm", "obsp", "varm", "uns"):
+            assert set(getattr(one, slot)) == set(getattr(other, slot))
+        for slot, key in [(s, k) for s in ("obsm", "obsp", "varm") for k in getattr(one, s)]:
+            first, second = (getattr(x, slot)[key] for x in (one, other))
+            np.testing.assert_array_equal(np.asarray(first), np.asarray(second))
+
+
+def test_resume_of_a_whole_run_does_nothing(cells, tmp_path, capsys, monkeypatch):
+    assert run(cells, tmp_path / "out") == 0
+    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
+    text = capsys.readouterr().out
+    with monkeypatch.context() as patch:
+        patch.setattr(_run, "analyse", lambda *args, **kwargs: pytest.fail("work was begun"))
+        assert run(cells, tmp_path / "out", "--resume") == 0
+        said = capsys.readouterr()
+        assert "holds this run already" in said.err and said.out.splitlines()[:-1] == text.splitlines()[:-1]
+        with pytest.raises(pytest.fail.Exception):
+            run(cells, tmp_path / "out", "--resume", "--seed", "1")
+    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()} == before
+    (tmp_path / "out" / "samples.csv").unlink()
+    assert run(cells, tmp_path / "out", "--resume") == 0
+    assert names(tmp_path / "out") == FILES
+
+
+@pytest.mark.parametrize("damage", ["options", "step", "pairs", "fingerprint", "left"])
+def test_steps_that_do_not_fit_are_done_again(cells, tmp_path, capsys, monkeypatch, damage):
+    assert run(cells, tmp_path / "whole") == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(sg.tl, "make_reference", lambda *args, **kwargs: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert run(cells, tmp_path / "out", "--resume", *(["--seed", "1"] if damage == "options" else [])) == 130
+    steps = tmp_path / ".out.steps"
+    if damage == "step":
+        (steps / "samples.h5ad").write_bytes(b"cut off")
+    elif damage == "pairs":
+        (steps / "samples.h5ad").unlink()
+        data = bytearray((steps / "pairs").read_bytes())
+        data[-9] ^= 1
+        (steps / "pairs").write_bytes(data)
+    elif damage == "fingerprint":
+        (steps / "fingerprint.txt").write_bytes(b"\xff")
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        assert run(cells, tmp_path / "out", *([] if damage == "left" else ["--resume"])) == 0
+    said = capsys.readouterr().err
+    assert {
+        "options": "had another input, other options or another version",
+        "fingerprint": "had another input, other options or another version",
+        "step": "samples.h5ad cannot be read",
+        "pairs": "1 damaged record(s)",
+        "left": "the finished steps of a killed run: pass --resume",
+    }[damage] in said
+    assert names(tmp_path) == {"cells.h5ad", "whole", "out"}
+    same = [(tmp_path / name / "samples.csv").read_bytes() for name in ("out", "whole")]
+    assert same[0] == same[1]
+
+
+def test_steps_on_a_full_disk_are_not_kept(cells, tmp_path, capsys, monkeypatch):
+    def full(adata, path, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(_finished_steps, "write_h5ad", full)
+    assert run(cells, tmp_path / "out", "--resume") == 0
+    assert "this step cannot be kept for --resume" in capsys.readouterr().err
+    assert names(tmp_path / "out") == FILES

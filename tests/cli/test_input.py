@@ -12,7 +12,7 @@ import pytest
 from anndata.io import read_elem, write_elem
 
 from scggml.cli import _input as module
-from scggml.cli._input import check_can_be_written, read_cells
+from scggml.cli._input import check_can_be_written, check_cells, read_cells
 from scggml.cli._results import results_folder
 
 
@@ -24,7 +24,8 @@ def path(cohort, tmp_path):
 
 
 def read(path):
-    return read_cells(path, {"sample_key": "sample", "label_key": "label", "donor_key": None})
+    check_cells(path, {"sample_key": "sample", "label_key": "label", "donor_key": None})
+    return read_cells(path)
 
 
 def test_reads_as_anndata_does(path, assert_same_anndata):
@@ -34,7 +35,7 @@ def test_reads_as_anndata_does(path, assert_same_anndata):
 def test_unknown_columns_are_found_before_matrices_are_read(path, monkeypatch):
     monkeypatch.setattr("anndata.io.read_h5ad", lambda *_: pytest.fail("read"))
     with pytest.raises(KeyError, match="label_key='state' is not a column of obs. Found: sample, label"):
-        read_cells(path, {"sample_key": "sample", "label_key": "state"})
+        check_cells(path, {"sample_key": "sample", "label_key": "state"})
 
 
 @pytest.mark.parametrize("share", [0, 0.01, 0.3, 0.7, 0.999])

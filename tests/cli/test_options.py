@@ -35,7 +35,14 @@ def test_the_command_line_wins(config):
         ["run", "--label-key", "mine", "cells.h5ad", "--n-jobs", "-1", "--config", file],
     ):
         args = read_options(argv)
-        assert (args.sample_key, args.label_key, args.n_jobs) == ("a", "mine", -1)
+        assert (args.sample_key, args.label_key, args.n_jobs) == ("a", ["mine"], -1)
+
+
+def test_several_labels(config):
+    file = config("sample-key = 'a'\nlabel-key = ['b', 'c']\nout = 'o'\n")
+    assert read_options(["run", "cells.h5ad", "--config", file]).label_key == ["b", "c"]
+    typed = ["--label-key", "d", "--label-key=e"]
+    assert read_options(["run", "cells.h5ad", "--config", file, *typed]).label_key == ["d", "e"]
 
 
 def test_options_of_map(config):
@@ -48,7 +55,9 @@ def test_options_of_map(config):
     [
         (
             'label = "x"\n',
-            ["unknown keys: label. Known: batch-key, cell-type-key, donor-key, label-key, label-kind, n-jobs"],
+            [
+                "unknown keys: label. Known: batch-key, cell-type-key, donor-key, figure-format, label-key, label-kind, layer, "
+            ],
         ),
         ('label_key = "x"\n', ["unknown keys: label_key"]),
         ('config = "x"\n', ["unknown keys: config"]),
@@ -58,6 +67,8 @@ def test_options_of_map(config):
         ("seed = 1.5\n", ["seed in", "text or a whole number, found 1.5"]),
         ("seed = true\n", ["seed in", "text or a whole number, found True"]),
         ("sample-key = ['a']\n", ["sample-key in", "found ['a']"]),
+        ("label-key = ['a', 1.5]\n", ["label-key in", "or a list of these, found ['a', 1.5]"]),
+        ("label-key = []\n", ["label-key in", "found []"]),
         ("report = 1\n", ["report in", "true or false, found 1"]),
         ("seed = -3\n", ["argument --seed: must be a whole number from 0", "'-3'"]),
         ('label-kind = "number"\n', ["argument --label-kind: invalid choice: 'number'"]),

@@ -23,8 +23,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             from scggml.core.measures._progress import no_progress_bars
 
-            from ._analysis import demo, run
+            from ._demo import demo
             from ._map import map_new
+            from ._run import run
 
             with no_progress_bars() if args.quiet else nullcontext():
                 {"demo": demo, "run": run, "map": map_new}[args.command](args)

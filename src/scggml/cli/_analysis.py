@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
-import shutil
-import tempfile
 import warnings
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numba
 import numpy as np
 import pandas as pd
 
 import scggml as sg
 from scggml._keys import HELD_OUT, TRAINING, Keys
-from scggml._report._page import check_installed
-from scggml.core.measures._compiled import cached_imports
 from scggml.evaluation._splits import make_splits
 
+from ._csv_tables import csv_tables
 from ._errors import one_line
 from ._hdf5 import write_h5ad
-from ._input import check_can_be_written, read_cells
 from ._new_patients import new_patients
-from ._output import Steps, draw, tell, write_results
-from ._results import results_folder
+from ._output import draw, write_results
 from ._summary import N_GENES, summary
 
 if TYPE_CHECKING:
@@ -36,12 +29,13 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    from ._finished_steps import FinishedSteps
+    from ._output import Steps
     from ._results import Results
 
 logger = logging.getLogger("scggml")
 
 _N_FOLDS = 5  # by which a reference is calibrated
-_N_PATIENTS, _N_NEW = 24, 40  # of the demo: to learn from, and new ones
 
 
 @dataclass(frozen=True)
@@ -55,68 +49,17 @@ class Question:
     donor_key: str | None = None
     cell_type_key: str | None = None
     use_rep: str | None = None
+    layer: str | None = None
 
 
-def demo(args: argparse.Namespace) -> None:
-    """Simulate a cohort and analyse it."""
-    with results_folder(args.out) as results:
-        steps = Steps(6)
-        steps.begin("a simulated cohort")
-        sc = _scanpy()
-        cohort = sg.datasets.simulated_cohort(n_samples=_N_PATIENTS + _N_NEW, rng=args.seed)
-        sc.pp.normalize_total(cohort, target_sum=1e4)
-        sc.pp.log1p(cohort)
-        is_known = cohort.obs["sample"].isin(cohort.obs["sample"].cat.categories[:_N_PATIENTS])
-        adata, new = cohort[is_known].copy(), cohort[~is_known].copy()
-        sc.pp.pca(adata, n_comps=30)
-        planted = set(adata.var_names[adata.var["programme"]])
-        question = Question("sample", "label", use_rep="X_pca")
-        text = _analyse(adata, question, args, results, steps, planted=planted, new=new)
-    tell(text, args, steps.start)
-
-
-def run(args: argparse.Namespace) -> None:
-    """Analyse the cells of a file."""
-    question = Question(
-        args.sample_key, args.label_key, args.label_kind or "class", args.batch_key, args.donor_key,
-        args.cell_type_key, args.use_rep,
-    )  # fmt: skip
-    if args.report:
-        check_installed()
-    with results_folder(args.out, sources=[args.file]) as results:
-        steps = Steps(6 + (question.cell_type_key is not None))
-        steps.begin(f"reading {args.file}")
-        columns = {name: value for name, value in vars(question).items() if name.endswith("_key")}
-        adata = read_cells(args.file, columns, args.label_kind)
-        check_can_be_written(adata, args.file, results)
-        if shutil.disk_usage(results.partial).free < args.file.stat().st_size:
-            logger.warning("%s has less space left than %s takes: results may not fit", args.out, args.file)
-        text = _analyse(adata, question, args, results, steps)
-    tell(text, args, steps.start)
-
-
-def _scanpy() -> Any:
-    """Return scanpy, which cannot be imported without a place for numba's cache: a temporary one, if need be."""
-    try:
-        with cached_imports():
-            import scanpy as sc
-    except ImportError as error:
-        if not isinstance(error.__cause__, RuntimeError):
-            raise
-        folder = tempfile.mkdtemp(prefix="scggml-numba-")
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        numba.config.CACHE_DIR = folder  # type: ignore[attr-defined]
-        import scanpy as sc
-    return sc
-
-
-def _analyse(
+def analyse(
     adata: AnnData,
     question: Question,
     args: argparse.Namespace,
     results: Results,
     steps: Steps,
     *,
+    finished: FinishedSteps,
     planted: set[str] | None = None,
     new: AnnData | None = None,
 ) -> str:
@@ -125,35 +68,36 @@ def _analyse(
 
     label_key = question.label_key
     steps.begin("the metric, and its accuracy on held-out samples")
-    sg.tl.fit_metric(
-        adata, question.sample_key, label_key, label_kind=question.label_kind, batch_key=question.batch_key,
-        donor_key=question.donor_key, use_rep=question.use_rep, validate=_can_be_scored(adata, question),
-        rng=args.seed, n_jobs=args.n_jobs,
-    )  # fmt: skip
+    finished.written("metric", adata, lambda: _fit(adata, question, args))
     has_genes = "ggml" in adata.varm
-    if has_genes:
-        sg.tl.rank_genes(adata)
-    pdata = _samples(adata, question, args, steps)
+    pdata = _samples(adata, question, args, steps, finished)
     table = sg.get.gene_weights(adata) if has_genes else None
-    pictures = _pictures(adata, pdata, question, planted)
+    pictures = _pictures(adata, pdata, question, args, planted)
     writers: dict[str, Callable[[Path], Any]] = {}
     more: list[str] = []
     if new is not None:
         steps.begin(f"{new.obs[question.sample_key].nunique()} new patients")
         mapped, more = new_patients(adata, pdata, new, label_key, args)
-        pictures["patient_map_new.png"] = partial(draw, lambda ax: sg.pl.sample_map(mapped, color=label_key, ax=ax))
+        drawing = partial(draw, lambda ax: sg.pl.sample_map(mapped, color=label_key, ax=ax))
+        pictures[f"patient_map_new.{args.figure_format}"] = drawing
     else:
         if question.cell_type_key is not None:
             steps.begin(f"parts of the cell types in {question.cell_type_key}")
-            sg.tl.explain_distances(adata, pdata, cell_type_key=question.cell_type_key)
+            finished.written(
+                "explanation", pdata,
+                lambda: sg.tl.explain_distances(adata, pdata, cell_type_key=question.cell_type_key),
+            )  # fmt: skip
             types = sg.get.explanation(pdata, "cell_types")
             writers["cell_types.csv"] = partial(types.to_csv, index=False)
         steps.begin("the reference for new patients")
-        writers["reference.h5ad"] = partial(write_h5ad, _reference(adata, pdata, question, args))
+        writers["reference.h5ad"] = partial(
+            write_h5ad, finished.result("reference", lambda: _reference(adata, pdata, question, args))
+        )
     text = summary(adata, pdata, label_key, table, planted, more)
     writers = {
         "summary.txt": lambda path: path.write_text(text, encoding="utf-8"),
         **({} if table is None else {"gene_weights.csv": table.to_csv}),
+        **csv_tables(adata, pdata),
         **pictures,
         **writers,
         "samples.h5ad": partial(write_h5ad, pdata),
@@ -164,6 +108,16 @@ def _analyse(
     steps.begin(f"results in {args.out}")
     write_results(writers, results, args)
     return text
+
+
+def _fit(adata: AnnData, question: Question, args: argparse.Namespace) -> None:
+    sg.tl.fit_metric(
+        adata, question.sample_key, question.label_key, label_kind=question.label_kind, batch_key=question.batch_key,
+        donor_key=question.donor_key, use_rep=question.use_rep, layer=question.layer,
+        validate=_can_be_scored(adata, question), rng=args.seed, n_jobs=args.n_jobs,
+    )  # fmt: skip
+    if "ggml" in adata.varm:
+        sg.tl.rank_genes(adata)
 
 
 def _can_be_scored(adata: AnnData, question: Question, cv: int | str = "auto") -> bool:
@@ -181,15 +135,18 @@ def _can_be_scored(adata: AnnData, question: Question, cv: int | str = "auto") -
     return True
 
 
-def _samples(adata: AnnData, question: Question, args: argparse.Namespace, steps: Steps) -> AnnData:
+def _samples(
+    adata: AnnData, question: Question, args: argparse.Namespace, steps: Steps, finished: FinishedSteps
+) -> AnnData:
     """Return the samples with their distances: of the metric and, where it can be, held-out ones, which are mapped."""
     steps.begin("distances between samples")
-    pdata = sg.tl.sample_distances(adata, n_jobs=args.n_jobs)
+    checkpoint = finished.checkpoint("pairs")
+    pdata = finished.result("samples", lambda: sg.tl.sample_distances(adata, n_jobs=args.n_jobs, checkpoint=checkpoint))
     steps.begin("held-out distances: the metric of two samples is learned without them")
     try:
         with warnings.catch_warnings():  # about the samples: they came with the other distances
             warnings.simplefilter("ignore")
-            found = sg.tl.sample_distances(adata, cv="auto", rng=args.seed, n_jobs=args.n_jobs, key_added=HELD_OUT)
+            found = finished.result("held_out", lambda: _held_out(adata, args))
     except ValueError as error:  # of folds that leave too little to learn from, before any work
         logger.warning(
             "warning: distances cannot be held-out, so that the map and the heatmap show training samples, which "
@@ -208,6 +165,10 @@ def _samples(adata: AnnData, question: Question, args: argparse.Namespace, steps
     return pdata
 
 
+def _held_out(adata: AnnData, args: argparse.Namespace) -> AnnData:
+    return sg.tl.sample_distances(adata, cv="auto", rng=args.seed, n_jobs=args.n_jobs, key_added=HELD_OUT)
+
+
 def _reference(adata: AnnData, pdata: AnnData, question: Question, args: argparse.Namespace) -> AnnData:
     """Return what new patients are compared with; predictions need samples of every class to hold out."""
     known = pdata.copy()
@@ -224,7 +185,7 @@ def _reference(adata: AnnData, pdata: AnnData, question: Question, args: argpars
 
 
 def _pictures(
-    adata: AnnData, pdata: AnnData, question: Question, planted: set[str] | None
+    adata: AnnData, pdata: AnnData, question: Question, args: argparse.Namespace, planted: set[str] | None
 ) -> dict[str, Callable[[Path], None]]:
     """Return what draws each picture to a file."""
     drawings: dict[str, Callable[[Any], Any]] = {}
@@ -232,8 +193,8 @@ def _pictures(
         drawings |= _drawings_of_samples(pdata, key, question)
     if "ggml" in adata.varm:
         highlight = None if planted is None else {"planted": planted}
-        drawings["gene_weights.png"] = lambda ax: sg.pl.gene_weights(adata, n_genes=N_GENES, highlight=highlight, ax=ax)
-    return {name: partial(draw, drawing) for name, drawing in drawings.items()}
+        drawings["gene_weights"] = lambda ax: sg.pl.gene_weights(adata, n_genes=N_GENES, highlight=highlight, ax=ax)
+    return {f"{name}.{args.figure_format}": partial(draw, drawing) for name, drawing in drawings.items()}
 
 
 def _drawings_of_samples(pdata: AnnData, key: str, question: Question) -> dict[str, Callable[[Any], Any]]:
@@ -243,6 +204,6 @@ def _drawings_of_samples(pdata: AnnData, key: str, question: Question) -> dict[s
     color = question.label_key
     classes = None if question.label_kind == "continuous" else color  # numbers are no groups of a heatmap
     return {
-        f"patient_map_{what}.png": lambda ax: sg.pl.sample_map(mapped, color=color, ax=ax),
-        f"distance_heatmap_{what}.png": lambda ax: sg.pl.distance_heatmap(mapped, key=key, color=classes, ax=ax),
+        f"patient_map_{what}": lambda ax: sg.pl.sample_map(mapped, color=color, ax=ax),
+        f"distance_heatmap_{what}": lambda ax: sg.pl.distance_heatmap(mapped, key=key, color=classes, ax=ax),
     }

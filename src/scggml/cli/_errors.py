@@ -28,6 +28,7 @@ _OPTIONS = {
     "donor_key": "--donor-key",
     "cell_type_key": "--cell-type-key",
     "use_rep": "--use-rep",
+    "layer": "--layer",
     "rng": "--seed",
     "n_jobs": "--n-jobs",
 }

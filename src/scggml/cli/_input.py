@@ -35,8 +35,8 @@ _OTHER_KINDS = {  # groups of a file: what it is, and how to make an h5ad file o
 _PLACE = re.compile(r"while writing key '(?P<key>.*)' of .* to /(?P<parent>.*)")  # in a note of anndata
 
 
-def read_cells(path: Path, columns: Mapping[str, str | None], label_kind: str | None = "class") -> AnnData:
-    """Return the cells of an h5ad file; an error names the file and what it is instead.
+def check_cells(path: Path, columns: Mapping[str, str | None], label_kind: str | None = "class") -> None:
+    """Refuse what is no h5ad file, or has no such columns, without reading the matrices, which take long.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def read_cells(path: Path, columns: Mapping[str, str | None], label_kind: str | 
     label_kind
         What labels are; None if the user has not said so.
     """
-    from anndata.io import read_elem, read_h5ad
+    from anndata.io import read_elem
 
     if path.is_dir():
         msg = (
@@ -68,11 +68,17 @@ def read_cells(path: Path, columns: Mapping[str, str | None], label_kind: str | 
         kind, remedy = kinds[0] if kinds else (f"HDF5 with {listed(sorted(groups))}", "write it with anndata")
         msg = f"{path} is not an h5ad file, but {kind}. Make one: {remedy}."
         raise ValueError(msg)
-    if isinstance(obs, pd.DataFrame):  # before the matrices, which take long to read; files of old hold records
+    if isinstance(obs, pd.DataFrame):  # files of old hold records
         for name, key in columns.items():
             column = None if key is None else check_column(name, key, obs)
             if name == "label_key" and column is not None and label_kind is None:
                 _check_classes(str(key), column)
+
+
+def read_cells(path: Path) -> AnnData:
+    """Return the cells of an h5ad file; an error names the file."""
+    from anndata.io import read_h5ad
+
     with _told(path):
         return read_h5ad(path)
 

@@ -12,7 +12,7 @@ from scggml._check import listed
 from scggml._keys import IS_REFERENCE, N_CELLS, OUTLIER, OUTLIER_P, PREDICTED, Keys
 
 from ._hdf5 import write_h5ad
-from ._input import read_cells
+from ._input import check_cells, read_cells
 from ._output import Steps, draw, logger, tell, write_results
 from ._results import results_folder
 
@@ -37,7 +37,8 @@ def map_new(args: argparse.Namespace) -> None:
         params = reference.uns[_KEYS.reference]["params"]
         steps.begin(f"reading {args.file}")
         sample_key = str(params["sample_key"]) if args.sample_key is None else args.sample_key
-        new = read_cells(args.file, {"sample_key": sample_key})
+        check_cells(args.file, {"sample_key": sample_key})
+        new = read_cells(args.file)
         steps.begin("distances of the new patients to those of the reference, and predictions")
         mapped = sg.tl.map_samples(new, reference, sample_key, n_jobs=args.n_jobs)
         has_predictions = "calibration" in mapped.uns[_KEYS.reference]
@@ -51,7 +52,7 @@ def map_new(args: argparse.Namespace) -> None:
         steps.begin(f"results in {args.out}")
         writers: dict[str, Callable[[Path], Any]] = {
             **({"predictions.csv": _predictions(mapped).to_csv} if has_predictions else {}),
-            **_picture(mapped, str(params["label_key"]), has_predictions=has_predictions),
+            **_picture(mapped, str(params["label_key"]), args, has_predictions=has_predictions),
             "new_patients.h5ad": partial(write_h5ad, mapped),
         }
         write_results(writers, results, args)
@@ -59,7 +60,8 @@ def map_new(args: argparse.Namespace) -> None:
 
 
 def _reference(path: Path) -> AnnData:
-    reference = read_cells(path, {})
+    check_cells(path, {})
+    reference = read_cells(path)
     if _KEYS.reference not in reference.uns:
         msg = (
             f"--reference {path} is no reference: it has no uns[{_KEYS.reference!r}]. Pass the reference.h5ad of "
@@ -82,7 +84,9 @@ def _predictions(mapped: AnnData) -> pd.DataFrame:
     return found.rename_axis("sample")
 
 
-def _picture(mapped: AnnData, label_key: str, *, has_predictions: bool) -> dict[str, Callable[[Path], None]]:
+def _picture(
+    mapped: AnnData, label_key: str, args: argparse.Namespace, *, has_predictions: bool
+) -> dict[str, Callable[[Path], None]]:
     """Return what draws the map, where the reference has one: new patients are rings in the predicted colour."""
     if "X_mds" not in mapped.obsm:
         return {}
@@ -91,7 +95,8 @@ def _picture(mapped: AnnData, label_key: str, *, has_predictions: bool) -> dict[
         known = shown.obs[PREDICTED]
         label = shown.obs[label_key].astype(object).where(known.isna(), known.astype(object))
         shown.obs[label_key] = pd.Categorical(label, shown.obs[label_key].astype("category").cat.categories)
-    return {"patient_map_new.png": partial(draw, lambda ax: sg.pl.sample_map(shown, color=label_key, ax=ax))}
+    drawing = partial(draw, lambda ax: sg.pl.sample_map(shown, color=label_key, ax=ax))
+    return {f"patient_map_new.{args.figure_format}": drawing}
 
 
 def _summary(mapped: AnnData, *, has_predictions: bool) -> str:

@@ -25,7 +25,8 @@ def read_options(argv: Sequence[str]) -> argparse.Namespace:
     config = first.parse_known_args(argv)[0].config
     if config is None or argv[0] not in with_config:
         return _checked(parser, parser.parse_args(argv))
-    return _checked(parser, parser.parse_args([argv[0], *_words(with_config[argv[0]], Path(config)), *argv[1:]]))
+    typed = {word.partition("=")[0] for word in argv}
+    return _checked(parser, parser.parse_args([argv[0], *_words(with_config[argv[0]], Path(config), typed), *argv[1:]]))
 
 
 def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
@@ -46,8 +47,10 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
     run.add_argument("file", type=Path, metavar="FILE.h5ad", help="cells, with samples and labels in obs")
     run.add_argument("--sample-key", required=True, metavar="S", help="column of obs that holds the samples (patients)")
     run.add_argument(
-        "--label-key", required=True, metavar="L", help="column of obs that holds the label of each sample"
-    )
+        "--label-key", required=True, action="append", metavar="L",
+        help="column of obs that holds the label of each sample; may be given several times: each label is then "
+        "analysed by itself, in a folder of its own in DIR",
+    )  # fmt: skip
     run.add_argument(
         "--label-kind", choices=("class", "ordinal", "continuous"), metavar="K",
         help="class, ordinal (grades) or continuous (such as ages); default: class",
@@ -56,7 +59,13 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
     run.add_argument("--donor-key", metavar="D", help="column with the donor: samples of one are held out together")
     run.add_argument("--cell-type-key", metavar="T", help="column with the cell type: differences are split by type")
     run.add_argument("--use-rep", metavar="R", help="key of obsm, or X; default: X_pca where there is one, else X")
+    run.add_argument("--layer", metavar="Y", help="layer that holds the features, with --use-rep X")
     run.add_argument("--report", action="store_true", help='also write report.html (pip install "scggml[report]")')
+
+    run.add_argument(
+        "--resume", action="store_true",
+        help="keep each finished step, and go on where the same run was interrupted",
+    )  # fmt: skip
 
     new.add_argument(
         "file", type=Path, metavar="NEW.h5ad", help="cells of the new patients, normalised in the same way"
@@ -73,6 +82,10 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
     for command in (demo, run):
         command.add_argument("--seed", type=_seed, default=0, metavar="N", help="default: %(default)s")
     for command in (demo, run, new):
+        command.add_argument(
+            "--figure-format", choices=("png", "pdf", "svg"), default="png", metavar="F",
+            help="png, pdf or svg; default: %(default)s",
+        )  # fmt: skip
         command.add_argument("--n-jobs", type=_n_jobs, default=None, metavar="N", help="threads; default: all cores")
         command.add_argument(
             "--quiet", action="store_true", help="write nothing to the terminal but warnings and errors"
@@ -88,10 +101,10 @@ def _checked(parser: argparse.ArgumentParser, args: argparse.Namespace) -> argpa
     return args
 
 
-def _words(parser: argparse.ArgumentParser, path: Path) -> list[str]:
-    """Return the options of a file as if they had been typed."""
+def _words(parser: argparse.ArgumentParser, path: Path, typed: set[str]) -> list[str]:
+    """Return the options of a file as if they had been typed, but for those that were."""
     known = {
-        option.removeprefix("--"): action.nargs == 0
+        option.removeprefix("--"): action
         for action in parser._actions
         for option in action.option_strings
         if option.startswith("--") and option not in ("--help", "--config")
@@ -109,12 +122,14 @@ def _words(parser: argparse.ArgumentParser, path: Path) -> list[str]:
         )
     words = []
     for name, value in found.items():
-        is_flag = known[name]
-        if isinstance(value, bool) != is_flag or not isinstance(value, str | int):
+        is_flag, is_list = known[name].nargs == 0, isinstance(known[name], argparse._AppendAction)
+        values = value if is_list and isinstance(value, list) and value else [value]
+        if not all(isinstance(one, str | int) and isinstance(one, bool) == is_flag for one in values):
             wanted = "true or false" if is_flag else "text or a whole number"
+            wanted += ", or a list of these" if is_list else ""
             parser.error(f"argument --config: {name} in {path} must be {wanted}, found {value!r}")
         if not is_flag:
-            words.append(f"--{name}={value}")
+            words += [f"--{name}={one}" for one in values if f"--{name}" not in typed]
         elif value:
             words.append(f"--{name}")
     return words

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("scggml")
 
+_UNDATED: dict[str, dict[str, None]] = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
+
 
 class Steps:
     """Count of the steps of a run, which are announced as they begin: a run may take hours without a terminal.
@@ -64,12 +66,15 @@ def write_results(writers: dict[str, Callable[[Path], Any]], results: Results, a
 
 def draw(drawing: Callable[[Any], Any], path: Path) -> None:
     """Draw a picture to a file."""
+    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     # a figure of its own, so that no backend or global state of pyplot is touched
     figure = Figure(figsize=(6.4, 5.0), layout="constrained")
     drawing(figure.subplots())
-    figure.savefig(path, dpi=150)
+    # text that can be edited, and the same file each time
+    with rc_context({"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": path.name}):
+        figure.savefig(path, dpi=150, metadata=_UNDATED.get(path.suffix))
 
 
 def tell(text: str, args: argparse.Namespace, start: float) -> None:

@@ -32,7 +32,9 @@ _LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}  # of programs that show fol
 
 
 @contextmanager
-def results_folder(out: Path, *, sources: Sequence[Path] = ()) -> Iterator[Results]:
+def results_folder(
+    out: Path, *, sources: Sequence[Path] = (), fingerprint: str | None = None, resume: bool = False
+) -> Iterator[Results]:
     """Check before any work that results can be written to a folder, and hold it for one run.
 
     Parameters
@@ -41,16 +43,20 @@ def results_folder(out: Path, *, sources: Sequence[Path] = ()) -> Iterator[Resul
         Folder for the results: a new or empty one, or that of an earlier run.
     sources
         Files that are read, and must not be replaced.
+    fingerprint
+        Hash of all that the results depend on, which is recorded with them.
+    resume
+        Keep the finished steps of a run that was killed.
     """
     out = Path(os.path.realpath(out))
     _check_place(out, sources)
     made = [path for path in out.parents if not path.exists()]
-    results = Results(out)
+    results = Results(out, fingerprint)
     try:
         with _writable(out):
             out.parent.mkdir(parents=True, exist_ok=True)
         with _alone(results):
-            results.recover()
+            results.recover(resume=resume)
             _check_replaceable(out)
             with _writable(out):
                 results.partial.mkdir()
@@ -70,13 +76,15 @@ def results_folder(out: Path, *, sources: Sequence[Path] = ()) -> Iterator[Resul
 class Results:
     """A hidden folder beside `out`, which takes the place of `out` when everything in it is on disk."""
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, fingerprint: str | None = None) -> None:
         self.out = out
+        self.fingerprint = fingerprint
         self.partial = out.with_name(f".{out.name}.partial")
         self.earlier = out.with_name(f".{out.name}.earlier")  # where an earlier run is while it is replaced
+        self.steps = out.with_name(f".{out.name}.steps")  # what `--resume` keeps of finished steps
 
-    def recover(self) -> None:
-        """Put right what a killed run left."""
+    def recover(self, *, resume: bool) -> None:
+        """Put right what a killed run left, and keep what it finished if it is to go on."""
         if self.earlier.exists():
             if not self.out.exists() or not any(self.out.iterdir()):
                 with suppress(FileNotFoundError):
@@ -88,6 +96,9 @@ class Results:
         if self.partial.exists():
             shutil.rmtree(self.partial)
             logger.info("removed %s, which a killed run left", self.partial)
+        if self.steps.exists() and not resume:
+            shutil.rmtree(self.steps)
+            logger.info("removed %s, the finished steps of a killed run: pass --resume to go on with them", self.steps)
 
     def discard(self, name: str) -> None:
         """Remove a file that may not be whole."""
@@ -106,7 +117,8 @@ class Results:
             if self.earlier.exists() and not self.out.exists():
                 self.earlier.rename(self.out)
         _sync_folder(self.out.parent)
-        shutil.rmtree(self.earlier, ignore_errors=True)
+        for folder in (self.earlier, self.steps):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def rescue(self, settings: dict[str, Any]) -> Path:
         """Keep what there is beside `out`, under a name of its own; return where."""
@@ -121,11 +133,20 @@ class Results:
         path = self.partial / _RECORD
         path.unlink(missing_ok=True)
         files = {file.name: _checksum(file) for file in sorted(self.partial.iterdir())}
-        record = {"scggml": version("scggml"), **settings, "sha256": files}
+        key = {} if self.fingerprint is None else {"fingerprint": self.fingerprint}
+        record = {"scggml": version("scggml"), **settings, **key, "sha256": files}
         path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         for file in self.partial.iterdir():
             _sync(file)
         _sync_folder(self.partial)
+
+
+def holds_run(out: Path, fingerprint: str) -> bool:
+    """Whether a folder holds a whole run that depends on the same."""
+    files = _recorded(out)
+    if not files or json.loads((out / _RECORD).read_text(encoding="utf-8")).get("fingerprint") != fingerprint:
+        return False
+    return all((out / name).is_file() and _checksum(out / name) == checksum for name, checksum in files.items())
 
 
 def _check_replaceable(out: Path) -> None:
