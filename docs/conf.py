@@ -5,6 +5,7 @@ from importlib.metadata import metadata
 
 import latex2mathml.converter
 from docutils import nodes
+from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.ext.napoleon import NumpyDocstring
 from sphinx.writers.html5 import HTML5Translator
@@ -25,18 +26,26 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
     "sphinx_design",
+    "sphinx_llms_txt",
     "sphinxcontrib.bibtex",
+    "sphinxext.opengraph",
 ]
 templates_path = ["_templates"]
 exclude_patterns = ["_build", "jupyter_execute", "**.ipynb_checkpoints", ".DS_Store", "Thumbs.db"]
 default_role = "literal"
 
-# Cross-references to other projects need the network, which only the published build can count on.
+# -- cross-references ------------------------------------------------------------------------------------------------
+nitpicky = True  # a reference within these pages that leads nowhere is a warning
+
+# Those to other projects need the network, which only the published build can count on.
+_OTHERS = r"(anndata|joblib|matplotlib|mudata|numpy|os|pandas|scanpy|scipy|sklearn)\..*"
+nitpick_ignore_regex = [(r"py:.*", _OTHERS)]
 if os.environ.get("READTHEDOCS"):
     extensions.append("sphinx.ext.intersphinx")
     intersphinx_mapping = {
         "python": ("https://docs.python.org/3", None),
         "anndata": ("https://anndata.readthedocs.io/en/stable/", None),
+        "joblib": ("https://joblib.readthedocs.io/en/stable/", None),
         "matplotlib": ("https://matplotlib.org/stable/", None),
         "mudata": ("https://mudata.readthedocs.io/en/stable/", None),
         "numpy": ("https://numpy.org/doc/stable/", None),
@@ -45,6 +54,24 @@ if os.environ.get("READTHEDOCS"):
         "scipy": ("https://docs.scipy.org/doc/scipy/", None),
         "sklearn": ("https://scikit-learn.org/stable/", None),
     }
+
+# Types in signatures as they are written there, for they are imported by type checkers only: what they stand for.
+_TYPES = {
+    "AnnData": "anndata.AnnData",
+    "anndata._core.anndata.AnnData": "anndata.AnnData",
+    "Axes": "matplotlib.axes.Axes",
+    "MuData": "mudata.MuData",
+    "NDArray": "numpy.ndarray",
+    "ndarray": "numpy.ndarray",
+    "np.float64": "numpy.float64",
+    "np.floating": "numpy.floating",
+    "np.random.Generator": "numpy.random.Generator",
+    "pd.DataFrame": "pandas.DataFrame",
+}
+# Types without a page, and words of shapes.
+_PLAIN = ["Entropic", "Exact", "GroundMetric", "LabelKind", "Measures", "Preset", "Regularizer", "Samples", "Start"]
+_PLAIN += ["shape", "n_classes", "n_components", "n_features", "n_iter"]
+nitpick_ignore = [("py:class", name) for name in _PLAIN]
 
 # -- API reference ---------------------------------------------------------------------------------------------------
 autosummary_generate = True
@@ -95,8 +122,15 @@ def _display_math(self: HTML5Translator, node: nodes.math_block) -> None:
     raise nodes.SkipNode
 
 
+def _name_types(_: Sphinx, document: nodes.document) -> None:
+    for reference in document.findall(addnodes.pending_xref):
+        if reference.get("refdomain") == "py":
+            reference["reftarget"] = _TYPES.get(reference["reftarget"], reference["reftarget"])
+
+
 def setup(app: Sphinx) -> None:
-    """Draw formulas as MathML."""
+    """Draw formulas as MathML, and let types lead to their pages."""
+    app.connect("doctree-read", _name_types)
     app.add_html_math_renderer("mathml", (_inline_math, None), (_display_math, None))
 
 
@@ -105,6 +139,10 @@ html_theme = "sphinx_book_theme"
 html_title = project
 html_static_path = ["_static"]
 html_css_files = ["custom.css"]
+ogp_site_url = os.environ.get("READTHEDOCS_CANONICAL_URL", "")
+ogp_image = "_static/first_page.png"
+ogp_social_cards = {"enable": False}  # drawing them takes fonts from the network
+llms_txt_summary = "Supervised ground-metric learning for optimal transport between patients, from single-cell data."
 html_theme_options = {
     "navbar_persistent": [],  # the sidebar has a search field already
     "navigation_with_keys": False,
