@@ -20,10 +20,12 @@ version = release = info["Version"]
 # -- general ---------------------------------------------------------------------------------------------------------
 needs_sphinx = "8.1"
 extensions = [
+    "matplotlib.sphinxext.plot_directive",
     "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
     "sphinx_copybutton",
     "sphinx_design",
     "sphinx_llms_txt",
@@ -92,6 +94,12 @@ def _parse_returns(self: NumpyDocstring, section: str) -> list[str]:
 
 
 NumpyDocstring._parse_returns_section = _parse_returns
+
+# -- pictures of the examples of `pl` ------------------------------------------------------------------------------------
+plot_include_source = True
+plot_html_show_formats = plot_html_show_source_link = False
+plot_formats = [("png", 90)]
+plot_rcparams = {"savefig.bbox": "tight"}
 
 # -- citations -------------------------------------------------------------------------------------------------------
 bibtex_bibfiles = ["references.bib"]

@@ -84,11 +84,13 @@ def cells(
 
     Examples
     --------
-    >>> import scggml as sg
-    >>> adata = sg.datasets.synthetic_cohort(n_points_per_mode=10, rng=0)
-    >>> sg.tl.fit_metric(adata, "sample", "label", rng=0)
-    >>> ax = sg.pl.cells(adata, color="label")
-    >>> ax = sg.pl.cells(adata, color="signal", barycenters=sg.tl.class_barycenters(adata, rng=0))
+    .. plot::
+
+        >>> import scggml as sg
+        >>> adata = sg.datasets.synthetic_cohort(n_points_per_mode=10, rng=0)
+        >>> sg.tl.fit_metric(adata, "sample", "label", rng=0)
+        >>> ax = sg.pl.cells(adata, color="label")
+        >>> ax = sg.pl.cells(adata, color="signal", barycenters=sg.tl.class_barycenters(adata, rng=0))
     """
     coordinates, kind, points = _coordinates(adata, key, basis, barycenters)
     if coordinates.shape[1] < 2:

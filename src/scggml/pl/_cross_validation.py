@@ -80,10 +80,12 @@ def cross_validation(
 
     Examples
     --------
-    >>> import scggml as sg
-    >>> adata = sg.datasets.synthetic_cohort(n_points_per_mode=5, rng=0)
-    >>> _ = sg.tl.cross_validate(adata, "sample", "label", methods=["ggml", "euclidean"], cv=5, rng=0)
-    >>> ax = sg.pl.cross_validation(adata, baseline="euclidean")
+    .. plot::
+
+        >>> import scggml as sg
+        >>> adata = sg.datasets.synthetic_cohort(n_points_per_mode=5, rng=0)
+        >>> _ = sg.tl.cross_validate(adata, "sample", "label", methods=["ggml", "euclidean"], cv=5, rng=0)
+        >>> ax = sg.pl.cross_validation(adata, baseline="euclidean")
     """
     entry = stored_scores(adata, key)
     predictions, params = entry["predictions"], entry["params"]

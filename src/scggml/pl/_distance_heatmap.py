@@ -74,11 +74,13 @@ def distance_heatmap(
 
     Examples
     --------
-    >>> import scggml as sg
-    >>> adata = sg.datasets.synthetic_cohort(n_points_per_mode=10, rng=0)
-    >>> pdata = sg.tl.sample_distances(adata, "sample", metric="euclidean")
-    >>> ax = sg.pl.distance_heatmap(pdata, color="label")
-    >>> ax = sg.pl.distance_heatmap(pdata, color=["label", "n_cells"])
+    .. plot::
+
+        >>> import scggml as sg
+        >>> adata = sg.datasets.synthetic_cohort(n_points_per_mode=10, rng=0)
+        >>> pdata = sg.tl.sample_distances(adata, "sample", metric="euclidean")
+        >>> ax = sg.pl.distance_heatmap(pdata, color="label")
+        >>> ax = sg.pl.distance_heatmap(pdata, color=["label", "n_cells"])
     """
     matrix = checked_distances(pdata, key, minimum=1, what="a heatmap")
     by_class = isinstance(color, str)

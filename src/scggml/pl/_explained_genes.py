@@ -66,14 +66,16 @@ def explained_genes(
 
     Examples
     --------
-    >>> import scanpy as sc
-    >>> import scggml as sg
-    >>> adata = sg.datasets.simulated_cohort(n_samples=6, n_cells=30, n_genes=200, rng=0)
-    >>> sc.pp.normalize_total(adata)
-    >>> sc.pp.log1p(adata)
-    >>> pdata = sg.tl.sample_distances(adata, "sample", metric="euclidean")
-    >>> sg.tl.explain_distances(adata, pdata, cell_type_key="cell_type", label_key="label")
-    >>> ax = sg.pl.explained_genes(pdata, cell_type="T")
+    .. plot::
+
+        >>> import scanpy as sc
+        >>> import scggml as sg
+        >>> adata = sg.datasets.simulated_cohort(n_samples=6, n_cells=30, n_genes=200, rng=0)
+        >>> sc.pp.normalize_total(adata)
+        >>> sc.pp.log1p(adata)
+        >>> pdata = sg.tl.sample_distances(adata, "sample", metric="euclidean")
+        >>> sg.tl.explain_distances(adata, pdata, cell_type_key="cell_type", label_key="label")
+        >>> ax = sg.pl.explained_genes(pdata, cell_type="T")
     """
     a, b = chosen_classes(stored_explanation(pdata, key), classes)
     table = get_explanation(pdata, "genes", key=key, classes=(a, b), cell_type=cell_type)

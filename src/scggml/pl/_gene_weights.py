@@ -77,10 +77,12 @@ def gene_weights(
 
     Examples
     --------
-    >>> import scggml as sg
-    >>> adata = sg.datasets.synthetic_cohort(n_points_per_mode=10, rng=0)
-    >>> sg.tl.fit_metric(adata, "sample", "label", rng=0)
-    >>> ax = sg.pl.gene_weights(adata, highlight={"known to differ": ["signal"]})
+    .. plot::
+
+        >>> import scggml as sg
+        >>> adata = sg.datasets.synthetic_cohort(n_points_per_mode=10, rng=0)
+        >>> sg.tl.fit_metric(adata, "sample", "label", rng=0)
+        >>> ax = sg.pl.gene_weights(adata, highlight={"known to differ": ["signal"]})
     """
     label, marked = _highlighted(highlight)
     table = get_gene_weights(adata, key=key)

@@ -61,10 +61,12 @@ def power(adata: AnnData, *, key: str = "ggml", ax: Axes | None = None) -> Axes:
 
     Examples
     --------
-    >>> import scggml as sg
-    >>> adata = sg.datasets.synthetic_cohort(n_points_per_mode=5, rng=0)
-    >>> _ = sg.tl.power(adata, "sample", "label", n_samples=[12, 18], n_repeats=5, rng=0)
-    >>> ax = sg.pl.power(adata)
+    .. plot::
+
+        >>> import scggml as sg
+        >>> adata = sg.datasets.synthetic_cohort(n_points_per_mode=5, rng=0)
+        >>> _ = sg.tl.power(adata, "sample", "label", n_samples=[12, 18], n_repeats=5, rng=0)
+        >>> ax = sg.pl.power(adata)
     """
     how = f"sg.tl.power(adata, sample_key, label_key, key_added={key!r})"
     entry = stored_entry(adata, Keys(key).power, POWER, "learning curve", how)

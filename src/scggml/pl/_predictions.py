@@ -79,11 +79,13 @@ def predictions(
 
     Examples
     --------
-    >>> import scggml as sg
-    >>> adata = sg.datasets.synthetic_cohort(n_points_per_mode=5, rng=0)
-    >>> _ = sg.tl.cross_validate(adata, "sample", "label", methods=["ggml", "euclidean"], cv=5, rng=0)
-    >>> ax = sg.pl.predictions(adata)
-    >>> ax = sg.pl.predictions(adata, what="roc", method="euclidean")
+    .. plot::
+
+        >>> import scggml as sg
+        >>> adata = sg.datasets.synthetic_cohort(n_points_per_mode=5, rng=0)
+        >>> _ = sg.tl.cross_validate(adata, "sample", "label", methods=["ggml", "euclidean"], cv=5, rng=0)
+        >>> ax = sg.pl.predictions(adata)
+        >>> ax = sg.pl.predictions(adata, what="roc", method="euclidean")
     """
     if Keys(key).prediction in adata.uns:
         if what not in (None, _NEW) or method is not None:

@@ -87,12 +87,14 @@ def sample_map(
 
     Examples
     --------
-    >>> import scggml as sg
-    >>> adata = sg.datasets.synthetic_cohort(n_points_per_mode=10, rng=0)
-    >>> sg.tl.fit_metric(adata, "sample", "label", rng=0)
-    >>> pdata = sg.tl.sample_distances(adata, cv="auto")
-    >>> sg.tl.embed_samples(pdata, "mds")
-    >>> ax = sg.pl.sample_map(pdata, color="label")
+    .. plot::
+
+        >>> import scggml as sg
+        >>> adata = sg.datasets.synthetic_cohort(n_points_per_mode=10, rng=0)
+        >>> sg.tl.fit_metric(adata, "sample", "label", rng=0)
+        >>> pdata = sg.tl.sample_distances(adata, cv="auto")
+        >>> sg.tl.embed_samples(pdata, "mds")
+        >>> ax = sg.pl.sample_map(pdata, color="label")
     """
     name = embedding(basis)
     how = f"Found: {check.listed(pdata.obsm.keys(), limit=20)}. Run sg.tl.embed_samples(pdata, {basis!r}) first."

@@ -56,10 +56,12 @@ def separation(adata: AnnData, *, key: str = "ggml", ax: Axes | None = None) -> 
 
     Examples
     --------
-    >>> import scggml as sg
-    >>> adata = sg.datasets.synthetic_cohort(n_points_per_mode=5, rng=0)
-    >>> _ = sg.tl.separation_test(adata, "sample", "label", n_permutations=99, rng=0)
-    >>> ax = sg.pl.separation(adata)
+    .. plot::
+
+        >>> import scggml as sg
+        >>> adata = sg.datasets.synthetic_cohort(n_points_per_mode=5, rng=0)
+        >>> _ = sg.tl.separation_test(adata, "sample", "label", n_permutations=99, rng=0)
+        >>> ax = sg.pl.separation(adata)
     """
     entry = stored_separation(adata, key)
     warn_about_label(adata, key, entry, "sg.tl.separation_test")

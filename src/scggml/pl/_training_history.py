@@ -46,11 +46,13 @@ def training_history(adata: AnnData, *, key: str = "ggml", ax: Axes | None = Non
 
     Examples
     --------
-    >>> import scggml as sg
-    >>> adata = sg.datasets.synthetic_cohort(n_points_per_mode=10, rng=0)
-    >>> learner = sg.GroundMetricLearner(refine=sg.Refinement(max_iter=4))
-    >>> sg.tl.fit_metric(adata, "sample", "label", learner=learner, rng=0)
-    >>> ax = sg.pl.training_history(adata)
+    .. plot::
+
+        >>> import scggml as sg
+        >>> adata = sg.datasets.synthetic_cohort(n_points_per_mode=10, rng=0)
+        >>> learner = sg.GroundMetricLearner(refine=sg.Refinement(max_iter=4))
+        >>> sg.tl.fit_metric(adata, "sample", "label", learner=learner, rng=0)
+        >>> ax = sg.pl.training_history(adata)
     """
     entry = read_metric(adata, key).entry
     if "loss_history" not in entry:

@@ -71,14 +71,16 @@ def transport(
 
     Examples
     --------
-    >>> import scanpy as sc
-    >>> import scggml as sg
-    >>> adata = sg.datasets.simulated_cohort(n_samples=6, n_cells=30, n_genes=200, rng=0)
-    >>> sc.pp.normalize_total(adata)
-    >>> sc.pp.log1p(adata)
-    >>> pdata = sg.tl.sample_distances(adata, "sample", metric="euclidean")
-    >>> sg.tl.explain_distances(adata, pdata, cell_type_key="cell_type", label_key="label")
-    >>> ax = sg.pl.transport(pdata, what="excess")
+    .. plot::
+
+        >>> import scanpy as sc
+        >>> import scggml as sg
+        >>> adata = sg.datasets.simulated_cohort(n_samples=6, n_cells=30, n_genes=200, rng=0)
+        >>> sc.pp.normalize_total(adata)
+        >>> sc.pp.log1p(adata)
+        >>> pdata = sg.tl.sample_distances(adata, "sample", metric="euclidean")
+        >>> sg.tl.explain_distances(adata, pdata, cell_type_key="cell_type", label_key="label")
+        >>> ax = sg.pl.transport(pdata, what="excess")
     """
     entry = stored_explanation(pdata, key)
     a, b = chosen_classes(entry, classes)

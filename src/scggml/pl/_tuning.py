@@ -55,10 +55,12 @@ def tuning(adata: AnnData, *, key: str = "ggml", ax: Axes | None = None) -> Axes
 
     Examples
     --------
-    >>> import scggml as sg
-    >>> adata = sg.datasets.synthetic_cohort(n_points_per_mode=4, rng=0)
-    >>> _ = sg.tl.tune(adata, "sample", "label", grid={"ridge": [0.1, 1.0]}, cv=3, rng=0)
-    >>> ax = sg.pl.tuning(adata)
+    .. plot::
+
+        >>> import scggml as sg
+        >>> adata = sg.datasets.synthetic_cohort(n_points_per_mode=4, rng=0)
+        >>> _ = sg.tl.tune(adata, "sample", "label", grid={"ridge": [0.1, 1.0]}, cv=3, rng=0)
+        >>> ax = sg.pl.tuning(adata)
     """
     how = f"sg.tl.tune(adata, sample_key, label_key, key_added={key!r})"
     entry = stored_entry(adata, Keys(key).tuning, TUNING, "search for settings", how)
