@@ -60,7 +60,7 @@ def analyse(
     steps: Steps,
     *,
     finished: FinishedSteps,
-    planted: set[str] | None = None,
+    changed: set[str] | None = None,
     new: AnnData | None = None,
 ) -> str:
     """Fit, measure, check on held-out samples, and write everything; return the summary."""
@@ -72,7 +72,7 @@ def analyse(
     has_genes = "ggml" in adata.varm
     pdata = _samples(adata, question, args, steps, finished)
     table = sg.get.gene_weights(adata) if has_genes else None
-    pictures = _pictures(adata, pdata, question, args, planted)
+    pictures = _pictures(adata, pdata, question, args, changed)
     writers: dict[str, Callable[[Path], Any]] = {}
     more: list[str] = []
     if new is not None:
@@ -93,7 +93,7 @@ def analyse(
         writers["reference.h5ad"] = partial(
             write_h5ad, finished.result("reference", lambda: _reference(adata, pdata, question, args))
         )
-    text = summary(adata, pdata, label_key, table, planted, more)
+    text = summary(adata, pdata, label_key, table, changed, more)
     writers = {
         "summary.txt": lambda path: path.write_text(text, encoding="utf-8"),
         **({} if table is None else {"gene_weights.csv": table.to_csv}),
@@ -185,14 +185,14 @@ def _reference(adata: AnnData, pdata: AnnData, question: Question, args: argpars
 
 
 def _pictures(
-    adata: AnnData, pdata: AnnData, question: Question, args: argparse.Namespace, planted: set[str] | None
+    adata: AnnData, pdata: AnnData, question: Question, args: argparse.Namespace, changed: set[str] | None
 ) -> dict[str, Callable[[Path], None]]:
     """Return what draws each picture to a file."""
     drawings: dict[str, Callable[[Any], Any]] = {}
     for key in [HELD_OUT, "ggml"] if HELD_OUT in pdata.uns else ["ggml"]:
         drawings |= _drawings_of_samples(pdata, key, question)
     if "ggml" in adata.varm:
-        highlight = None if planted is None else {"planted": planted}
+        highlight = None if changed is None else {"changed in the simulation": changed}
         drawings["gene_weights"] = lambda ax: sg.pl.gene_weights(adata, n_genes=N_GENES, highlight=highlight, ax=ax)
     return {f"{name}.{args.figure_format}": partial(draw, drawing) for name, drawing in drawings.items()}
 

@@ -35,9 +35,9 @@ def demo(args: argparse.Namespace) -> None:
         is_known = cohort.obs["sample"].isin(cohort.obs["sample"].cat.categories[:_N_PATIENTS])
         adata, new = cohort[is_known].copy(), cohort[~is_known].copy()
         sc.pp.pca(adata, n_comps=30)
-        planted = set(adata.var_names[adata.var["programme"]])
+        changed = set(adata.var_names[adata.var["programme"]])
         question = Question("sample", "label", use_rep="X_pca")
-        text = analyse(adata, question, args, results, steps, finished=FinishedSteps(), planted=planted, new=new)
+        text = analyse(adata, question, args, results, steps, finished=FinishedSteps(), changed=changed, new=new)
     tell(text, args, steps.start)
 
 

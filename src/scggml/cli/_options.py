@@ -39,7 +39,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
     parser.add_argument("--version", action="version", version=f"scggml {version('scggml')}")
     commands = parser.add_subparsers(dest="command", required=True)
     about: dict[str, Any] = {"epilog": _STATUSES, "allow_abbrev": False}
-    demo = commands.add_parser("demo", help="run on a simulated cohort with a planted disease programme", **about)
+    demo = commands.add_parser("demo", help="run on simulated patients, in whom a disease changes some genes", **about)
     run = commands.add_parser("run", help="run on your own cells, an h5ad file", **about)
     new = commands.add_parser("map", help="map and predict new patients, with the reference of an earlier run", **about)
     demo.add_argument("--out", type=_folder, default=Path("scggml-demo"), metavar="DIR", help="default: %(default)s")

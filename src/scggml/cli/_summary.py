@@ -61,7 +61,7 @@ def summary(
     pdata: AnnData,
     label_key: str,
     table: pd.DataFrame | None,
-    planted: set[str] | None,
+    changed: set[str] | None,
     more: Sequence[str] = (),
 ) -> str:
     """Return how well the metric separates classes, on held-out samples, and its first genes."""
@@ -105,13 +105,13 @@ def summary(
         lines.append(f"Genes: none, {params['use_rep']} does not lead back to genes.")
     else:
         top = list(table.index[:N_GENES])
-        names = ", ".join(f"{gene}*" if planted and gene in planted else str(gene) for gene in top)
+        names = ", ".join(f"{gene}*" if changed and gene in changed else str(gene) for gene in top)
         lines.append(f"Top {len(top)} genes: {names}")
-        if planted:
-            hits = sum(gene in planted for gene in top)
+        if changed:
+            hits = sum(gene in changed for gene in top)
             lines.append(
-                f"  {hits} of them (*) are among the {len(planted)} genes that the simulated disease changes; "
-                f"by chance {len(top) * len(planted) / len(table):.1f} would be"
+                f"  {hits} of them (*) are among the {len(changed)} genes that the simulated disease changes; "
+                f"by chance {len(top) * len(changed) / len(table):.1f} would be"
             )
     return "\n".join(lines) + "\n"
 

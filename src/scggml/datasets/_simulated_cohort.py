@@ -1,4 +1,4 @@
-"""A cohort of patients with simulated single-cell counts and a planted disease programme."""
+"""A cohort of patients with simulated single-cell counts, in whom a disease changes some genes."""
 
 from __future__ import annotations
 
