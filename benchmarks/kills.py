@@ -31,7 +31,6 @@ import numpy as np
 import pandas as pd
 from _machine import machine
 
-import scggml as sg
 from scggml import cli
 from scggml.cli import _run  # noqa: F401 loaded here, not in each fork
 
@@ -53,7 +52,9 @@ class Target(NamedTuple):
     writing
         Text in what it logs, from which on it writes.
     check
-        Raises an AssertionError unless the folder holds one whole result; returns the number of its try.
+        Raises an AssertionError unless the folder holds one whole result; returns its seed.
+    seed
+        The seed of each try. A try after one that was killed has the same seed if it is to go on from there.
     left
         Names in the folder when the program has ended well.
     full
@@ -64,6 +65,7 @@ class Target(NamedTuple):
     work: Callable[[Path, int], None]
     writing: str
     check: Callable[[Path], int]
+    seed: Callable[[int], int]
     left: set[str]
     full: str
 
@@ -78,13 +80,18 @@ def write_cells(folder: Path) -> None:
     anndata.AnnData(x, obs=obs).write_h5ad(folder / "cells.h5ad")
 
 
-def run(folder: Path, number: int) -> None:
-    file, out = str(folder / "cells.h5ad"), str(folder / "out")
+def run(folder: Path, seed: int, *options: str, out: str = "out") -> None:
+    file = str(folder / "cells.h5ad")
     status = cli.main(
-        ["run", file, "--sample-key", "sample", "--label-key", "label", "--use-rep", "X", "--seed", str(number), "--out", out]
+        ["run", file, "--sample-key", "sample", "--label-key", "label", "--use-rep", "X", "--seed", str(seed), "--out",
+         str(folder / out), *options]
     )  # fmt: skip
     if status:
         raise SystemExit(status)
+
+
+def resume(folder: Path, seed: int) -> None:
+    run(folder, seed, "--resume")
 
 
 def check_run(folder: Path) -> int:
@@ -103,22 +110,38 @@ def check_run(folder: Path) -> int:
     return record["seed"]
 
 
+def check_resumed(folder: Path) -> int:
+    """Compare with a run that was not killed, too."""
+    seed = check_run(folder)
+    if seed not in _TABLES:
+        child = Child(run, folder, seed, out="whole")
+        child.listen()
+        assert child.end() == 0, child.said.decode()
+        _TABLES[seed] = tables(folder / "whole")
+        shutil.rmtree(folder / "whole")
+    found = tables(folder / "out" if (folder / "out").exists() else folder / ".out.earlier")
+    assert found == _TABLES[seed], "other results than those of a run that was not killed"
+    return seed
+
+
+def tables(out: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in out.iterdir() if path.suffix in (".csv", ".png", ".txt")}
+
+
+_TABLES: dict[int, dict[str, bytes]] = {}
+_FULL = "error: (no space left on the disk|--out .* cannot be written: File too large|.* cannot be written)"
 TARGETS = {
-    "run": Target(
-        write_cells,
-        run,
-        "writing",
-        check_run,
-        {"cells.h5ad", "out"},
-        "error: (no space left on the disk|--out .* cannot be written: File too large)",
-    )
+    "run": Target(write_cells, run, "writing", check_run, int, {"cells.h5ad", "out"}, _FULL),
+    "run --resume": Target(
+        write_cells, resume, "writing", check_resumed, lambda number: number // 2, {"cells.h5ad", "out"}, _FULL
+    ),
 }
 
 
 class Child:
     """A function in a fork of this process, and what it says."""
 
-    def __init__(self, function: Callable[..., None], *args: object) -> None:
+    def __init__(self, function: Callable[..., None], *args: object, **options: object) -> None:
         self._pipe, written = os.pipe()
         self.start = time.perf_counter()
         self.said = b""
@@ -128,7 +151,7 @@ class Child:
                 os.dup2(written, stream)
             status = 1
             try:
-                function(*args)
+                function(*args, **options)
                 status = 0
             except SystemExit as ended:
                 status = ended.code
@@ -158,21 +181,21 @@ class Child:
 
 def whole(target: Target, folder: Path, number: int) -> tuple[float, float]:
     """Let the program end; return when it began to write and when it ended, in seconds from its start."""
-    child = Child(target.work, folder, number)
+    child = Child(target.work, folder, target.seed(number))
     child.listen(text=target.writing)
     writes = time.perf_counter()
     child.listen()
     ends = time.perf_counter()
     status = child.end()
     assert status == 0, child.said.decode()
-    assert target.check(folder) == number, "the result is not of this run"
+    assert target.check(folder) == target.seed(number), "the result is not of this run"
     assert {path.name for path in folder.iterdir()} == target.left, "something is left beside the result"
     return writes - child.start, ends - child.start
 
 
 def kill(target: Target, folder: Path, number: int, wait: float, *, while_writing: bool) -> str:
     """Kill the program some time after its start, or after it begins to write; return what was found then."""
-    child = Child(target.work, folder, number)
+    child = Child(target.work, folder, target.seed(number))
     if while_writing:
         child.listen(text=target.writing)
     child.listen(until=time.perf_counter() + wait)
@@ -181,10 +204,10 @@ def kill(target: Target, folder: Path, number: int, wait: float, *, while_writin
     assert status in (0, -signal.SIGKILL), child.said.decode()
     if status == 0:
         return "ended before"
-    found = target.check(folder)
-    assert found in (number - 1, number), f"the result of try {found} came back"
+    found, new = target.check(folder), target.seed(number)
+    assert found in (target.seed(number - 1), new), f"the result with seed {found} came back"
     when = "writing" if target.writing.encode() in child.said else "computing"
-    return f"killed while {when}: {'the new' if found == number else 'the earlier'} result, whole"
+    return f"killed while {when}: {'the new' if found == new else 'the earlier'} result, whole"
 
 
 def fill(target: Target, folder: Path, number: int, size: int) -> str:
@@ -192,15 +215,15 @@ def fill(target: Target, folder: Path, number: int, size: int) -> str:
 
     def limited() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
-        target.work(folder, number)
+        target.work(folder, target.seed(number))
 
     child = Child(limited)
     child.listen()
     status, said = child.end(), child.said.decode()
     assert status == 1 and re.search(target.full, said) and "Traceback" not in said, said
-    assert target.check(folder) == number - 1, "the earlier result was lost"
+    assert target.check(folder) == target.seed(number - 1), "the earlier result was lost"
     for path in folder.iterdir():
-        if path.name not in target.left:
+        if path.name not in target.left | {".out.steps"}:
             assert "rescued" in path.name, f"{path} was left"
             shutil.rmtree(path)
     return "full disk: said so, the earlier result, whole"
@@ -214,13 +237,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
-    print(f"{machine()}; scggml {sg.__version__}\n")
+    print(f"{machine()}\n")
     for name in args.only:
         target, rng = TARGETS[name], np.random.default_rng(args.seed)
         folder = Path(tempfile.mkdtemp(prefix="scggml-kills-"))
         try:
             target.prepare(folder)
             whole(target, folder, 0)  # compiles, too
+            shutil.rmtree(folder / "out")
             typical = whole(target, folder, 1)
             print(f"{name}: begins to write after {typical[0]:.1f} s of {typical[1]:.1f} s")
             counts: collections.Counter[str] = collections.Counter()
