@@ -77,12 +77,13 @@ def draw(drawing: Callable[[Any], Any], path: Path) -> None:
         figure.savefig(path, dpi=150, metadata=_UNDATED.get(path.suffix))
 
 
-def tell(text: str, args: argparse.Namespace, start: float) -> None:
-    """Print the summary and where the results are."""
+def tell(text: str, args: argparse.Namespace, start: float | None) -> None:
+    """Print the summary, and where the results are, which were written by now or before."""
     if args.quiet:
         return
     files = ", ".join(sorted(path.name for path in args.out.iterdir()))
     try:
-        print(f"{text}Wrote {args.out}/ in {time.perf_counter() - start:.0f} s: {files}", flush=True)
+        written = f"In {args.out}/:" if start is None else f"Wrote {args.out}/ in {time.perf_counter() - start:.0f} s:"
+        print(f"{text}{written} {files}", flush=True)
     except BrokenPipeError:  # whoever read has ended, but the results are there
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -32,9 +32,7 @@ _LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}  # of programs that show fol
 
 
 @contextmanager
-def results_folder(
-    out: Path, *, sources: Sequence[Path] = (), fingerprint: str | None = None, resume: bool = False
-) -> Iterator[Results]:
+def results_folder(out: Path, *, sources: Sequence[Path] = (), resume: bool = False) -> Iterator[Results]:
     """Check before any work that results can be written to a folder, and hold it for one run.
 
     Parameters
@@ -43,15 +41,13 @@ def results_folder(
         Folder for the results: a new or empty one, or that of an earlier run.
     sources
         Files that are read, and must not be replaced.
-    fingerprint
-        Hash of all that the results depend on, which is recorded with them.
     resume
         Keep the finished steps of a run that was killed.
     """
     out = Path(os.path.realpath(out))
     _check_place(out, sources)
     made = [path for path in out.parents if not path.exists()]
-    results = Results(out, fingerprint)
+    results = Results(out)
     try:
         with _writable(out):
             out.parent.mkdir(parents=True, exist_ok=True)
@@ -76,9 +72,9 @@ def results_folder(
 class Results:
     """A hidden folder beside `out`, which takes the place of `out` when everything in it is on disk."""
 
-    def __init__(self, out: Path, fingerprint: str | None = None) -> None:
+    def __init__(self, out: Path) -> None:
         self.out = out
-        self.fingerprint = fingerprint
+        self.fingerprint: str = ""  # hash of all that the results depend on, which is recorded with them
         self.partial = out.with_name(f".{out.name}.partial")
         self.earlier = out.with_name(f".{out.name}.earlier")  # where an earlier run is while it is replaced
         self.steps = out.with_name(f".{out.name}.steps")  # what `--resume` keeps of finished steps
@@ -99,6 +95,15 @@ class Results:
         if self.steps.exists() and not resume:
             shutil.rmtree(self.steps)
             logger.info("removed %s, the finished steps of a killed run: pass --resume to go on with them", self.steps)
+
+    def are_whole(self) -> bool:
+        """Whether `out` holds a whole run that depends on the same."""
+        files = _recorded(self.out)
+        if not files or json.loads((self.out / _RECORD).read_text(encoding="utf-8")).get("fingerprint") != (
+            self.fingerprint
+        ):
+            return False
+        return all((self.out / name).is_file() for name in files)  # as they were written: that was checked before
 
     def discard(self, name: str) -> None:
         """Remove a file that may not be whole."""
@@ -133,20 +138,11 @@ class Results:
         path = self.partial / _RECORD
         path.unlink(missing_ok=True)
         files = {file.name: _checksum(file) for file in sorted(self.partial.iterdir())}
-        key = {} if self.fingerprint is None else {"fingerprint": self.fingerprint}
-        record = {"scggml": version("scggml"), **settings, **key, "sha256": files}
+        record = {"scggml": version("scggml"), **settings, "fingerprint": self.fingerprint, "sha256": files}
         path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         for file in self.partial.iterdir():
             _sync(file)
         _sync_folder(self.partial)
-
-
-def holds_run(out: Path, fingerprint: str) -> bool:
-    """Whether a folder holds a whole run that depends on the same."""
-    files = _recorded(out)
-    if not files or json.loads((out / _RECORD).read_text(encoding="utf-8")).get("fingerprint") != fingerprint:
-        return False
-    return all((out / name).is_file() and _checksum(out / name) == checksum for name, checksum in files.items())
 
 
 def _check_replaceable(out: Path) -> None:

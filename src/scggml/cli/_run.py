@@ -14,7 +14,7 @@ from ._analysis import Question, analyse
 from ._finished_steps import FinishedSteps, fingerprint
 from ._input import check_can_be_written, check_cells, read_cells
 from ._output import Steps, tell
-from ._results import holds_run, results_folder
+from ._results import results_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,21 +40,20 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _run(args: argparse.Namespace) -> None:
-    key = fingerprint(args, args.file)
-    if args.resume and holds_run(args.out, key):
-        steps = Steps(0)
-        logger.info("%s holds this run already", args.out)
-        tell((args.out / "summary.txt").read_text(encoding="utf-8"), args, steps.start)
-        return
     question = _question(args)
-    with results_folder(args.out, sources=[args.file], fingerprint=key, resume=args.resume) as results:
+    with results_folder(args.out, sources=[args.file], resume=args.resume) as results:
         steps = Steps(6 + (question.cell_type_key is not None))
         steps.begin(f"reading {args.file}")
+        results.fingerprint = fingerprint(args, args.file)
+        if args.resume and results.are_whole():
+            logger.info("%s holds this run already", args.out)
+            tell((args.out / "summary.txt").read_text(encoding="utf-8"), args, None)
+            return
         adata = read_cells(args.file)
         check_can_be_written(adata, args.file, results)
         if shutil.disk_usage(results.partial).free < args.file.stat().st_size:
             logger.warning("%s has less space left than %s takes: results may not fit", args.out, args.file)
-        finished = FinishedSteps(results.steps, key) if args.resume else FinishedSteps()
+        finished = FinishedSteps(results.steps, results.fingerprint) if args.resume else FinishedSteps()
         text = analyse(adata, question, args, results, steps, finished=finished)
     tell(text, args, steps.start)
 
