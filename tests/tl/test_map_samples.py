@@ -252,6 +252,16 @@ def test_reference_with_a_table_of_the_users_own(new, fitted, pdata):
     pd.testing.assert_series_equal(sg.tl.map_samples(new, reference).obs["n_cells"], expected)
 
 
+@pytest.mark.parametrize("column", ["n_cells", "sketch_error"])
+@pytest.mark.parametrize("damage", [np.complex128, str, lambda x: x * np.nan, lambda x: -1 - x])
+def test_reference_with_a_damaged_column(new, fitted, pdata, column, damage):
+    reference = sg.tl.make_reference(fitted, pdata, n_points=4, cv=None, rng=0)
+    numbers = reference.obs[column]
+    reference.obs[column] = damage(numbers) if damage not in (np.complex128, str) else numbers.astype(damage)
+    with pytest.raises(ValueError, match=rf"obs\['{column}'\] must hold .*numbers.* Make the reference again"):
+        sg.tl.map_samples(new, reference)
+
+
 def test_reference_whose_table_was_replaced(new, fitted, pdata):
     reference = sg.tl.make_reference(fitted, pdata, cv=None)
     reference.obs = pdata.obs[["label"]]

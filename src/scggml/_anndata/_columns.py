@@ -12,6 +12,8 @@ from scggml import _check as check
 from scggml import _check_samples as check_samples
 from scggml._keys import N_CELLS, colors
 
+from ._schema import Numbers, check_entry
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -65,6 +67,18 @@ def sample_table(obs: pd.DataFrame, names: NDArray[np.object_], codes: NDArray[n
     table.columns = table.columns.astype(str)
     table[N_CELLS] = np.bincount(codes, minlength=len(names))
     return table
+
+
+def sample_sizes(pdata: AnnData, remedy: str) -> NDArray[np.int64]:
+    """Return the number of cells of each sample, (n_samples,); refuse a column that holds no such numbers."""
+    return sample_numbers(pdata, N_CELLS, remedy, minimum=1).astype(np.int64)
+
+
+def sample_numbers(pdata: AnnData, name: str, remedy: str, *, minimum: float) -> NDArray[np.float64]:
+    """Return a column of `.obs` that holds a finite number for each sample, (n_samples,); refuse any other."""
+    column = pdata.obs[name] if name in pdata.obs else None
+    check_entry(column, Numbers(("n_samples",), minimum=minimum), f"obs[{name!r}]", remedy)
+    return np.asarray(column, dtype=np.float64)
 
 
 def _storable(column: pd.Series) -> pd.Series:

@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scggml import _check as check
+from scggml._anndata._columns import sample_sizes
 from scggml._anndata._distances import read_distances
 from scggml._anndata._entries import PREDICTION, stored_entry
 from scggml._anndata._slots import prediction_slots
-from scggml._keys import IS_REFERENCE, N_CELLS, OUTLIER, OUTLIER_P, PREDICTED, Keys
+from scggml._keys import IS_REFERENCE, OUTLIER, OUTLIER_P, PREDICTED, Keys
 
 from ._figures import map_figure, positions_on_map
 from ._texts import TESTS, number
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from numpy.typing import NDArray
 
     from ._figures import Palette
 
@@ -62,7 +64,8 @@ def read_new_patients(mapped: AnnData, pdata: AnnData, key: str, palette: Palett
     if has_predictions:
         how = f"sg.tl.predict_samples(mapped, key={key!r})"
         entry = stored_entry(mapped, Keys(key).prediction, PREDICTION, "prediction", how)
-    rows = [_row(mapped, int(i), key, entry) for i in np.flatnonzero(is_new)]
+    sizes = sample_sizes(mapped, "Map the samples again with sg.tl.map_samples.")
+    rows = [_row(mapped, int(i), sizes, key, entry) for i in np.flatnonzero(is_new)]
     names = [str(name) for name in mapped.obs_names]
     labels = dict(zip(map(str, pdata.obs_names), palette.texts, strict=True))
     by_name = {row["name"]: row for row in rows}
@@ -96,10 +99,10 @@ def _are_new(mapped: AnnData, pdata: AnnData) -> Any:
     return is_new
 
 
-def _row(mapped: AnnData, i: int, key: str, entry: dict[str, Any]) -> dict[str, Any]:
+def _row(mapped: AnnData, i: int, sizes: NDArray[np.int64], key: str, entry: dict[str, Any]) -> dict[str, Any]:
     obs = mapped.obs.iloc[i]
     row: dict[str, Any] = {
-        "name": str(mapped.obs_names[i]), "n_cells": int(obs[N_CELLS]) if N_CELLS in mapped.obs else None,
+        "name": str(mapped.obs_names[i]), "n_cells": int(sizes[i]),
         "predicted": None, "classes": [], "p": None, "outlier": False, "why": None,
     }  # fmt: skip
     if not entry:

@@ -13,7 +13,7 @@ from anndata import AnnData
 
 from scggml import _check as check
 from scggml._anndata._cohort import read_samples
-from scggml._anndata._columns import is_numeric, kept_palettes
+from scggml._anndata._columns import is_numeric, kept_palettes, sample_numbers, sample_sizes
 from scggml._anndata._distances import distances_entry, read_distances, refuse_held_out, status_of_map
 from scggml._anndata._learners import is_exact, solver_of
 from scggml._anndata._long_runs import announce
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from scggml._anndata._stored_reference import InGenes, StoredReference
 
 logger = logging.getLogger(__name__)
+
+_AGAIN = "Make the reference again with sg.tl.make_reference."
 
 
 @shared_doc
@@ -138,6 +140,9 @@ def map_samples(
     cohort = read_samples(new, params["sample_key"] if sample_key is None else sample_key, features=False)
     _check_names(cohort, reference)
     obs = _joint_obs(reference, cohort.table(new.obs), params)
+    if SKETCH_ERROR in reference.obs:
+        errors = sample_numbers(reference, SKETCH_ERROR, _AGAIN, minimum=0)
+        obs[SKETCH_ERROR] = np.concatenate([errors, np.zeros(len(obs) - len(errors))])
     cells, in_genes = known.project(new, use_rep)
 
     measures = cohort.measures_of(cells)
@@ -153,9 +158,6 @@ def map_samples(
     within, own_gap = pairwise_distances(measures, progress="between new samples", **options)
 
     keys = Keys(key)
-    if SKETCH_ERROR in reference.obs:
-        errors = reference.obs[SKETCH_ERROR].to_numpy(dtype=np.float64)
-        obs[SKETCH_ERROR] = np.concatenate([errors, np.zeros(len(measures))])
     return AnnData(
         obs=obs,
         obsp={keys.distances: np.block([[distances, across.T], [across, within]])},
@@ -237,6 +239,7 @@ def _entry_of_map(reference: AnnData) -> dict[str, Any]:
 
 def _joint_obs(reference: AnnData, of_new: pd.DataFrame, params: Mapping[str, Any]) -> pd.DataFrame:
     """Return the columns that both tables have, the label in any case."""
+    sizes = sample_sizes(reference, _AGAIN)
     n, m = reference.n_obs, len(of_new)
     of_reference = reference.obs
     label_key, is_continuous = params["label_key"], params.get("label_kind") == "continuous"
@@ -253,7 +256,7 @@ def _joint_obs(reference: AnnData, of_new: pd.DataFrame, params: Mapping[str, An
     left_out = [name for name in [*of_reference.columns, *of_new.columns] if name not in shared]
     if left_out:
         logger.info("left out, since only one side has them: %s", check.listed(left_out, limit=20))
-    table[N_CELLS] = table[N_CELLS].astype(np.int64)
+    table[N_CELLS] = np.concatenate([sizes, of_new[N_CELLS]])
     return table
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scggml import _check as check
+from scggml._anndata._columns import sample_sizes
 from scggml._anndata._distances import read_distances
 from scggml._anndata._entries import CALIBRATION
 from scggml._anndata._schema import read_entry
@@ -189,7 +190,7 @@ def _calibration(mapped: AnnData, keys: Keys) -> tuple[dict[str, Any], NDArray[n
 
 
 def _warn_about_small(mapped: AnnData, is_new: NDArray[np.bool_]) -> None:
-    sizes = mapped.obs[N_CELLS].to_numpy(dtype=np.int64)
+    sizes = sample_sizes(mapped, "Map the samples again with sg.tl.map_samples.")
     smallest = int(sizes[~is_new].min())
     small = np.flatnonzero(is_new & (sizes < smallest))
     if len(small):
