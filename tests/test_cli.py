@@ -63,7 +63,7 @@ TRAINING = {"patient_map_training.png", "distance_heatmap_training.png"}
 HELD_OUT = {"patient_map_held_out.png", "distance_heatmap_held_out.png"}
 NEW = "patient_map_new.png"
 PICTURES = {*TRAINING, *HELD_OUT, "gene_weights.png"}
-TABLES = {"samples.csv", "predictions_held_out.csv", "distances_held_out.csv"}
+TABLES = {"samples.csv", "predictions_held_out.csv", "scores_held_out.csv", "distances_held_out.csv"}
 DEMO = {"cells.h5ad", "samples.h5ad", "summary.txt", "gene_weights.csv", "run.json", *TABLES, *PICTURES}
 FILES = {*DEMO, "reference.h5ad"}
 
@@ -171,8 +171,45 @@ def test_held_out_is_held_out(cohort, tmp_path, capsys):
         for train, test in LeaveOneOut().split(y):
             classifier = sg.OTNeighborsClassifier(learner).fit([clouds[i] for i in train], y[train])
             correct += (classifier.predict([clouds[i] for i in test]) == y[test]).sum()
-        assert f"{name:<15} {correct}/8 correct" in text
+        assert re.search(rf"^  {name} +{correct}/8 correct", text, re.MULTILINE)
         assert correct < 8  # the training samples would all be right
+
+
+def test_scores_and_permutations_are_those_of_the_functions(cohort, cells, tmp_path, capsys):
+    assert run(cells, tmp_path / "out", "--report") == 0
+    text = (tmp_path / "out" / "summary.txt").read_text(encoding="utf-8")
+    sg.tl.cross_validate(cohort, "sample", "label", rng=0)
+    table = sg.get.scores(cohort, baseline="euclidean").set_index(["method", "classifier", "score"])
+    names = {
+        "learned metric": ("ggml", "class_mean"), "Euclidean OT": ("euclidean", "class_mean"),
+        "pseudobulks": ("pseudobulk", "class_mean"), "pseudobulks, logistic regression": ("pseudobulk", "logistic"),
+    }  # fmt: skip
+    for name, row in names.items():
+        found = re.search(
+            rf"^  {name}  +.* balanced accuracy ([\d.]+) \(95 % interval ([\d.]+) to ([\d.]+)\)", text, re.M
+        )
+        expected = table.loc[(*row, "balanced_accuracy"), ["value", "ci_low", "ci_high"]]
+        assert [float(x) for x in found.groups()] == pytest.approx(list(expected), abs=0.0051)
+    own = table.loc[("ggml", "class_mean", "balanced_accuracy")]
+    found = re.search(r"(\d+) samples are right with the learned metric only, (\d+) with Euclidean OT only", text)
+    assert [int(x) for x in found.groups()] == [own["only_method"], own["only_baseline"]]
+    tests = sg.tl.separation_test(cohort, "sample", "label", rng=0)
+    assert (
+        f"p = {tests.loc['learned', 'p_value']:.2g}; Euclidean OT p = {tests.loc['euclidean', 'p_value']:.2g}" in text
+    )
+    html = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "logistic regression" in html and "Permutation test" in html
+
+
+@pytest.mark.filterwarnings("ignore:only 36 permutations")
+def test_batch_of_held_out_samples(cohort, tmp_path, capsys):
+    cohort.obs["batch"] = np.where(cohort.obs["sample"].isin(["p1", "p2", "p3", "p6"]), "x", "y")
+    cohort.write_h5ad(tmp_path / "cells.h5ad")
+    assert run(tmp_path / "cells.h5ad", tmp_path / "out", "--batch-key", "batch") == 0
+    text = (tmp_path / "out" / "summary.txt").read_text(encoding="utf-8")
+    scores = sg.get.scores(ad.read_h5ad(tmp_path / "out" / "cells.h5ad"))
+    value = scores.query("method == 'ggml' and classifier == 'batch' and score == 'balanced_accuracy'")["value"]
+    assert f"the batch of held-out samples is predicted with balanced accuracy {value.iloc[0]:.2f}" in text
 
 
 def test_run_on_x(cells, tmp_path, capsys):
@@ -439,8 +476,8 @@ def test_warnings_are_one_line(cells, tmp_path, capsys, monkeypatch):
 def test_steps_are_announced_without_a_terminal(cells, tmp_path, capsys):
     assert run(cells, tmp_path / "out", "--cell-type-key", "cell_type") == 0
     steps = [line for line in capsys.readouterr().err.splitlines() if line.startswith("step ")]
-    assert [line.split(":")[0] for line in steps] == [f"step {i} of 7" for i in range(1, 8)]
-    assert "accuracy on held-out samples" in steps[1] and "results in" in steps[6]
+    assert [line.split(":")[0] for line in steps] == [f"step {i} of 9" for i in range(1, 10)]
+    assert "held-out samples" in steps[2] and "results in" in steps[8]
 
 
 def test_cell_types(cells, tmp_path, capsys):
@@ -478,8 +515,8 @@ def test_donors_are_held_out_together(cohort, tmp_path, capsys):
     samples = ad.read_h5ad(tmp_path / "out" / "samples.h5ad")
     folds = pd.Series(samples.uns["held_out"]["folds"], index=[name[:2] for name in samples.obs_names])
     assert (folds.groupby(level=0).nunique() == 1).all() and folds.nunique() >= 3
-    predictions = cells.uns["ggml"]["validation"]["predictions"]
-    assert cells.uns["ggml"]["validation"]["n_splits"] == 8
+    predictions = sg.get.predictions(cells)
+    assert cells.uns["ggml_cross_validation"]["params"]["n_splits"] == 8
     assert (predictions.groupby("donor")["fold"].nunique() == 1).all()
     assert cells.uns["ggml"]["params"]["donor_key"] == "donor"
     assert "Held-out accuracy (8 folds of donors" in (tmp_path / "out" / "summary.txt").read_text(encoding="utf-8")
@@ -497,8 +534,11 @@ def test_ordered_labels(cohort, tmp_path, capsys, kind):
     cells = ad.read_h5ad(tmp_path / "out" / "cells.h5ad")
     assert cells.uns["ggml"]["params"]["label_kind"] == kind
     text = (tmp_path / "out" / "summary.txt").read_text(encoding="utf-8")
-    score = cells.uns["ggml"]["validation"]["value"]
-    assert f"learned metric  rank correlation {score:.2f} between label and prediction" in text
+    scores = sg.get.scores(cells).query("method == 'ggml' and score == 'spearman'")
+    found = re.search(
+        r"learned metric +rank correlation ([-\d.]+) \(95 % interval .*\) between label and prediction", text
+    )
+    assert float(found.group(1)) == pytest.approx(scores["value"].iloc[0], abs=0.005)
     assert "Samples: 8 (age from 30 to 44)" in text or "Samples: 8 (0.0 4, 1.0 4)" in text
     reference = ad.read_h5ad(tmp_path / "out" / "reference.h5ad").uns["ggml_reference"]
     assert ("calibration" in reference) == (kind == "ordinal")
@@ -552,7 +592,9 @@ def test_tables(cells, pdata, tmp_path, capsys):
     predictions = pd.read_csv(tmp_path / "out" / "predictions_held_out.csv")
     found = predictions.query("method == 'ggml' and classifier == 'class_mean'")
     text = (tmp_path / "out" / "summary.txt").read_text(encoding="utf-8")
-    assert f"learned metric  {(found['label'] == found['predicted']).sum()}/8 correct" in text
+    assert re.search(rf"learned metric +{(found['label'] == found['predicted']).sum()}/8 correct", text)
+    scores = pd.read_csv(tmp_path / "out" / "scores_held_out.csv")
+    assert {"ggml", "euclidean", "pseudobulk"} == set(scores["method"])
     assert {"score: sick", "score: well"} <= set(predictions.columns)
 
 
@@ -607,7 +649,7 @@ def test_several_labels(cohort, cells, tmp_path, capsys):
         assert text in capsys.readouterr().err and names(tmp_path) == before
 
 
-STEPS = ["fit_metric", "sample_distances", "explain_distances", "make_reference"]
+STEPS = ["fit_metric", "cross_validate", "separation_test", "sample_distances", "explain_distances", "make_reference"]
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -94,54 +94,6 @@ def test_intervals_of_bootstraps(fitted, ax):
     assert "bootstraps" in ax.get_xlabel()
 
 
-def test_stability(fitted, ax):
-    sg.tl.rank_genes(fitted, n_boot=5, rng=0)
-    table = fitted.uns["ggml_rank_genes"]
-    sg.pl.gene_weights(fitted, what="stability", n_genes=3, highlight={"known": ["g3"]}, ax=ax)
-    points = np.asarray(ax.collections[0].get_offsets())
-    side = np.where(table["highest"] == "well", -1, 1)  # the first class of the column
-    np.testing.assert_allclose(
-        points, np.column_stack([side * table["weight"], table["weight"] / (table["high"] - table["low"])])
-    )
-    shades = {"well": "#112233", "sick": "#aa0000"}
-    assert [to_hex(c) for c in ax.collections[0].get_facecolors()] == [shades[name] for name in table["highest"]]
-    assert {text.get_text(): text.get_fontweight() for text in ax.texts} == {
-        name: "bold" if name == "g3" else "normal" for name in table.index[:3]
-    }
-    assert entries(ax) | {"known": 0} == shades | {"known": 0} and "bootstraps" in ax.get_ylabel()
-    np.testing.assert_allclose(ax.get_xlim(), [-ax.get_xlim()[1], ax.get_xlim()[1]])
-    assert ax.xaxis.get_major_formatter()(-0.5, 0) == "0.5"
-
-
-def test_stability_of_continuous_labels_and_of_many_classes(cohort, ax):
-    sg.tl.fit_metric(cohort, "sample", "age", label_kind="continuous", rng=0)
-    sg.tl.rank_genes(cohort, n_boot=5, rng=0)
-    sg.pl.gene_weights(cohort, what="stability", ax=ax)
-    table = cohort.uns["ggml_rank_genes"]
-    x = np.asarray(ax.collections[0].get_offsets())[:, 0]
-    np.testing.assert_array_equal(x < 0, table["trend"] < 0)
-    cohort.obs["three"] = (
-        cohort.obs["sample"]
-        .astype(str)
-        .map({name: "abc"[i % 3] for i, name in enumerate(sorted(cohort.obs["sample"].unique()))})
-    )
-    sg.tl.fit_metric(cohort, "sample", "three", key_added="three", rng=0)
-    sg.tl.rank_genes(cohort, key="three", n_boot=5, rng=0)
-    other = sg.pl.gene_weights(cohort, key="three", what="stability", ax=Figure().subplots())
-    assert np.asarray(other.collections[0].get_offsets())[:, 0].min() > 0
-
-
-def test_stability_needs_bootstraps(fitted, pyplot):
-    sg.tl.rank_genes(fitted)
-    with pytest.raises(
-        ValueError, match=r"needs bootstraps of the metric in uns\['ggml'\]. Run sg.tl.rank_genes\(adata"
-    ):
-        sg.pl.gene_weights(fitted, what="stability")
-    with pytest.raises(ValueError, match="what must be one of bars, stability, found 'volcano'"):
-        sg.pl.gene_weights(fitted, what="volcano")
-    assert not pyplot.get_fignums()
-
-
 def test_highlight(fitted, ax):
     sg.pl.gene_weights(fitted, n_genes=4, highlight=["g3", "absent"], ax=ax)
     weights = {text.get_text(): text.get_fontweight() for text in ax.get_yticklabels()}

@@ -67,8 +67,9 @@ def analyse(
     import matplotlib  # noqa: F401 before the work, as it fails where there is no place for its cache
 
     label_key = question.label_key
-    steps.begin("the metric, and its accuracy on held-out samples")
+    steps.begin("the metric")
     finished.written("metric", adata, lambda: _fit(adata, question, args))
+    _evaluate(adata, question, args, steps, finished, only_metric=new is not None)
     has_genes = "ggml" in adata.varm
     pdata = _samples(adata, question, args, steps, finished)
     table = sg.get.gene_weights(adata) if has_genes else None
@@ -114,10 +115,37 @@ def _fit(adata: AnnData, question: Question, args: argparse.Namespace) -> None:
     sg.tl.fit_metric(
         adata, question.sample_key, question.label_key, label_kind=question.label_kind, batch_key=question.batch_key,
         donor_key=question.donor_key, use_rep=question.use_rep, layer=question.layer,
-        validate=_can_be_scored(adata, question), rng=args.seed, n_jobs=args.n_jobs,
+        rng=args.seed, n_jobs=args.n_jobs,
     )  # fmt: skip
     if "ggml" in adata.varm:
         sg.tl.rank_genes(adata)
+
+
+def _evaluate(
+    adata: AnnData,
+    question: Question,
+    args: argparse.Namespace,
+    steps: Steps,
+    finished: FinishedSteps,
+    *,
+    only_metric: bool,
+) -> None:
+    """Score held-out samples beside baselines, and permute the labels, where there are enough samples."""
+    of: dict[str, Any] = {
+        "sample_key": question.sample_key, "label_key": question.label_key, "label_kind": question.label_kind,
+        "batch_key": question.batch_key, "donor_key": question.donor_key, "use_rep": question.use_rep,
+        "layer": question.layer, "rng": args.seed, "n_jobs": args.n_jobs,
+    }  # fmt: skip
+    can_be_scored = _can_be_scored(adata, question)
+    methods = ["ggml", "euclidean", *([] if only_metric else ["pseudobulk"])]
+    steps.begin("held-out samples: predictions of the metric, beside others")
+    if can_be_scored:
+        finished.written("scores", adata, lambda: sg.tl.cross_validate(adata, **of, methods=methods))
+    if only_metric:
+        return
+    steps.begin("permutations of the labels")
+    if can_be_scored:
+        finished.written("permutations", adata, lambda: sg.tl.separation_test(adata, **of))
 
 
 def _can_be_scored(adata: AnnData, question: Question, cv: int | str = "auto") -> bool:

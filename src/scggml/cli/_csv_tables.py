@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 import scggml as sg
-from scggml._keys import HELD_OUT, TRAINING
+from scggml._keys import HELD_OUT, TRAINING, Keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,10 +31,7 @@ def csv_tables(adata: AnnData, pdata: AnnData) -> dict[str, Callable[[Path], Any
         "samples.csv": partial(pdata.obs.join(places).to_csv, index_label="sample"),
         f"distances_{what}.csv": partial(sg.get.distances(pdata, key=key).to_csv, index_label="sample"),
     }
-    if "validation" in adata.uns["ggml"]:
-        entry = adata.uns["ggml"]
-        names = {f"score_{i}": f"score: {name}" for i, name in enumerate(entry["classes"])}
-        tables["predictions_held_out.csv"] = partial(
-            entry["validation"]["predictions"].rename(columns=names).to_csv, index=False
-        )
+    if Keys().cross_validation in adata.uns:
+        tables["scores_held_out.csv"] = partial(sg.get.scores(adata, baseline="euclidean").to_csv, index=False)
+        tables["predictions_held_out.csv"] = partial(sg.get.predictions(adata).to_csv, index=False)
     return tables

@@ -26,7 +26,7 @@ _N_PATIENTS, _N_NEW = 24, 40  # to learn from, and new ones
 def demo(args: argparse.Namespace) -> None:
     """Simulate a cohort and analyse it."""
     with results_folder(args.out) as results:
-        steps = Steps(6)
+        steps = Steps(7)
         steps.begin("a simulated cohort")
         sc = _scanpy()
         cohort = sg.datasets.simulated_cohort(n_samples=_N_PATIENTS + _N_NEW, rng=args.seed)

@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> None:
 def _run(args: argparse.Namespace) -> None:
     question = _question(args)
     with results_folder(args.out, sources=[args.file], resume=args.resume) as results:
-        steps = Steps(6 + (question.cell_type_key is not None))
+        steps = Steps(8 + (question.cell_type_key is not None))
         steps.begin(f"reading {args.file}")
         results.fingerprint = fingerprint(args, args.file)
         if args.resume and results.are_whole():

@@ -5,45 +5,87 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from scggml._keys import HELD_OUT
+import scggml as sg
+from scggml._keys import HELD_OUT, Keys
+from scggml.evaluation._cross_validation import main_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Hashable, Sequence
 
     import pandas as pd
     from anndata import AnnData
 
 N_GENES = 20
+_KEYS = Keys()
+_METHODS = {  # and their classifiers, None for the one that methods are judged by
+    ("ggml", None): "learned metric",
+    ("euclidean", None): "Euclidean OT",
+    ("pseudobulk", None): "pseudobulks",
+    ("pseudobulk", "logistic"): "pseudobulks, logistic regression",
+    ("pseudobulk", "ridge"): "pseudobulks, ridge regression",
+}
 
 
-def _held_out(validation: dict[str, Any], *, by_donor: bool) -> list[str]:
-    """Return lines on held-out accuracy, from what `fit_metric(validate=True)` wrote."""
+def _held_out(adata: AnnData, *, by_donor: bool) -> list[str]:
+    """Return lines on how well held-out samples are predicted, and on the permutation test."""
+    params = adata.uns[_KEYS.cross_validation]["params"]
     units = "donors" if by_donor else "samples"
-    how = f"{validation['n_splits']} folds of {units}, the metric learned without those held out;"
-    if not validation["n_correct"]:
-        return [
-            f"Held-out accuracy ({how} mean label of the nearest samples):",
-            *(
-                f"  {text:<15} rank correlation {validation[score]:.2f} between label and prediction"
-                for text, score in (("learned metric", "value"), ("Euclidean OT", "euclidean"))
-            ),
-        ]
-    lines = [
-        f"Held-out accuracy ({how}",
-        "a sample is assigned to the class whose nearest samples are closest on average):",
-    ]
-    for method, text, score in (("ggml", "learned metric", "value"), ("euclidean", "Euclidean OT", "euclidean")):
-        correct, n, balanced = validation["n_correct"][method], validation["n_predictions"], validation[score]
-        lines.append(f"  {text:<15} {correct}/{n} correct ({correct / n:.2f}), balanced accuracy {balanced:.2f}")
-    separations = [validation[name] for name in ("separation", "euclidean_separation")]
-    if all(map(math.isfinite, separations)):
-        lines.append(
-            "  separation of classes, in standard deviations: learned metric {:.2f}, Euclidean OT {:.2f} "
-            "(95 % interval of the difference {:.2f} to {:.2f})".format(
-                *separations, *(validation[name] for name in ("difference_low", "difference_high"))
+    how = f"{params['n_splits']} folds of {units}, the metric learned without those held out;"
+    is_class = params["label_kind"] == "class"
+    classifier, score = main_of(params["label_kind"])
+    table = sg.get.scores(adata, baseline="euclidean").to_dict("records")
+    rows: dict[tuple[str, str, str], dict[Hashable, Any]] = {
+        (row["method"], row["classifier"], row["score"]): row for row in table
+    }
+    names = {text: (method, rule or classifier) for (method, rule), text in _METHODS.items()}
+    names = {text: name for text, name in names.items() if (*name, score) in rows}
+    lines = ["a sample is assigned to the class whose nearest samples are closest on average):"]
+    lines = [f"Held-out accuracy ({how}", *(lines if is_class else ["mean label of the nearest samples):"])]
+    width = max(map(len, names))
+    for text, name in names.items():
+        own = rows[*name, score]
+        value = f"{own['value']:.2f} (95 % interval {own['ci_low']:.2f} to {own['ci_high']:.2f})"
+        if is_class:
+            accuracy, n = rows[*name, "accuracy"]["value"], int(own["n"])
+            value = f"{accuracy * n:.0f}/{n} correct ({accuracy:.2f}), balanced accuracy {value}"
+        else:
+            value = f"rank correlation {value} between label and prediction"
+        lines.append(f"  {text:<{width}}  {value}")
+    own, euclidean = (rows[method, classifier, score] for method in ("ggml", "euclidean"))
+    better = "right" if is_class else "closer"
+    lines.append(
+        f"  {own['only_method']:.0f} {units} are {better} with the learned metric only, {own['only_baseline']:.0f} "
+        f"with Euclidean OT only (p = {own['p_value']:.2g})"
+    )
+    if not own["value"] > euclidean["value"]:
+        lines.append("  The learned metric is not better than Euclidean OT here.")
+    if is_class:
+        apart = [rows[method, "distances", "separation"] for method in ("ggml", "euclidean")]
+        if all(math.isfinite(row["value"]) for row in apart):
+            lines.append(
+                f"  separation of classes, in standard deviations: learned metric {apart[0]['value']:.2f}, Euclidean "
+                f"OT {apart[1]['value']:.2f} (95 % interval of the difference {apart[0]['difference_low']:.2f} to "
+                f"{apart[0]['difference_high']:.2f})"
             )
+    batch = rows.get(("ggml", "batch", "balanced_accuracy"))
+    if batch is not None:
+        lines.append(
+            f"  the batch of held-out samples is predicted with balanced accuracy {batch['value']:.2f}: the lower the "
+            "better"
         )
     return lines
+
+
+def _permutations(adata: AnnData) -> list[str]:
+    """Return a line on the permutation test, if it was run."""
+    if _KEYS.separation not in adata.uns:
+        return []
+    table = adata.uns[_KEYS.separation]["table"]
+    n = int(table.loc["learned", "n_permutations"])
+    return [
+        f"Permutation test ({n} permutations of the labels, the metric learned again for each): p = "
+        f"{table.loc['learned', 'p_value']:.2g}; Euclidean OT p = {table.loc['euclidean', 'p_value']:.2g}"
+    ]
 
 
 def _signal(entry: dict[str, Any]) -> str:
@@ -82,13 +124,13 @@ def summary(
         f"Metric: {len(entry['components'])} components{_signal(entry)}",
         "",
     ]
-    if "validation" in entry:
-        lines += _held_out(entry["validation"], by_donor="donor_key" in params)
+    if _KEYS.cross_validation in adata.uns:
+        lines += _held_out(adata, by_donor="donor_key" in params)
         if params["use_rep"] != "X":
             lines.append(f"  ({params['use_rep']} itself was computed on all samples, without labels.)")
     else:
         lines.append(f"Held-out accuracy: not computed, {_few(params)} fewer than 3 {_units(params)}.")
-    lines += ["", *more]
+    lines += [*_permutations(adata), "", *more]
     if HELD_OUT in pdata.uns:
         lines += [
             "Files named held_out show each two samples under a metric that has seen the label of neither.",

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from scggml import _check as check
 from scggml._anndata._gene_directions import gene_directions
 from scggml._anndata._stored_metric import read_metric
-from scggml._arguments import anything, checked, choice, integer
+from scggml._arguments import anything, checked, integer
 from scggml._docs import shared_doc
 from scggml.get import gene_weights as get_gene_weights
 
 from ._axes import PLAIN, drawing, text_width
 from ._colors import class_shades
 from ._legends import Arranged, legend_beside, make_room
-from ._names import drawn_text, write_names
+from ._names import drawn_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -32,22 +30,21 @@ _WEIGHT = "gene weight: distance moved per s.d. of expression"
 
 
 @shared_doc
-@checked(n_genes=integer(1), what=choice("bars", "stability"), highlight=anything)
+@checked(n_genes=integer(1), highlight=anything)
 def gene_weights(
     adata: AnnData,
     *,
     key: str = "ggml",
     n_genes: int = 20,
-    what: Literal["bars", "stability"] = "bars",
     highlight: Collection[str] | Mapping[str, Collection[str]] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Plot the genes with the largest weights in the learned metric, and how stable they are.
+    """Plot the genes with the largest weights in the learned metric as bars.
 
-    A weight has no sign. The colour of a gene says in which class its mean expression is highest: samples of a class
-    have the same weight. For continuous labels it says whether expression rises or falls with the label. Without the
-    samples or labels that the metric was learned from, all genes have one colour. After :func:`scggml.tl.rank_genes`
-    with `n_boot`, lines are the 95 %% intervals of the bootstrapped weights.
+    A weight has no sign. The colour of a bar says in which class the mean expression of the gene is highest: samples of
+    a class have the same weight. For continuous labels it says whether expression rises or falls with the label.
+    Without the samples or labels that the metric was learned from, all bars have one colour. After
+    :func:`scggml.tl.rank_genes` with `n_boot`, lines are the 95 % intervals of the bootstrapped weights.
 
     Parameters
     ----------
@@ -55,11 +52,7 @@ def gene_weights(
         Cells with a learned metric that leads back to genes, from :func:`scggml.tl.fit_metric`.
     %(key)s
     n_genes
-        Number of genes that are shown as bars, or named.
-    what
-        "bars"; or "stability", after :func:`scggml.tl.rank_genes` with `n_boot`: each gene is a point, at its weight and
-        the weight over the width of its interval. With two classes, or continuous labels,
-        weights of genes that are highest in the first class, or fall with the label, are drawn to the left.
+        Number of genes.
     highlight
         Genes whose names are drawn in another colour, such as known markers. A dict with one entry gives them a label
         in the legend: `{"interferon response": ["ISG15", "IFI6"]}`.
@@ -72,8 +65,7 @@ def gene_weights(
     Raises
     ------
     KeyError, ValueError, TypeError
-        If there is no such metric, it does not lead back to genes, its genes have no bootstraps (with
-        `what="stability"`), or an argument is not as described.
+        If there is no such metric, it does not lead back to genes, or an argument is not as described.
 
     Examples
     --------
@@ -85,10 +77,7 @@ def gene_weights(
         >>> ax = sg.pl.gene_weights(adata, highlight={"known to differ": ["signal"]})
     """
     label, marked = _highlighted(highlight)
-    table = get_gene_weights(adata, key=key)
-    if what == "stability":
-        return _draw_stability(adata, key, table, n_genes, label, marked, ax)
-    table = table.head(n_genes)
+    table = get_gene_weights(adata, key=key).head(n_genes)
     title, of_genes, shades = _directions(adata, key, table)
     some = bool(marked.intersection(table.index))
     entries = [(name, shade) for name, shade in shades.items() if name in set(of_genes)]
@@ -109,45 +98,6 @@ def gene_weights(
         ax.set_xlabel(_WEIGHT + ("\n(lines: 95 % intervals of bootstraps)" if has_intervals else ""))
         ax.spines[["top", "right"]].set_visible(False)
         _draw_legend(ax, title, entries)
-    return ax
-
-
-def _draw_stability(
-    adata: AnnData, key: str, table: pd.DataFrame, n_genes: int, label: str, marked: set[str], ax: Axes | None
-) -> Axes:
-    """Draw all genes by their weight and how narrow its interval is."""
-    if not {"low", "high"} <= set(table.columns):
-        msg = (
-            f"what='stability' needs bootstraps of the metric in uns[{key!r}]. Run sg.tl.rank_genes(adata, n_boot=100, "
-            "rng=0) first."
-        )
-        raise ValueError(msg)
-    title, of_genes, shades = _directions(adata, key, table)
-    is_sided = len(shades) == 2
-    left = next((name for name, shade in shades.items() if shade == _FALLS), next(iter(shades), ""))
-    side = np.array([-1.0 if is_sided and name == left else 1.0 for name in of_genes])
-    width = (table["high"] - table["low"]).to_numpy()
-    stability = np.divide(table["weight"], width, out=np.zeros(len(table)), where=width > 0)
-    points = np.column_stack([side * table["weight"], stability])
-    entries = [(name, shade) for name, shade in shades.items() if name in set(of_genes)]
-    entries += [(label, "none")] if marked.intersection(table.index[:n_genes]) else []
-    with drawing(ax, 6.2 + Arranged([name for name, _ in entries]).width, 4.6) as ax:
-        ax.scatter(points[:, 0], points[:, 1], c=[shades.get(name, PLAIN) for name in of_genes], s=14, linewidths=0)
-        ax.set_ylim(0, 1.1 * max(stability.max(), 1e-12))
-        ax.set_xlim(*([-1.25 * table["weight"].max(), 1.25 * table["weight"].max()] if is_sided else (0, None)))
-        ax.set_xlabel(_WEIGHT)
-        ax.set_ylabel("weight / width of its 95 % interval (bootstraps)")
-        ax.spines[["top", "right"]].set_visible(False)
-        if is_sided:
-            ax.axvline(0, color="0.8", linewidth=0.8, zorder=0)
-            ax.xaxis.set_major_formatter(lambda x, _: f"{abs(x):g}")
-        _draw_legend(ax, title, entries)
-        named = [drawn_text(str(gene)) for gene in table.index[:n_genes]]
-        first = len(ax.texts)
-        write_names(ax, points[:n_genes], named)
-        for text, gene in zip(ax.texts[first:], table.index, strict=False):
-            if gene in marked:
-                text.set(color=_MARKED, fontweight="bold")
     return ax
 
 
