@@ -18,7 +18,7 @@ def main():
     adata = sg.datasets.simulated_cohort(40, rng=0)
     sc.pp.normalize_total(adata, target_sum=1e4)
     sc.pp.log1p(adata)
-    sc.pp.pca(adata, n_comps=30)
+    sc.pp.pca(adata, n_comps=50)
     sg.tl.fit_metric(adata, "sample", "label", rng=0)
     sg.tl.cross_validate(adata, "sample", "label", methods=list(METHODS), cv="leave_one_out", rng=0)
     samples = {
