@@ -21,7 +21,7 @@ def test_curve(cohort, ax):
     assert len(ax.lines) == 1
     np.testing.assert_array_equal(ax.lines[0].get_ydata(), history)
     np.testing.assert_array_equal(ax.lines[0].get_xdata(), np.arange(1, len(history) + 1))
-    assert ax.get_ylim()[0] == 0 and ax.get_xlabel() and ax.get_ylabel()
+    assert ax.get_ylim()[0] == 0 and ax.get_ylim()[1] > max(history) and ax.get_xlabel() and ax.get_ylabel()
 
 
 @pytest.mark.parametrize(
@@ -30,8 +30,9 @@ def test_curve(cohort, ax):
 )
 def test_title_says_how_it_ended(fitted, ax, converged, text):
     fitted.uns["ggml"]["converged"] = converged
+    fitted.uns["ggml"]["loss_history"] = np.zeros(1)
     sg.pl.training_history(fitted, ax=ax)
-    assert ax.get_title() == text
+    assert ax.get_title() == text and ax.get_ylim() == (0, 1)
 
 
 def test_errors(cohort, fitted, pdata, ax, pyplot):

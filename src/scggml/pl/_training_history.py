@@ -68,7 +68,7 @@ def training_history(adata: AnnData, *, key: str = "ggml", ax: Axes | None = Non
     with drawing(ax, 4.5, 3.2) as ax:
         ax.plot(np.arange(1, len(history) + 1), history, marker="o", markersize=4, color=PLAIN)
         ax.set(xlabel="iteration", ylabel="objective (training samples)")
-        ax.set_ylim(bottom=0)
+        ax.set_ylim(0, 1.08 * float(np.nanmax(history, initial=0)) or 1)
         ax.set_xlim(0.5, len(history) + 0.5)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         ax.spines[["top", "right"]].set_visible(False)
