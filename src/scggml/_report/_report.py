@@ -64,7 +64,7 @@ def report(
     FileNotFoundError, IsADirectoryError
         If the folder of `path` does not exist, or `path` is a folder.
     ImportError
-        If plotly or jinja2 is not installed: `pip install "scggml[report]"`.
+        If plotly or jinja2 is not installed (extra `report`).
 
     Examples
     --------

@@ -63,15 +63,16 @@ def iga_nephropathy_cohort(*, cache_dir: str | os.PathLike[str] | None = None, b
     TypeError
         If `cache_dir` is not a path.
     ImportError
-        If pooch is not installed: `pip install "scggml[datasets]"`.
+        If pooch is not installed (extra `datasets`).
 
     Examples
     --------
     >>> import scggml as sg
     >>> adata = sg.datasets.iga_nephropathy_cohort()  # doctest: +SKIP
     >>> adata.obs["status"] = adata.obs["status"].cat.set_categories(
-    ...     ["<30", "30-60", ">60"], ordered=True
+    ...     [">60", "30-60", "<30"], ordered=True
     ... )  # doctest: +SKIP
+    >>> sg.pp.filter_samples(adata, "sampleID", min_cells=20)  # doctest: +SKIP
     >>> sg.tl.fit_metric(adata, "sampleID", "status", label_kind="ordinal", use_rep="X")  # doctest: +SKIP
     """
     return load_cohort(

@@ -58,13 +58,20 @@ def kidney_cohort(*, cache_dir: str | os.PathLike[str] | None = None, backed: bo
     MemoryError
         If the file does not fit into memory.
     ImportError
-        If pooch is not installed: `pip install "scggml[datasets]"`.
+        If pooch is not installed (extra `datasets`).
 
     Examples
     --------
+    >>> import scanpy as sc
     >>> import scggml as sg
     >>> adata = sg.datasets.kidney_cohort()  # doctest: +SKIP
-    >>> sg.tl.fit_metric(adata, "donor_id", "disease")  # doctest: +SKIP
+    >>> adata = adata if adata.raw is None else adata.raw.to_adata()  # doctest: +SKIP
+    >>> sg.pp.filter_samples(adata, "donor_id", label_key="disease", min_cells=100, min_samples=4)  # doctest: +SKIP
+    >>> sc.pp.normalize_total(adata, target_sum=1e4)  # doctest: +SKIP
+    >>> sc.pp.log1p(adata)  # doctest: +SKIP
+    >>> sc.pp.highly_variable_genes(adata, n_top_genes=2000)  # doctest: +SKIP
+    >>> sc.pp.pca(adata)  # doctest: +SKIP
+    >>> sg.tl.fit_metric(adata, "donor_id", "disease", rng=0)  # doctest: +SKIP
     """
     return load_cohort(
         _VERSION_ID,

@@ -40,7 +40,7 @@ def myocardial_infarction_cohort(*, cache_dir: str | os.PathLike[str] | None = N
     An :class:`~anndata.AnnData` with all that was published. The samples and labels of the paper are in these columns:
 
     `.obs["sample"]` : (n_obs,)
-        Tissue sample; a patient may have several.
+        Tissue sample; a patient, `.obs["donor_id"]`, may have several.
     `.obs["patient_group"]` : (n_obs,)
         Group of the sample.
 
@@ -60,13 +60,20 @@ def myocardial_infarction_cohort(*, cache_dir: str | os.PathLike[str] | None = N
     MemoryError
         If the file does not fit into memory.
     ImportError
-        If pooch is not installed: `pip install "scggml[datasets]"`.
+        If pooch is not installed (extra `datasets`).
 
     Examples
     --------
+    >>> import scanpy as sc
     >>> import scggml as sg
     >>> adata = sg.datasets.myocardial_infarction_cohort()  # doctest: +SKIP
-    >>> sg.tl.fit_metric(adata, "sample", "patient_group")  # doctest: +SKIP
+    >>> adata = adata if adata.raw is None else adata.raw.to_adata()  # doctest: +SKIP
+    >>> sg.pp.filter_samples(adata, "sample", label_key="patient_group", min_cells=100, min_samples=4)  # doctest: +SKIP
+    >>> sc.pp.normalize_total(adata, target_sum=1e4)  # doctest: +SKIP
+    >>> sc.pp.log1p(adata)  # doctest: +SKIP
+    >>> sc.pp.highly_variable_genes(adata, n_top_genes=2000)  # doctest: +SKIP
+    >>> sc.pp.pca(adata)  # doctest: +SKIP
+    >>> sg.tl.fit_metric(adata, "sample", "patient_group", donor_key="donor_id", rng=0)  # doctest: +SKIP
     """
     return load_cohort(
         _VERSION_ID,

@@ -99,7 +99,9 @@ class GroundMetricLearner(TransformerMixin, BaseEstimator):
     refine
         None takes the closed form. :class:`scggml.Refinement` adds gradient steps on triplets.
     rng
-        Seed or generator for the random start, sampled triplets and minibatches.
+        Seed or generator for the pairs of samples that are compared in large cohorts (more than 500,000 triplets: some
+        130 samples), the random start, sampled triplets and minibatches. The random relabelings behind the signal of
+        the labels do not depend on it.
     n_jobs
         Threads; None takes an active :func:`joblib.parallel_config`, else all cores. Results do not depend on it.
 
@@ -126,8 +128,8 @@ class GroundMetricLearner(TransformerMixin, BaseEstimator):
         error of entropic transport.
     label_signal_ : float
         Strength of the signal of the labels, from 0 (no more than random labels) to 1. NaN if it shrinks nothing: with
-        both `power` and `whitening` given, fewer components than features, more than 100 features, entropic transport,
-        or a random start.
+        both `power` and `whitening` given, `n_comps` below the number of features (None stands for 50), more than 100
+        features, entropic transport, or a random start.
     label_p_value_ : float
         Share of random relabelings, the given labels added, in which directions differ at least as much; or NaN.
     constant_features_ : ndarray of shape (n_features,)

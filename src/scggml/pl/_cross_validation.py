@@ -59,7 +59,7 @@ def cross_validation(
     baseline
         Method that the others are compared with. The discordant pairs are written beside each method: how many samples
         (or donors) it predicts correctly and the baseline does not, and the reverse, with the p-value of the sign test.
-        For "separation", the difference from the baseline with its 95 %% interval.
+        For "separation", the difference from the baseline with its 95 % interval.
     key
         Key of the results: `.uns[key + "_cross_validation"]`.
     %(ax)s

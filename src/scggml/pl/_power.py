@@ -33,7 +33,7 @@ _CURVES = (
 def power(adata: AnnData, *, key: str = "ggml", ax: Axes | None = None) -> Axes:
     """Plot held-out balanced accuracy and the power of the separation test against the number of samples.
 
-    Bands are the 95 %% intervals for the largest number of cells; they account for the number of samples of the cohort.
+    Bands are the 95 % intervals for the largest number of cells; they account for the number of samples of the cohort.
     A dotted line marks chance level of the accuracy, and a dashed one a power of 0.8. If there is one number of samples
     and several of cells, the curves are drawn against the number of cells. The title names the label.
 

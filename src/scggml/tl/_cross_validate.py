@@ -75,8 +75,8 @@ def cross_validate(
         - `"euclidean"`, `"cityblock"`, `"cosine"`: optimal transport with that ground cost;
         - `"pca"`, `"lda"`, `"nca"`, `"wda"`: optimal transport after a linear map that is fitted to single cells, each
           labelled with the class of its sample (10 components; `"nca"` on 1,000 random cells). `"wda"` is Wasserstein
-          discriminant analysis :cite:p:`flamary2018` by POT (2 components, 300 random cells), which needs
-          `pip install "scggml[wda]"`;
+          discriminant analysis :cite:p:`flamary2018` by POT (2 components, 300 random cells), which needs the extra
+          `wda`;
         - `"canonical_variates"`: Wasserstein-2 distances in the subspace with the largest ratio of mean squared
           distances between and within classes :cite:p:`li2024` (10 components, learned on at most 100 cells of each
           sample); for classes only;
@@ -120,10 +120,11 @@ def cross_validate(
 
     Returns
     -------
-    A data frame with one row per score of a fold: `method`, `classifier` (`"clusters"` for scores of a
-    complete-linkage clustering of the held-out samples, `"batch"` for predictions of the batch), `repeat`, `fold`,
-    `score`, `value`. A fold of one sample has only an `accuracy`: :func:`scggml.get.scores` takes all folds together,
-    with intervals and with discordant pairs against a baseline. Sets the following field of `adata`:
+    A data frame with one row per score of a fold: `method`, `classifier` (`"class_mean"` and `"knn"`, or
+    `"neighbors"`; `"logistic"` or `"ridge"` for the regression on pseudobulks and other profiles; `"clusters"` for
+    scores of a complete-linkage clustering of the held-out samples; `"batch"` for predictions of the batch), `repeat`,
+    `fold`, `score`, `value`. A fold of one sample has only an `accuracy`: :func:`scggml.get.scores` takes all folds
+    together, with intervals and with discordant pairs against a baseline. Sets the following field of `adata`:
 
     `.uns[key_added + "_cross_validation"]` : `dict`
         `params`; `classes`; `predictions`, one row per method, classifier, fold and held-out sample, with `score_0`

@@ -50,7 +50,7 @@ def enrich_genes(
 ) -> AnnData | None:
     """Test which gene sets the learned metric amplifies more than other genes.
 
-    Computed by decoupler :cite:p:`badiaimompel2022`, which has to be installed: `pip install "scggml[enrichment]"`.
+    Computed by decoupler :cite:p:`badiaimompel2022`, which has to be installed (extra `enrichment`).
     Genes are compared by their amplification: the length of a step along the gene under the learned metric, relative
     to its length under the Euclidean metric on the same scaled features. For a metric on `X` whose features are scaled
     one by one, amplification is the gene weight. Under a metric on principal components, genes with large loadings,

@@ -96,7 +96,8 @@ def fit_metric(
     %(layer)s
     %(sketch_key)s
     n_comps
-        Upper bound on the number of components. None keeps all that contribute, at most 50.
+        Upper bound on the number of components. None keeps all that contribute, at most 50. If it is below the number
+        of features, or there are more than 100, the metric is not shrunk by the signal of the labels.
     learner
         How the metric is learned: an unfitted :class:`scggml.GroundMetricLearner`, or a preset. "discriminant" (the
         default) is the closed form. "triplet" takes a few small gradient steps on the triplet loss from there. On
@@ -109,7 +110,8 @@ def fit_metric(
         Euclidean optimal transport. A warning says so if the learned metric is not better. Samples are held out one at
         a time, or in five folds if there are more than 50. :func:`scggml.tl.cross_validate` gives more detail.
     %(rng)s
-        The closed form uses none, except to subsample pairs of samples in cohorts of more than some 100 samples.
+        The closed form depends on it only in large cohorts, where it compares each sample with some of the others
+        (more than 500,000 triplets: some 130 samples).
     %(n_jobs)s
     %(key_added)s
     %(copy)s
@@ -122,11 +124,11 @@ def fit_metric(
         The metric: `components` (n_components, n_features) and `scale` (n_features,), with `d(x, y) = ||components @
         ((x - y) / scale)||`. `features`, their names, where they have any. `learned_from`, the `samples` and their
         `labels`, as text. `classes`, the classes, or the ordinal labels in order. `label_signal`, from 0 to 1, and
-        `label_p_value`, if there may be as many components as features: whether transport depends on the labels more
-        than on 50 random relabelings. The metric is shrunk towards the Euclidean one by the former, see
-        :class:`scggml.GroundMetricLearner`. Relabelings exchange single samples: several samples of a donor with the
-        same label make both too favourable. `loss_history` (n_iter,), `n_iter` and `converged`. `gap`, the largest
-        relative duality gap of the last transport problems (of entropic ones, the largest marginal error), and
+        `label_p_value`, with at most 50 features, or up to 100 if `n_comps` is at least their number: whether transport
+        depends on the labels more than on 50 random relabelings. The metric is shrunk towards the Euclidean one by the
+        former, see :class:`scggml.GroundMetricLearner`. Relabelings exchange single samples: several samples of a donor
+        with the same label make both too favourable. `loss_history` (n_iter,), `n_iter` and `converged`. `gap`, the
+        largest relative duality gap of the last transport problems (of entropic ones, the largest marginal error), and
         `solver`, with `epsilon` if it is entropic. `params`, the arguments, and `version`, that of scggml. On `"X_pca"`
         or `"X_joint"` also `space`, by which their space is known again: up to 200 `genes` with the largest loadings,
         their `loadings`, and `n_genes`, the number of all genes with loadings. On several modalities also

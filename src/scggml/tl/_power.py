@@ -87,7 +87,7 @@ def power(
     Returns
     -------
     A data frame with one row per number of samples and of cells: `n_samples`, `n_cells`, `n_repeats` (the number of
-    subsets), `balanced_accuracy` with its 95 %% interval `accuracy_low` and `accuracy_high`, and `power` with
+    subsets), `balanced_accuracy` with its 95 % interval `accuracy_low` and `accuracy_high`, and `power` with
     `power_low` and `power_high`. Intervals account for the number of samples (or donors) of the whole cohort. Those of
     power are wide if a subset is a large part of it: N samples hold only N / n cohorts of n that do not overlap. A mean
     over all subsets varies at most as much as one over so many cohorts :cite:p:`hoeffding1948`. Sets the following

@@ -106,7 +106,7 @@ def sample_distances(
         components are those of all samples, without labels (of the features, with `n_sweeps` or `refine` those of the
         samples that a metric is learned from). Features are loaded into memory.
     rng
-        Seed or generator of the folds, with `cv`; in cohorts of more than some 100 samples also of the pairs of samples
+        Seed or generator of the folds, with `cv`; in cohorts of more than some 130 samples also of the pairs of samples
         that metrics are learned from. None takes the same ones in each call.
     %(n_jobs)s
     checkpoint

@@ -63,7 +63,8 @@ def separation_test(
       labels that of distance-based regression :cite:p:`mcardle2001`.
 
     Transport plans under the Euclidean metric do not depend on labels. They are solved once, and the learned statistic
-    takes root mean squared lengths along them: a thousand permutations take seconds.
+    takes root mean squared lengths along them: a thousand permutations take seconds. The closed form is not shrunk by
+    the signal of the labels here, and does not have the settings of a `learner`.
 
     Parameters
     ----------
