@@ -528,7 +528,7 @@ for (n, size), width, n_jobs, cost in (
     except KeyboardInterrupt:
         print("interrupted after", time.perf_counter() - sent)
     ended, last = time.process_time(), -1.0
-    for _ in range(40):  # until no thread is busy, which takes longer on a busy machine
+    for _ in range(200):  # until no thread is busy, which takes longer on a busy machine
         if time.process_time() - last < 0.01:
             break
         last = time.process_time()
