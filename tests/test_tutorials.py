@@ -34,5 +34,8 @@ def test_begins_with_a_title_and_links_to_a_guide(notebook):
 def test_are_all_on_the_page():
     lines = [line.strip() for line in PAGE.read_text(encoding="utf-8").splitlines()]
     for notebook in NOTEBOOKS:
-        assert f":link: tutorials/{notebook.stem}" in lines  # a card
+        first = json.loads(notebook.read_text(encoding="utf-8"))["cells"][0]["source"]
+        title = "".join(first).splitlines()[0].removeprefix("# ")
+        card = lines.index(f":link: tutorials/{notebook.stem}")
+        assert lines[card - 1] == f":::{{grid-item-card}} {title}"
         assert f"tutorials/{notebook.stem}" in lines  # the table of contents
