@@ -266,6 +266,23 @@ def test_donors(cohort, tmp_path, read_page):
     assert f"8 samples of {n} donors compared by their cells" in text and "within donor (donor) only" in text
 
 
+@pytest.mark.filterwarnings("ignore:only 36 permutations")
+def test_batches(cohort, tmp_path, read_page):
+    cohort.obs["run <1>"] = np.where(cohort.obs["sample"].isin(["p1", "p2", "p3", "p6"]), "x", "y")
+    options = {"batch_key": "run <1>", "rng": 0}
+    sg.tl.fit_metric(cohort, "sample", "label", **options)
+    sg.tl.cross_validate(cohort, "sample", "label", **options)
+    sg.tl.separation_test(cohort, "sample", "label", **options)
+    sg.report(cohort, sg.tl.sample_distances(cohort), tmp_path / "report.html")
+    text = read_page(tmp_path / "report.html").text
+    scores = sg.get.scores(cohort).query("classifier == 'batch' and score == 'balanced_accuracy'").set_index("method")
+    own, euclidean = (scores.loc[name, "value"] for name in ("ggml", "euclidean"))
+    assert f"The batch (run <1>) of held-out patients was predicted as well, with balanced accuracy {own:.2f}" in text
+    assert f"{euclidean:.2f} (Euclidean transport)" in text
+    assert "exchanged between patients at random 36 times, within run <1> only" in text
+    assert "(36 permutations of the labels within run <1>, the metric learned again in each)" in text
+
+
 def test_cautions(whole, cohort, tmp_path, read_page):
     assert "Caution. The smallest class has 4 patients." in whole.text
     assert "no more than on random labels" not in whole.text

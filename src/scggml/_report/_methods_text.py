@@ -65,8 +65,10 @@ def methods_text(learned: StoredMetric, about: Mapping[str, Any], found: Mapping
         )
     test = found["permutations"]
     if test is not None:
+        inside = f" within {' and '.join(test['within'])}" if test["within"] else ""
         text.append(
-            f"A permutation test ({several(test['n'], 'permutation')} of the labels, the metric learned again in each) "
+            f"A permutation test ({several(test['n'], 'permutation')} of the labels{inside}, the metric learned again "
+            "in each) "
             f"gave p = {p_value(test['p'])}.".replace("= <", "<")
         )
     genes = found["genes"]

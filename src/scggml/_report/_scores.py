@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from scggml._anndata._entries import other_label
@@ -45,6 +45,8 @@ class Accuracy:
         Prediction of the learned metric for each patient while it was held out.
     n_right
         How many of these are right; None for numbers.
+    batch_key, batches
+        Column of the batch, and how well each method predicts it; none if batches were not compared.
     """
 
     score: str
@@ -57,6 +59,8 @@ class Accuracy:
     compared: bool
     predicted: dict[str, str]
     n_right: int | None
+    batch_key: str | None = None
+    batches: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def own(self) -> dict[str, Any] | None:
@@ -102,7 +106,8 @@ def read_permutations(adata: AnnData, key: str, label_key: str, left_out: list[s
         {"name": names.get(str(test), str(test)), "p": float(row["p_value"]), "n": int(row["n_permutations"])}
         for test, row in table.iterrows()
     ]
-    return {"rows": rows, "n": rows[0]["n"], "p": float(table["p_value"].iloc[0])}
+    within = [str(entry["params"][name]) for name in ("batch_key", "donor_key") if entry["params"].get(name)]
+    return {"rows": rows, "n": rows[0]["n"], "p": float(table["p_value"].iloc[0]), "within": within}
 
 
 def _of_cross_validation(adata: AnnData, key: str, entry: dict[str, Any]) -> Accuracy:
@@ -119,8 +124,14 @@ def _of_cross_validation(adata: AnnData, key: str, entry: dict[str, Any]) -> Acc
     ]  # fmt: skip
     rows.sort(key=lambda row: (not row["is_own"], not row["is_baseline"]))
     of_metric = predictions[(predictions["method"] == _OWN) & (predictions["classifier"] == classifier)]
+    of_batch = table[(table["classifier"] == "batch") & (table["score"] == "balanced_accuracy")]
+    batches = [
+        {"name": METHODS.get(method, method), "value": value}
+        for method, value in zip(of_batch["method"], of_batch["value"], strict=True)
+        if method in (_OWN, _BASELINE)
+    ]
     return Accuracy(
-        score=SCORES[score], rows=rows, lowest=0.0 if kind == "class" else -1.0,
+        batch_key=params.get("batch_key"), batches=batches, score=SCORES[score], rows=rows, lowest=0.0 if kind == "class" else -1.0,
         chance=1 / len(entry["classes"]) if kind == "class" else 0.0, n_splits=int(params["n_splits"]),
         leave_one_out=bool(params["leave_one_out"]), donor_key=params.get("donor_key"), compared=has_baseline,
         **_predicted(of_metric, kind),
