@@ -24,9 +24,10 @@ def ax():
 def test_values_and_intervals_of_each_method(adata, ax):
     assert sg.pl.cross_validation(adata, baseline="euclidean", ax=ax) is ax
     table = sg.get.scores(adata, baseline="euclidean")
-    table = table.query("score == 'balanced_accuracy' and classifier == 'class_mean'").set_index("method")
+    table = table.query("score == 'balanced_accuracy' and classifier in ['class_mean', 'logistic']")
+    table.index = table["method"].where(table["classifier"] == "class_mean", table["method"] + " (logistic)")
     names = [label.get_text() for label in ax.get_yticklabels()]
-    assert set(names) == {"ggml", "euclidean", "pseudobulk"}
+    assert set(names) == {"ggml", "euclidean", "pseudobulk", "pseudobulk (logistic)"}
     assert list(table.loc[names, "value"]) == sorted(table["value"])
     drawn = {line.get_ydata()[0]: line.get_xdata() for line in ax.lines if len(line.get_xdata()) == 1}
     for y, name in enumerate(names):
@@ -41,6 +42,11 @@ def test_values_and_intervals_of_each_method(adata, ax):
     assert f"{table.loc['ggml', 'only_method']:.0f} : {table.loc['ggml', 'only_baseline']:.0f}, p = " in texts
     assert "euclidean" in texts and f"p = {table.loc['ggml', 'p_value']:.2g}" in texts
     assert "10 samples, 3 splits" in ax.get_title()
+
+
+def test_a_classifier_that_is_asked_for_is_alone(adata, ax):
+    sg.pl.cross_validation(adata, classifier="class_mean", ax=ax)
+    assert {label.get_text() for label in ax.get_yticklabels()} == {"ggml", "euclidean", "pseudobulk"}
 
 
 def test_methods_without_the_classifier_show_their_own(adata, ax):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from scggml._anndata._entries import other_label
 from scggml._anndata._slots import cross_validation_slots, separation_slots
-from scggml.evaluation._cross_validation import main_of
+from scggml.evaluation._cross_validation import OF_PROFILES, main_of
 from scggml.get import scores
 from scggml.get._scores import stored_scores
 from scggml.get._separation import stored_separation
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 _BASELINE = "euclidean"
 _OWN = "ggml"
-_SECOND_RULES = ("logistic", "ridge")  # of profiles, beside that of distances
 
 
 @dataclass(frozen=True)
@@ -116,7 +115,7 @@ def _of_cross_validation(adata: AnnData, key: str, entry: dict[str, Any]) -> Acc
     classifier, score = main_of(kind)  # type: ignore[arg-type]
     has_baseline = _BASELINE in set(predictions["method"])
     table = scores(adata, key=key, baseline=_BASELINE if has_baseline else None)
-    chosen = table[(table["score"] == score) & table["classifier"].isin([classifier, *_SECOND_RULES])]
+    chosen = table[(table["score"] == score) & table["classifier"].isin([classifier, *OF_PROFILES])]
     rows = [
         _row(row["method"], row["classifier"], row["value"], row["ci_low"], row["ci_high"], row["p_value"],
              row["only_method"], row["only_baseline"], is_own=row["method"] == _OWN)

@@ -9,7 +9,7 @@ import numpy as np
 from scggml import _check as check
 from scggml._arguments import checked, text
 from scggml._docs import shared_doc
-from scggml.evaluation._cross_validation import DISTANCES, MAIN, MAIN_ORDERED
+from scggml.evaluation._cross_validation import DISTANCES, MAIN, MAIN_ORDERED, OF_PROFILES
 from scggml.get._scores import scores as score_table
 from scggml.get._scores import stored_scores
 
@@ -17,6 +17,8 @@ from ._axes import HIGHLIGHT, PLAIN, drawing, text_width
 from ._names import drawn_text, of_label
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     import pandas as pd
     from anndata import AnnData
     from matplotlib.axes import Axes
@@ -53,9 +55,10 @@ def cross_validation(
         One of the scores of :func:`scggml.get.scores`. None for "balanced_accuracy", or "spearman" for ordinal and
         continuous labels.
     classifier
-        The classifier. None for "class_mean", or "neighbors" for ordinal and continuous labels; for scores of the
-        distances themselves, "distances". A method without this classifier is drawn with its own, which is named beside
-        it.
+        The classifier. None for "class_mean", or "neighbors" for ordinal and continuous labels, and beside these the
+        regressions on profiles, such as pseudobulks ("logistic", "ridge"); for scores of the distances themselves,
+        "distances". A classifier other than the first is named beside the method, also of a method that lacks the
+        first.
     baseline
         Method that the others are compared with. The discordant pairs are written beside each method: how many samples
         (or donors) it predicts correctly and the baseline does not, and the reverse, with the p-value of the sign test.
@@ -92,9 +95,10 @@ def cross_validation(
     table = score_table(adata, key=key, baseline=baseline)
     defaults = MAIN_ORDERED if "predicted_value" in predictions else MAIN
     score = defaults[1] if score is None else score
+    others = OF_PROFILES if classifier is None else ()
     if classifier is None:
         classifier = DISTANCES if score in _OF_DISTANCES else defaults[0]
-    table = _rows(table, score, classifier)
+    table = _rows(table, score, classifier, others)
     names = [
         drawn_text(row["method"] if row["asked"] else f"{row['method']} ({row['classifier']})")
         for _, row in table.iterrows()
@@ -125,8 +129,11 @@ def cross_validation(
     return ax
 
 
-def _rows(table: pd.DataFrame, score: str, classifier: str) -> pd.DataFrame:
-    """Return one row per method, the best last: with the classifier that is asked for, else with the method's first."""
+def _rows(table: pd.DataFrame, score: str, classifier: str, others: Collection[str] = ()) -> pd.DataFrame:
+    """Return one row per method, the best last: with the classifier that is asked for, else with the method's first.
+
+    Beside them, rows of `others`, if methods have these classifiers.
+    """
     check.check_choice("classifier", classifier, tuple(table["classifier"].unique()))
     check.check_choice("score", score, tuple(table["score"].unique()))
     table = table[table["score"] == score]
@@ -135,7 +142,8 @@ def _rows(table: pd.DataFrame, score: str, classifier: str) -> pd.DataFrame:
         msg = f"score={score!r} does not exist for classifier={classifier!r}. Pass one of {found}."
         raise ValueError(msg)
     table = table.assign(asked=table["classifier"] == classifier)
-    table = table.sort_values("asked", ascending=False, kind="stable").drop_duplicates("method")
+    table = table.sort_values("asked", ascending=False, kind="stable")
+    table = table[~table.duplicated("method") | table["classifier"].isin(others)]
     return table.sort_values("value", ascending=score not in _LOWER_IS_BETTER, kind="stable").reset_index(drop=True)
 
 
