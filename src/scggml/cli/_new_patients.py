@@ -33,7 +33,7 @@ def new_patients(
         Options of the command line.
     """
     pdata = pdata.copy()
-    del pdata.obsm["X_mds"]  # of held-out distances
+    sg.tl.embed_samples(pdata, "mds")  # in place of that of held-out distances
     reference = sg.tl.make_reference(adata, pdata, cv=None, rng=args.seed, n_jobs=args.n_jobs)
     mapped = sg.tl.map_samples(new, reference, n_jobs=args.n_jobs)
     sg.tl.embed_samples(mapped, "mds")  # of all, so that distances between new patients count
