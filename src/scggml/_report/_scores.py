@@ -130,7 +130,8 @@ def _of_cross_validation(adata: AnnData, key: str, entry: dict[str, Any]) -> Acc
         if method in (_OWN, _BASELINE)
     ]
     return Accuracy(
-        batch_key=params.get("batch_key"), batches=batches, score=SCORES[score], rows=rows, lowest=0.0 if kind == "class" else -1.0,
+        batch_key=params.get("batch_key"), batches=batches,
+        score=SCORES[score], rows=rows, lowest=0.0 if kind == "class" else -1.0,
         chance=1 / len(entry["classes"]) if kind == "class" else 0.0, n_splits=int(params["n_splits"]),
         leave_one_out=bool(params["leave_one_out"]), donor_key=params.get("donor_key"), compared=has_baseline,
         **_predicted(of_metric, kind),
