@@ -686,9 +686,11 @@ def test_resume_of_a_whole_run_does_nothing(cells, tmp_path, capsys, monkeypatch
     assert run(cells, tmp_path / "out") == 0
     before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
     text = capsys.readouterr().out
+    (tmp_path / ".out.steps").mkdir()  # of a run that was killed after its last file
     with monkeypatch.context() as patch:
         patch.setattr(_run, "analyse", lambda *args, **kwargs: pytest.fail("work was begun"))
         assert run(cells, tmp_path / "out", "--resume") == 0
+        assert names(tmp_path) == {"cells.h5ad", "out"}
         said = capsys.readouterr()
         assert "holds this run already" in said.err and said.out.splitlines()[:-1] == text.splitlines()[:-1]
         with pytest.raises(pytest.fail.Exception):

@@ -47,6 +47,7 @@ def _run(args: argparse.Namespace) -> None:
         results.fingerprint = fingerprint(args, args.file)
         if args.resume and results.are_whole():
             logger.info("%s holds this run already", args.out)
+            shutil.rmtree(results.steps, ignore_errors=True)  # of a run that was killed after its last file
             tell((args.out / "summary.txt").read_text(encoding="utf-8"), args, None)
             return
         adata = read_cells(args.file)
