@@ -65,11 +65,11 @@ def methods_text(learned: StoredMetric, about: Mapping[str, Any], found: Mapping
         )
     test = found["permutations"]
     if test is not None:
+        p = p_value(test["p"])
         inside = f" within {' and '.join(test['within'])}" if test["within"] else ""
         text.append(
             f"A permutation test ({several(test['n'], 'permutation')} of the labels{inside}, the metric learned again "
-            "in each) "
-            f"gave p = {p_value(test['p'])}.".replace("= <", "<")
+            f"in each) gave p {p if p.startswith('<') else f'= {p}'}."
         )
     genes = found["genes"]
     if genes is not None and genes["n_boot"]:

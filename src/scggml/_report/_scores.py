@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from scggml._anndata._entries import other_label
 from scggml._anndata._slots import cross_validation_slots, separation_slots
-from scggml.evaluation._cross_validation import OF_PROFILES, main_of
+from scggml.evaluation._cross_validation import BATCHES, OF_PROFILES, main_of
 from scggml.get import scores
 from scggml.get._scores import stored_scores
 from scggml.get._separation import stored_separation
@@ -123,7 +123,7 @@ def _of_cross_validation(adata: AnnData, key: str, entry: dict[str, Any]) -> Acc
     ]  # fmt: skip
     rows.sort(key=lambda row: (not row["is_own"], not row["is_baseline"]))
     of_metric = predictions[(predictions["method"] == _OWN) & (predictions["classifier"] == classifier)]
-    of_batch = table[(table["classifier"] == "batch") & (table["score"] == "balanced_accuracy")]
+    of_batch = table[(table["classifier"] == BATCHES) & (table["score"] == "balanced_accuracy")]
     batches = [
         {"name": METHODS.get(method, method), "value": value}
         for method, value in zip(of_batch["method"], of_batch["value"], strict=True)

@@ -51,6 +51,11 @@ class Question:
     use_rep: str | None = None
     layer: str | None = None
 
+    def arguments(self, args: argparse.Namespace) -> dict[str, Any]:
+        """Return the arguments of functions that learn from the labels."""
+        own = {name: value for name, value in vars(self).items() if name != "cell_type_key"}
+        return {**own, "rng": args.seed, "n_jobs": args.n_jobs}
+
 
 def analyse(
     adata: AnnData,
@@ -112,11 +117,7 @@ def analyse(
 
 
 def _fit(adata: AnnData, question: Question, args: argparse.Namespace) -> None:
-    sg.tl.fit_metric(
-        adata, question.sample_key, question.label_key, label_kind=question.label_kind, batch_key=question.batch_key,
-        donor_key=question.donor_key, use_rep=question.use_rep, layer=question.layer,
-        rng=args.seed, n_jobs=args.n_jobs,
-    )  # fmt: skip
+    sg.tl.fit_metric(adata, **question.arguments(args))
     if "ggml" in adata.varm:
         sg.tl.rank_genes(adata)
 
@@ -131,11 +132,7 @@ def _evaluate(
     only_metric: bool,
 ) -> None:
     """Score held-out samples beside baselines, and permute the labels, where there are enough samples."""
-    of: dict[str, Any] = {
-        "sample_key": question.sample_key, "label_key": question.label_key, "label_kind": question.label_kind,
-        "batch_key": question.batch_key, "donor_key": question.donor_key, "use_rep": question.use_rep,
-        "layer": question.layer, "rng": args.seed, "n_jobs": args.n_jobs,
-    }  # fmt: skip
+    of = question.arguments(args)
     can_be_scored = _can_be_scored(adata, question)
     methods = ["ggml", "euclidean", *([] if only_metric else ["pseudobulk"])]
     steps.begin("held-out samples: predictions of the metric, beside others")

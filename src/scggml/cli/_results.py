@@ -98,12 +98,10 @@ class Results:
 
     def are_whole(self) -> bool:
         """Whether `out` holds a whole run that depends on the same."""
-        files = _recorded(self.out)
-        if not files or json.loads((self.out / _RECORD).read_text(encoding="utf-8")).get("fingerprint") != (
-            self.fingerprint
-        ):
+        record = _record_of(self.out)
+        if not record or record.get("fingerprint") != self.fingerprint:
             return False
-        return all((self.out / name).is_file() for name in files)  # as they were written: that was checked before
+        return all((self.out / name).is_file() for name in record["sha256"])  # as written: that was checked before
 
     def discard(self, name: str) -> None:
         """Remove a file that may not be whole."""
@@ -148,7 +146,7 @@ class Results:
 def _check_replaceable(out: Path) -> None:
     """Refuse a folder with anything but an earlier run as it was written."""
     found = sorted({path.name for path in out.iterdir()} - _LITTER) if out.exists() else []
-    files = _recorded(out)
+    files = _record_of(out).get("sha256", {})
     own = {*files, _RECORD} if files else set()
     foreign = [name for name in found if name not in own or not (out / name).is_file()]
     if foreign:
@@ -163,14 +161,14 @@ def _check_replaceable(out: Path) -> None:
         raise FileExistsError(msg)
 
 
-def _recorded(out: Path) -> dict[str, str]:
-    """Return the checksums of the files of an earlier run, none where there is no such run."""
+def _record_of(out: Path) -> dict[str, Any]:
+    """Return the record of an earlier run, with the checksums of its files; empty where there is no such run."""
     try:
         record = json.loads((out / _RECORD).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return {}
-    files = record.get("sha256") if isinstance(record, dict) and "scggml" in record else None
-    return files if isinstance(files, dict) else {}
+    is_run = isinstance(record, dict) and "scggml" in record and isinstance(record.get("sha256"), dict)
+    return record if is_run else {}
 
 
 def _check_place(out: Path, sources: Sequence[Path]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import scggml as sg
 from scggml._keys import HELD_OUT, Keys
-from scggml.evaluation._cross_validation import main_of
+from scggml.evaluation._cross_validation import BATCHES, DISTANCES, LOGISTIC, RIDGE, main_of
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -21,13 +21,13 @@ _METHODS = {  # and their classifiers, None for the one that methods are judged 
     ("ggml", None): "learned metric",
     ("euclidean", None): "Euclidean OT",
     ("pseudobulk", None): "pseudobulks",
-    ("pseudobulk", "logistic"): "pseudobulks, logistic regression",
-    ("pseudobulk", "ridge"): "pseudobulks, ridge regression",
+    ("pseudobulk", LOGISTIC): "pseudobulks, logistic regression",
+    ("pseudobulk", RIDGE): "pseudobulks, ridge regression",
 }
 
 
 def _held_out(adata: AnnData, *, by_donor: bool) -> list[str]:
-    """Return lines on how well held-out samples are predicted, and on the permutation test."""
+    """Return lines on how well held-out samples are predicted."""
     params = adata.uns[_KEYS.cross_validation]["params"]
     units = "donors" if by_donor else "samples"
     how = f"{params['n_splits']} folds of {units}, the metric learned without those held out;"
@@ -39,8 +39,8 @@ def _held_out(adata: AnnData, *, by_donor: bool) -> list[str]:
     }
     names = {text: (method, rule or classifier) for (method, rule), text in _METHODS.items()}
     names = {text: name for text, name in names.items() if (*name, score) in rows}
-    lines = ["a sample is assigned to the class whose nearest samples are closest on average):"]
-    lines = [f"Held-out accuracy ({how}", *(lines if is_class else ["mean label of the nearest samples):"])]
+    rule = "a sample is assigned to the class whose nearest samples are closest on average"
+    lines = [f"Held-out accuracy ({how}", f"{rule if is_class else 'mean label of the nearest samples'}):"]
     width = max(map(len, names))
     for text, name in names.items():
         own = rows[*name, score]
@@ -60,14 +60,14 @@ def _held_out(adata: AnnData, *, by_donor: bool) -> list[str]:
     if not own["value"] > euclidean["value"]:
         lines.append("  The learned metric is not better than Euclidean OT here.")
     if is_class:
-        apart = [rows[method, "distances", "separation"] for method in ("ggml", "euclidean")]
+        apart = [rows[method, DISTANCES, "separation"] for method in ("ggml", "euclidean")]
         if all(math.isfinite(row["value"]) for row in apart):
             lines.append(
                 f"  separation of classes, in standard deviations: learned metric {apart[0]['value']:.2f}, Euclidean "
                 f"OT {apart[1]['value']:.2f} (95 % interval of the difference {apart[0]['difference_low']:.2f} to "
                 f"{apart[0]['difference_high']:.2f})"
             )
-    batch = rows.get(("ggml", "batch", "balanced_accuracy"))
+    batch = rows.get(("ggml", BATCHES, "balanced_accuracy"))
     if batch is not None:
         lines.append(
             f"  the batch of held-out samples is predicted with balanced accuracy {batch['value']:.2f}: the lower the "

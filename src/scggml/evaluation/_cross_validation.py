@@ -32,7 +32,8 @@ REGRESSION = "neighbors"
 BATCHES = "batch"  # takes the column of the classifier for predictions of the batch
 CLUSTERS = "clusters"  # for scores of clusterings
 DISTANCES = "distances"  # and for scores of the distances themselves
-OF_PROFILES = ("logistic", "ridge")  # regressions on profiles, which methods of distances do not have
+LOGISTIC, RIDGE = "logistic", "ridge"
+OF_PROFILES = (LOGISTIC, RIDGE)  # regressions on profiles, which methods of distances do not have
 MAIN = ("class_mean", "balanced_accuracy")  # the classifier and the score of classes by which methods are judged
 MAIN_ORDERED = (REGRESSION, "spearman")  # and those of ordinal and continuous labels
 _CLASS = "score_"
@@ -306,7 +307,7 @@ def _comparison(
 
 def _classified(held: Held, codes: NDArray[np.int64]) -> Iterator[tuple[str, NDArray[np.float64]]]:
     if held.class_scores is not None:
-        yield OF_PROFILES[0], held.class_scores
+        yield LOGISTIC, held.class_scores
     if held.to_train is not None:
         for rule, n_neighbors in CLASSIFIERS.items():
             if rule == "class_mean":  # relative, because the unit of distance differs between splits
@@ -353,7 +354,7 @@ def _evaluated(held: Held, samples: Samples, split: Split) -> Iterator[tuple[pd.
 
 def _regressed(held: Held, values: NDArray[np.float64]) -> Iterator[tuple[str, NDArray[np.float64]]]:
     if held.values is not None:
-        yield OF_PROFILES[1], held.values
+        yield RIDGE, held.values
     if held.to_train is not None:
         yield REGRESSION, neighbor_means(held.to_train, values, n_neighbors=round(np.sqrt(len(values))))
 
