@@ -111,6 +111,12 @@ myst_heading_anchors = 3
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 600
+# Two tutorials download real cohorts. They are executed where the downloads have a folder, else shown as they were stored.
+nb_execution_excludepatterns = (
+    []
+    if {"READTHEDOCS", "SCGGML_CACHE_DIR"} & os.environ.keys()
+    else ["tutorials/kidney_biopsies.ipynb", "tutorials/leukaemia.ipynb"]
+)
 nb_merge_streams = True
 nb_output_stderr = "remove-warn"  # a warning in a tutorial fails the build, ...
 os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found"  # ... save tqdm's about progress bars
