@@ -1,4 +1,4 @@
-"""Whether p-values of `tl.separation_test` are uniform if labels are random, without and with donors."""
+"""Whether p-values of `tl.separation_test` are uniform if labels are random; also with donors, and with batches."""
 
 from __future__ import annotations
 
@@ -19,23 +19,35 @@ import scggml as sg
 TESTS = ("learned", "euclidean", "permanova")
 
 
-def cohort(rng, *, paired):
-    """Sixteen samples with random labels. If `paired`, each of eight donors has one sample of each label."""
+DESIGNS = {"16 patients": None, "8 donors, paired": "donor", "16 patients in 2 batches": "batch"}
+
+
+def cohort(rng, design):
+    """Sixteen samples with random labels.
+
+    With design "donor" each of eight donors has one sample of each label. With "batch" eight samples lie in each of two
+    batches, which differ more than samples do; one has five samples of label "a", the other three.
+    """
     n = 16
     names = np.array([f"s{i:02d}" for i in range(n)])
-    donors = np.array([f"d{i // 2}" for i in range(n)]) if paired else names
-    labels = np.concatenate([rng.permutation(["a", "b"]) for _ in range(n // 2)])
-    if not paired:
-        labels = rng.permutation(labels)
+    donors = np.array([f"d{i // 2}" for i in range(n)]) if design == "donor" else names
+    batches = np.repeat(["b0", "b1"], n // 2) if design == "batch" else np.full(n, "b0")
+    if design == "donor":
+        labels = np.concatenate([rng.permutation(["a", "b"]) for _ in range(n // 2)])
+    elif design == "batch":
+        labels = np.concatenate([rng.permutation(["a"] * k + ["b"] * (8 - k)) for k in (5, 3)])
+    else:
+        labels = rng.permutation(["a", "b"] * (n // 2))
     of_donor = {donor: rng.normal(size=6) for donor in np.unique(donors)}
+    of_batch = {"b0": np.zeros(6), "b1": 2 * rng.normal(size=6)}
     sizes = rng.integers(15, 25, n)
     x = np.concatenate(
         [
-            rng.normal(size=(size, 6)) + of_donor[d] + 0.5 * rng.normal(size=6)
-            for size, d in zip(sizes, donors, strict=True)
+            rng.normal(size=(size, 6)) + of_donor[d] + of_batch[b] + 0.5 * rng.normal(size=6)
+            for size, d, b in zip(sizes, donors, batches, strict=True)
         ]
     )
-    table = pd.DataFrame({"sample": names, "donor": donors, "label": labels})
+    table = pd.DataFrame({"sample": names, "donor": donors, "batch": batches, "label": labels})
     obs = table.loc[np.repeat(np.arange(n), sizes)].set_axis([f"c{i}" for i in range(len(x))])
     return anndata.AnnData(obs=obs.astype("category"), obsm={"X_pca": x})
 
@@ -47,15 +59,16 @@ def main():
     parser.add_argument("--data", type=Path, help="real cohorts: OneK1K age, whose classes do not differ, and De Biasi")
     args = parser.parse_args()
     print(machine())
-    for paired in (False, True):
+    for name_of_design, design in DESIGNS.items():
         values = []
         for seed in tqdm(range(args.cohorts), file=sys.stderr):
             rng = np.random.default_rng(seed)
             table = sg.tl.separation_test(
-                cohort(rng, paired=paired),
+                cohort(rng, design),
                 "sample",
                 "label",
-                donor_key="donor" if paired else None,
+                donor_key="donor" if design == "donor" else None,
+                batch_key="batch" if design == "batch" else None,
                 n_permutations=args.permutations,
                 rng=rng,
             )
@@ -63,10 +76,7 @@ def main():
         for name, p in zip(TESTS, np.array(values).T, strict=True):
             ks = kstest(p, "uniform").pvalue
             low = ", ".join(f"{np.mean(p <= level):.3f} <= {level}" for level in (0.01, 0.05, 0.1))
-            print(
-                f"{'8 donors, paired' if paired else '16 patients'}, {name}: KS p {ks:.2f} against uniform; "
-                f"share of p-values {low}"
-            )
+            print(f"{name_of_design}, {name}: KS p {ks:.2f} against uniform; share of p-values {low}")
     if args.data is None:
         return
     with warnings.catch_warnings():

@@ -11,7 +11,10 @@ ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "tutorials").glob("*.ipynb"))
 PAGE = ROOT / "docs" / "tutorials.md"
 CONF = ROOT / "docs" / "conf.py"
-WITH_DOWNLOADS = {"kidney_biopsies", "leukaemia"}  # real data: their outputs are stored, as not all machines can download
+WITH_DOWNLOADS = {
+    "kidney_biopsies",
+    "leukaemia",
+}  # real data: their outputs are stored, as not all machines can download
 
 
 def cells(notebook):
@@ -35,7 +38,9 @@ def test_is_stored_without_outputs_or_as_it_was_executed(notebook):
 
 @pytest.mark.parametrize("name", sorted(WITH_DOWNLOADS))
 def test_stored_outputs_hold_figures_and_tables_and_no_errors(name):
-    outputs = [(cell, output) for cell in code_cells(ROOT / "tutorials" / f"{name}.ipynb") for output in cell["outputs"]]
+    outputs = [
+        (cell, output) for cell in code_cells(ROOT / "tutorials" / f"{name}.ipynb") for output in cell["outputs"]
+    ]
     assert sum("image/png" in output.get("data", {}) for _, output in outputs) >= 2
     assert sum("text/html" in output.get("data", {}) for _, output in outputs) >= 2
     assert not any(output["output_type"] == "error" for _, output in outputs)

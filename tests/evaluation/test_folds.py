@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 from sklearn.model_selection import KFold, RepeatedKFold
@@ -62,7 +64,7 @@ def test_donors_stay_together():
             "abababcccc".replace("c", "a") + "bbb",
             "leave_one_out",
             {"strata": np.array([0, 0, *range(1, 12)])},
-            ["no two comparable samples with different labels left"],
+            ["no two comparable samples with different labels left", "add samples to those that hold several labels"],
         ),
     ],
 )
@@ -71,6 +73,17 @@ def test_folds_that_leave_too_little(labels, cv, more, texts):
         folds(list(labels), cv, **more)
     for text in texts:
         assert any(part in str(caught.value) for part in text.split("|")), str(caught.value)
+
+
+def test_folds_are_drawn_until_any_two_leave_a_batch_with_both_classes():
+    strata = np.array([0, 0, 1, 1, 0, 0, 1, 1])  # two samples of each class in each of two batches
+    labels = np.array(list("aaaabbbb"))
+    for seed in range(30):
+        found = folds(labels, strata=strata, seed=seed)
+        assert sorted(np.bincount(found)) == [2] * 4
+        for i, j in combinations(range(4), 2):
+            left = ~np.isin(found, [i, j])
+            assert any(len(set(labels[left & (strata == s)])) == 2 for s in (0, 1))
 
 
 def test_donors_across_folds_are_refused():

@@ -13,15 +13,19 @@ from ._separation import what_lacks
 from ._splits import make_splits, units_of_classes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from scggml.core.metric._targets import Targets
 
     from ._samples import Samples
+    from ._splits import Split
 
 _LEFT = 2  # samples of a class that a metric needs
 _MIN_UNITS = 4  # samples or donors of a class: two are held out, each in its fold, and two are left
 _MIN_FOLDS = 3  # with two, nothing is left
+_MAX_DRAWS = 100  # of folds, until any two leave enough
 
 
 def folds_of_samples(
@@ -36,7 +40,7 @@ def folds_of_samples(
     targets
         Their labels.
     cv
-        As in `make_splits`. "auto" takes as many stratified folds as the smallest class has samples or donors, at most
+        As in `make_splits`. A number of folds is drawn again until any two leave enough. "auto" takes as many stratified folds as the smallest class has samples or donors, at most
         `max_folds`. A fold then holds a sample of each class, so that any two folds leave classes of the same sizes.
         If single samples are held out, one class is smaller by two where both have the same label: the metric then is
         sharper, and such pairs are closer, also if labels mean nothing.
@@ -62,7 +66,16 @@ def folds_of_samples(
     remedy = f"Pass cv={most}, which holds out one of the {what} of the smallest class at a time, or cv=None."
     if isinstance(cv, str) and cv == "auto":
         cv, remedy = min(most, max_folds), f"Add {what}, merge classes and fit again, or pass cv=None."
-    splits = make_splits(labels, samples.donors, cv=cv, rng=rng)
+    for _ in range(_MAX_DRAWS if isinstance(cv, (int, np.integer)) else 1):
+        folds = _folds_of_splits(samples, make_splits(labels, samples.donors, cv=cv, rng=rng))
+        msg = _too_little_left(samples, targets, folds, remedy)
+        if not msg:
+            return folds
+    raise ValueError(msg)
+
+
+def _folds_of_splits(samples: Samples, splits: Sequence[Split]) -> NDArray[np.int64]:
+    """Return the fold of each sample. Every sample must be in the test set of one split."""
     times = np.bincount(np.concatenate([split.test for split in splits]), minlength=len(samples))
     wrong = np.flatnonzero(times != 1)
     if len(wrong):
@@ -75,29 +88,33 @@ def folds_of_samples(
     folds = np.empty(len(samples), dtype=np.int64)
     for number, split in enumerate(splits):
         folds[split.test] = number
-    _check_left(samples, targets, folds, remedy)
     return folds
 
 
-def _check_left(samples: Samples, targets: Targets, folds: NDArray[np.int64], remedy: str) -> None:
-    """Refuse folds of which two leave too little to learn from."""
+def _too_little_left(samples: Samples, targets: Targets, folds: NDArray[np.int64], remedy: str) -> str:
+    """Return what to say if two of the folds leave too little to learn from, else ""."""
     n_folds = int(folds.max()) + 1
     if n_folds < _MIN_FOLDS:
-        msg = (
+        return (
             f"cv makes {n_folds} folds. Two folds are held out at a time, so that nothing would be left: at least "
             f"{_MIN_FOLDS} are needed. {remedy}"
         )
-        raise ValueError(msg)
     for pair in fold_pairs(n_folds):
         left = left_without(folds, pair)
-        lacks = [*_few_of_classes(samples.labels, targets, left), *what_lacks(targets.take(left))]
+        few = _few_of_classes(samples.labels, targets, left)
+        lacks = [*few, *what_lacks(targets.take(left))]
         if lacks:
+            if targets.strata is not None and not few:
+                remedy = (
+                    "Different labels are compared within batches or donors only: add samples to those that hold "
+                    "several labels, or pass cv=None."
+                )
             held = samples.names[np.isin(folds, pair)]
-            msg = (
+            return (
                 f"when folds {pair[0]} and {pair[1]} of cv are held out ({check.listed(held)}), there are "
                 f"{' and '.join(lacks)} left, so that no metric can be learned. {remedy}"
             )
-            raise ValueError(msg)
+    return ""
 
 
 def _few_of_classes(labels: NDArray[np.object_], targets: Targets, left: NDArray[np.int64]) -> list[str]:
