@@ -40,10 +40,11 @@ def folds_of_samples(
     targets
         Their labels.
     cv
-        As in `make_splits`. A number of folds is drawn again until any two leave enough. "auto" takes as many stratified folds as the smallest class has samples or donors, at most
-        `max_folds`. A fold then holds a sample of each class, so that any two folds leave classes of the same sizes.
-        If single samples are held out, one class is smaller by two where both have the same label: the metric then is
-        sharper, and such pairs are closer, also if labels mean nothing.
+        As in `make_splits`. A number of folds is drawn again until any two leave enough. "auto" takes as many
+        stratified folds as the smallest class has samples or donors, at most `max_folds`. A fold then holds a sample of
+        each class, so that any two folds leave classes of the same sizes. If single samples are held out, one class is
+        smaller by two where both have the same label: the metric then is sharper, and such pairs are closer, also if
+        labels mean nothing.
     max_folds
         Most folds of "auto".
     rng
