@@ -70,8 +70,8 @@ class GroundMetricLearner(TransformerMixin, BaseEstimator):
     label_kind
         Kind of the labels: "class"; "ordinal", numbers of which only the order counts; or "continuous", numbers.
     n_comps
-        Upper bound on the number of components, at most the number of features; None stands for 50. The closed form
-        drops directions of negligible weight.
+        Upper bound on the number of components, at most the number of features. None stands for this number up to 100
+        features, else for 50. The closed form drops directions of negligible weight.
     scale
         Unit of the features: "feature" divides each by its standard deviation, "global" divides all by one number,
         None leaves them as they are. The scale is part of the metric, which acts on raw features. "auto" is "feature"
@@ -128,8 +128,8 @@ class GroundMetricLearner(TransformerMixin, BaseEstimator):
         error of entropic transport.
     label_signal_ : float
         Strength of the signal of the labels, from 0 (no more than random labels) to 1. NaN if it shrinks nothing: with
-        both `power` and `whitening` given, `n_comps` below the number of features (None stands for 50), more than 100
-        features, entropic transport, or a random start.
+        both `power` and `whitening` given, `n_comps` below the number of features, more than 100 features, entropic
+        transport, or a random start.
     label_p_value_ : float
         Share of random relabelings, the given labels added, in which directions differ at least as much; or NaN.
     constant_features_ : ndarray of shape (n_features,)

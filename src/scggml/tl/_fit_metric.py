@@ -96,8 +96,9 @@ def fit_metric(
     %(layer)s
     %(sketch_key)s
     n_comps
-        Upper bound on the number of components. None keeps all that contribute, at most 50. If it is below the number
-        of features, or there are more than 100, the metric is not shrunk by the signal of the labels.
+        Upper bound on the number of components. None keeps all that contribute, with more than 100 features at most 50.
+        If it is below the number of features, or these are more than 100, the metric is not shrunk by the signal of the
+        labels.
     learner
         How the metric is learned: an unfitted :class:`scggml.GroundMetricLearner`, or a preset. "discriminant" (the
         default) is the closed form. "triplet" takes a few small gradient steps on the triplet loss from there. On
@@ -124,8 +125,8 @@ def fit_metric(
         The metric: `components` (n_components, n_features) and `scale` (n_features,), with `d(x, y) = ||components @
         ((x - y) / scale)||`. `features`, their names, where they have any. `learned_from`, the `samples` and their
         `labels`, as text. `classes`, the classes, or the ordinal labels in order. `label_signal`, from 0 to 1, and
-        `label_p_value`, with at most 50 features, or up to 100 if `n_comps` is at least their number: whether transport
-        depends on the labels more than on 50 random relabelings. The metric is shrunk towards the Euclidean one by the
+        `label_p_value`, with at most 100 features: whether transport depends on the labels more than on 50 random
+        relabelings. The metric is shrunk towards the Euclidean one by the
         former, see :class:`scggml.GroundMetricLearner`. Relabelings exchange single samples: several samples of a donor
         with the same label make both too favourable. `loss_history` (n_iter,), `n_iter` and `converged`. `gap`, the
         largest relative duality gap of the last transport problems (of entropic ones, the largest marginal error), and

@@ -235,4 +235,4 @@ def test_pairs_that_count():
 
 def test_no_more_components_than_features_or_than_asked_for():
     assert [module.n_components(TrainingOptions(n_comps=n), 30) for n in (None, 5, 40)] == [30, 5, 30]
-    assert module.n_components(TrainingOptions(), 70) == module._MAX_COMPS == 50
+    assert [module.n_components(TrainingOptions(), n) for n in (70, 100, 101)] == [70, 100, 50]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ._targets import Targets
 
 _MAX_BYTES = 1_000_000_000
-_MAX_DIRECTIONS = 100  # the learned metric has half as many
+_MAX_DIRECTIONS = 100  # up to which the learned metric keeps all, too
 
 
 @dataclass(frozen=True, eq=False)

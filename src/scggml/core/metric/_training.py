@@ -211,8 +211,9 @@ def cells_per_sample(extent: Extent, pairs: NDArray[np.int64], max_cells: Litera
 
 
 def n_components(options: TrainingOptions, n_active: int) -> int:
-    """Return the upper bound on the number of components."""
-    return min(options.n_comps or _MAX_COMPS, n_active)
+    """Return the upper bound on the number of components; by default all directions if they can be shrunk."""
+    default = n_active if n_active <= _MAX_SHRUNK else _MAX_COMPS
+    return min(options.n_comps or default, n_active)
 
 
 def _closed_form(
