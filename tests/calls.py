@@ -38,6 +38,7 @@ def build_calls(cohort: AnnData, fitted: AnnData, pdata: AnnData) -> dict[str, t
         del new.obsm["X_pca"]
         mapped = sg.tl.map_samples(new, reference)
         modalities = MuData({"rna": cohort.copy(), "other": cohort.copy()})
+        held_out = sg.tl.sample_distances(cells, cv="auto", rng=0)
     x = [np.random.default_rng(i).normal(size=(5, 3)) + i % 2 for i in range(8)]
     y = [0, 1] * 4
     learner = sg.GroundMetricLearner().fit(x, y)
@@ -96,7 +97,16 @@ def build_calls(cohort: AnnData, fitted: AnnData, pdata: AnnData) -> dict[str, t
         for name in getattr(sg, part).__all__:
             found[f"{part}.{name}"] = getattr(getattr(sg, part), name), known[f"{part}.{name}"]
     path = Path(tempfile.mkdtemp(prefix="scggml-calls-")) / "report.html"
-    found["report"] = sg.report, {"adata": cells, "pdata": pdata, "path": path, "mapped": mapped}
+    found["report"] = (
+        sg.report,
+        {
+            "adata": cells,
+            "pdata": pdata,
+            "path": path,
+            "held_out": held_out,
+            "mapped": mapped,
+        },
+    )
     for cls in (sg.GroundMetricLearner, sg.OTNeighborsClassifier):
         found[cls.__name__] = fitting(cls), {}
     for kind, settings in (("refine", sg.Refinement), ("solver", sg.Sinkhorn)):

@@ -267,6 +267,8 @@ CASES = {
     "report of another reference": ("report", {"mapped": lambda d: d[1:].copy()}, ValueError, ["the reference of mapped", "missing: p1"]),
     "report of no new samples": ("report", {"mapped": lambda d: d[d.obs["is_reference"].to_numpy()].copy()}, ValueError, ["no sample of mapped is new"]),
     "report of samples that were not mapped": ("report", {"mapped": edit(obs={"is_reference": None})}, ValueError, ["mapped needs obs['is_reference']", "sg.tl.map_samples"]),
+    "report of held-out distances that are not": ("report", {"held_out": edit(uns={"ggml": entries(status="training")})}, ValueError, ["held_out must hold held-out distances", "'training'", "cv='auto'"]),
+    "report of held-out distances of others": ("report", {"held_out": lambda d: d[1:].copy()}, ValueError, ["held_out must hold the samples of pdata", "missing: p1"]),
     "report without a metric": ("report", {"key": "mine"}, KeyError, ["uns['mine']", "sg.tl.fit_metric"]),
     "report without distances": ("report", {"pdata": lambda d: AnnData(obs=d.obs)}, KeyError, ["obsp['ggml_distances']", "sg.tl.sample_distances"]),
     "report without labels": ("report", {"pdata": edit(obs={"label": None})}, KeyError, ["label_key='label'", "obs"]),

@@ -8,6 +8,7 @@ import re
 import sys
 import warnings
 
+import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
@@ -39,6 +40,18 @@ def test_nothing_is_changed(everything_copied, everything, tmp_path, assert_same
     sg.report(cells, pdata, tmp_path / "report.html", mapped=mapped)
     for data, before in zip(everything_copied, everything, strict=True):
         assert_same_anndata(data, before)
+
+
+def test_held_out_distances_of_their_own_in_any_order(everything, whole, tmp_path, read_page):
+    cells, pdata, mapped = everything
+    both = pdata.copy()
+    held_out = ad.AnnData(obs=both.obs, obsp={"ggml_distances": both.obsp.pop("held_out_distances")})
+    held_out.uns["ggml"] = both.uns.pop("held_out")
+    held_out = held_out[::-1].copy()
+    sg.report(cells, both, tmp_path / "report.html", held_out=held_out, mapped=mapped)
+    page = read_page(tmp_path / "report.html")
+    assert page.text == whole.text
+    assert page.figures == whole.figures
 
 
 def test_says_what_is_held_out_and_what_is_training(whole):

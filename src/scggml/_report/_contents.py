@@ -84,12 +84,16 @@ class Contents:
     today: str = field(default_factory=lambda: f"{date.today():%d %B %Y}".lstrip("0"))
 
 
-def read_contents(adata: AnnData, pdata: AnnData, mapped: AnnData | None, key: str) -> Contents:
+def read_contents(
+    adata: AnnData, pdata: AnnData, held_out: AnnData | None, mapped: AnnData | None, key: str
+) -> Contents:
     """Return what a report shows of a cohort, and of new patients if there are any."""
     learned = read_metric(adata, key)
     label_key, kind = learned.param("label_key"), str(learned.params.get("label_kind", "class"))
     cohort = read_samples(adata, learned.param("sample_key"), features=False)
     order = order_of_samples(pdata, cohort)
+    if held_out is not None:
+        pdata = _with_held_out(pdata, held_out, key)
     known = _distances(pdata, key, label_key)
     shown = known[0]
     palette = Palette.of(pdata, label_key, kind, [str(name) for name in learned.entry.get("classes", ())])
@@ -141,6 +145,31 @@ def read_contents(adata: AnnData, pdata: AnnData, mapped: AnnData | None, key: s
         settings=_settings(learned),
         versions=_versions(),
     )
+
+
+def _with_held_out(pdata: AnnData, held_out: AnnData, key: str) -> AnnData:
+    """Return a copy of the samples with held-out distances beside theirs."""
+    positions = held_out.obs_names.get_indexer(pdata.obs_names)
+    if held_out.n_obs != pdata.n_obs or (positions < 0).any():
+        msg = (
+            f"held_out must hold the samples of pdata, found {held_out.n_obs} for {pdata.n_obs}; missing: "
+            f"{check.listed(pdata.obs_names[positions < 0])}. Compute sg.tl.sample_distances(adata, cv='auto') on the "
+            "same cells."
+        )
+        raise ValueError(msg)
+    name = HELD_OUT if Keys(HELD_OUT).distances in held_out.obsp else key
+    status = read_distances(held_out, name).attrs.get("status", "unknown")
+    if status != HELD_OUT:
+        msg = (
+            f"held_out must hold held-out distances, found status {status!r} of obsp[{Keys(name).distances!r}]. "
+            "Compute them with sg.tl.sample_distances(adata, cv='auto')."
+        )
+        raise ValueError(msg)
+    found = held_out[positions]
+    pdata = pdata.copy()
+    pdata.obsp[Keys(HELD_OUT).distances] = found.obsp[Keys(name).distances].copy()
+    pdata.uns[HELD_OUT] = found.uns[name]
+    return pdata
 
 
 def _distances(pdata: AnnData, key: str, label_key: str) -> list[Distances]:

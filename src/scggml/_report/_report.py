@@ -19,9 +19,15 @@ if TYPE_CHECKING:
 
 
 @shared_doc
-@checked(path=check_path, mapped=SHARED["pdata"])
+@checked(path=check_path, held_out=SHARED["pdata"], mapped=SHARED["pdata"])
 def report(
-    adata: AnnData, pdata: AnnData, path: str | os.PathLike[str], *, mapped: AnnData | None = None, key: str = "ggml"
+    adata: AnnData,
+    pdata: AnnData,
+    path: str | os.PathLike[str],
+    *,
+    held_out: AnnData | None = None,
+    mapped: AnnData | None = None,
+    key: str = "ggml",
 ) -> None:
     """Write a report on a cohort: one HTML file that any browser shows without a network, to be sent by mail.
 
@@ -30,8 +36,8 @@ def report(
     (:func:`scggml.tl.cross_validate`, else those of `fit_metric(validate=True)`); the permutation test
     (:func:`scggml.tl.separation_test`); genes (:func:`scggml.tl.rank_genes`, with intervals if it took bootstraps); the
     parts of cell types (:func:`scggml.tl.explain_distances`); new patients; settings, versions, and a text for the
-    methods of a paper. What was not computed is left out. If the distances are held-out and those of training samples
-    are there as well, held-out ones are shown.
+    methods of a paper. What was not computed is left out. If there are held-out distances beside those of training
+    samples, the map and the heatmap show the held-out ones.
 
     The file takes some 5 MB, most of it the library that draws the figures. It holds the names and labels of all
     patients: whoever gets it can read them.
@@ -42,11 +48,14 @@ def report(
         Cells with a learned metric, from :func:`scggml.tl.fit_metric`, and all that was computed with it. Nothing is
         written to it.
     pdata
-        Their samples with distances, from :func:`scggml.tl.sample_distances`, held-out ones (`cv="auto"`) or those of
-        training samples. Held-out ones may also be under the key "held_out" beside those under `key`. Nothing is
+        Their samples with distances, from :func:`scggml.tl.sample_distances`, and the parts of cell types. Nothing is
         written to it.
     path
         File to write, which ends in ".html". A file that is there is replaced when the new one is on disk.
+    held_out
+        The same samples with held-out distances (`sample_distances(adata, cv="auto")`), if those of `pdata` are not:
+        the parts of cell types need distances under one metric, the map needs held-out ones. None takes those under
+        the key "held_out" of `pdata`, where `scggml run` writes them, if there are any.
     mapped
         New patients beside those of the reference, from :func:`scggml.tl.map_samples`, with predictions if
         :func:`scggml.tl.predict_samples` was called. None for none.
@@ -59,8 +68,9 @@ def report(
     Raises
     ------
     KeyError, ValueError, TypeError
-        If there is no learned metric, `pdata` or the reference of `mapped` does not hold the samples of `adata`, there
-        are no distances, or `path` does not end in ".html". Nothing has been written then.
+        If there is no learned metric, `pdata`, `held_out` or the reference of `mapped` does not hold the samples of
+        `adata`, there are no distances, those of `held_out` are not held-out, or `path` does not end in ".html".
+        Nothing has been written then.
     FileNotFoundError, IsADirectoryError
         If the folder of `path` does not exist, or `path` is a folder.
     ImportError
@@ -72,13 +82,14 @@ def report(
     >>> import scggml as sg
     >>> adata = sg.datasets.synthetic_cohort(n_points_per_mode=5, rng=0)
     >>> sg.tl.fit_metric(adata, "sample", "label", rng=0)
-    >>> pdata = sg.tl.sample_distances(adata, cv="auto", rng=0)
+    >>> pdata = sg.tl.sample_distances(adata)
+    >>> held_out = sg.tl.sample_distances(adata, cv="auto", rng=0)
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     sg.report(adata, pdata, f"{folder}/report.html")
+    ...     sg.report(adata, pdata, f"{folder}/report.html", held_out=held_out)
     """
     target = _checked_target(path)
     check_installed()
-    page = rendered(read_contents(adata, pdata, mapped, key))
+    page = rendered(read_contents(adata, pdata, held_out, mapped, key))
     _write(target, page)
 
 

@@ -23,7 +23,7 @@ _URL: Final = (
 
 @shared_doc
 @checked()
-def iga_nephropathy_cohort(*, cache_dir: str | os.PathLike[str] | None = None, backed: bool = False) -> AnnData:
+def iga_nephropathy_cohort(*, cache_dir: str | os.PathLike[str] | None = None) -> AnnData:
     """Load 634 patients with IgA nephropathy, labelled by kidney function :cite:p:`joodaki2024`.
 
     A small cohort (3 MB) with an ordinal label. What is measured are not cells but glomeruli, 24,227 of them, by 14
@@ -37,7 +37,6 @@ def iga_nephropathy_cohort(*, cache_dir: str | os.PathLike[str] | None = None, b
     Parameters
     ----------
     %(cache_dir)s
-    %(backed)s
 
     Returns
     -------
@@ -80,7 +79,7 @@ def iga_nephropathy_cohort(*, cache_dir: str | os.PathLike[str] | None = None, b
         sample_key="sampleID",
         label_key="status",
         cache_dir=cache_dir,
-        backed=backed,
+        backed=False,
         checksum=_CHECKSUM,
         base_url=_URL,
     )
