@@ -92,14 +92,14 @@ def _sweep(extent: Extent, targets: Targets, options: TrainingOptions) -> tuple[
 def signal_work(extent: Extent, n_pairs: int, n_edges: float) -> Work:
     """Return the work of the signal of the labels, for known plans with so many entries."""
     d = extent.n_features
-    # the moments of each relabeling, and a small eigenproblem
-    relabelings = Work(serial_seconds=N_RELABELINGS * 1e-9 * (n_pairs * d**2 + 50 * d**3))
+    # weights of the pairs, the moments of each relabeling, and a system of d equations
+    relabelings = Work(serial_seconds=N_RELABELINGS * 1e-9 * (6e4 + 40 * n_pairs + 0.06 * n_pairs * d**2 + 0.3 * d**3))
     return pair_moments_work(n_pairs, n_edges, d) + relabelings
 
 
 def pair_moments_work(n_pairs: int, n_edges: float, d: int) -> Work:
     """Return the work of the moments of each pair in d directions, for known plans with so many entries in all."""
-    return Work(serial_seconds=n_pairs * 5e-5 + 1e-9 * n_edges * (5 * d + 0.3 * d**2))
+    return Work(serial_seconds=n_pairs * 2e-5 + 1e-9 * n_edges * (d + 0.08 * d**2))
 
 
 def moments_work(extent: Extent, n_edges: float) -> Work:
