@@ -21,5 +21,7 @@ if __name__ == "__main__":
         nbclient.NotebookClient(notebook, record_timing=False, resources={"metadata": {"path": str(FOLDER)}}).execute()
         for cell in notebook.cells:
             cell.metadata.pop("execution", None)
+            if "remove-stderr" in cell.metadata.get("tags", []):  # not shown, and differs from run to run
+                cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
         nbformat.write(notebook, path)
         print(f"stored {path}")
