@@ -55,13 +55,15 @@ def cohort(rng, design):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cohorts", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0, help="of the first cohort")
+    parser.add_argument("--designs", nargs="+", choices=list(DESIGNS), default=list(DESIGNS))
     parser.add_argument("--permutations", type=int, default=199)
     parser.add_argument("--data", type=Path, help="real cohorts: OneK1K age, whose classes do not differ, and De Biasi")
     args = parser.parse_args()
     print(machine())
-    for name_of_design, design in DESIGNS.items():
-        values = []
-        for seed in tqdm(range(args.cohorts), file=sys.stderr):
+    for name_of_design in args.designs:
+        design, values = DESIGNS[name_of_design], []
+        for seed in tqdm(range(args.seed, args.seed + args.cohorts), file=sys.stderr):
             rng = np.random.default_rng(seed)
             table = sg.tl.separation_test(
                 cohort(rng, design),

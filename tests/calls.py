@@ -97,16 +97,8 @@ def build_calls(cohort: AnnData, fitted: AnnData, pdata: AnnData) -> dict[str, t
         for name in getattr(sg, part).__all__:
             found[f"{part}.{name}"] = getattr(getattr(sg, part), name), known[f"{part}.{name}"]
     path = Path(tempfile.mkdtemp(prefix="scggml-calls-")) / "report.html"
-    found["report"] = (
-        sg.report,
-        {
-            "adata": cells,
-            "pdata": pdata,
-            "path": path,
-            "held_out": held_out,
-            "mapped": mapped,
-        },
-    )
+    own = {"adata": cells, "pdata": pdata, "path": path, "held_out": held_out, "mapped": mapped}
+    found["report"] = sg.report, own
     for cls in (sg.GroundMetricLearner, sg.OTNeighborsClassifier):
         found[cls.__name__] = fitting(cls), {}
     for kind, settings in (("refine", sg.Refinement), ("solver", sg.Sinkhorn)):

@@ -11,10 +11,7 @@ ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "tutorials").glob("*.ipynb"))
 PAGE = ROOT / "docs" / "tutorials.md"
 CONF = ROOT / "docs" / "conf.py"
-WITH_DOWNLOADS = {
-    "kidney_biopsies",
-    "leukaemia",
-}  # real data: their outputs are stored, as not all machines can download
+WITH_DOWNLOADS = {"kidney_biopsies", "leukaemia"}  # their outputs are stored: not all machines can download
 
 
 def cells(notebook):
@@ -48,6 +45,8 @@ def test_stored_outputs_hold_figures_and_tables_and_no_errors(name):
 def test_only_tutorials_with_downloads_are_not_always_executed():
     conf = CONF.read_text(encoding="utf-8")
     assert {notebook.stem for notebook in NOTEBOOKS if f'"tutorials/{notebook.name}"' in conf} == WITH_DOWNLOADS
+    script = CONF.with_name("store_tutorials.py").read_text(encoding="utf-8")
+    assert {notebook.stem for notebook in NOTEBOOKS if f'"{notebook.stem}"' in script} == WITH_DOWNLOADS
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)

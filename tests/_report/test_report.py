@@ -52,6 +52,11 @@ def test_held_out_distances_of_their_own_in_any_order(everything, whole, tmp_pat
     page = read_page(tmp_path / "report.html")
     assert page.text == whole.text
     assert page.figures == whole.figures
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of anndata: names are not unique
+        twice = held_out[[1, 1, *range(2, held_out.n_obs)]].copy()
+        with pytest.raises(ValueError, match=f"samples of pdata.*missing: {held_out.obs_names[0]}"):
+            sg.report(cells, both, tmp_path / "report.html", held_out=twice)
 
 
 def test_says_what_is_held_out_and_what_is_training(whole):

@@ -149,12 +149,11 @@ def read_contents(
 
 def _with_held_out(pdata: AnnData, held_out: AnnData, key: str) -> AnnData:
     """Return a copy of the samples with held-out distances beside theirs."""
-    positions = held_out.obs_names.get_indexer(pdata.obs_names)
-    if held_out.n_obs != pdata.n_obs or (positions < 0).any():
+    missing = pdata.obs_names.difference(held_out.obs_names)
+    if held_out.n_obs != pdata.n_obs or len(missing):
         msg = (
             f"held_out must hold the samples of pdata, found {held_out.n_obs} for {pdata.n_obs}; missing: "
-            f"{check.listed(pdata.obs_names[positions < 0])}. Compute sg.tl.sample_distances(adata, cv='auto') on the "
-            "same cells."
+            f"{check.listed(missing)}. Compute sg.tl.sample_distances(adata, cv='auto') on the same cells."
         )
         raise ValueError(msg)
     name = HELD_OUT if Keys(HELD_OUT).distances in held_out.obsp else key
@@ -165,7 +164,7 @@ def _with_held_out(pdata: AnnData, held_out: AnnData, key: str) -> AnnData:
             "Compute them with sg.tl.sample_distances(adata, cv='auto')."
         )
         raise ValueError(msg)
-    found = held_out[positions]
+    found = held_out[pdata.obs_names]
     pdata = pdata.copy()
     pdata.obsp[Keys(HELD_OUT).distances] = found.obsp[Keys(name).distances].copy()
     pdata.uns[HELD_OUT] = found.uns[name]

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scggml.core.metric._label_signal import N_RELABELINGS
 from scggml.core.metric._pair_moments import n_directions
-from scggml.core.metric._work import distances_work, held_out_work, moments_work, pair_moments_work
+from scggml.core.metric._work import distances_work, held_out_work, moments_work, pair_moments_work, signal_seconds
 from scggml.core.transport._exact import square_pairs
 from scggml.core.transport._work import Work, transport_work
 from scggml.estimators import GroundMetricLearner
@@ -121,7 +120,7 @@ def power_work(extent: Extent, subsets: Sequence[NDArray[np.int64]], n_cells: Se
     """
     d = n_directions(len(extent), extent.n_features)
     sizes, counts = np.unique([float(len(subset)) for subset in subsets], return_counts=True)
-    seconds = N_PERMUTATIONS * _relabeling_seconds(sizes, d) + sizes * N_RELABELINGS * _signal_seconds(sizes, d)
+    seconds = N_PERMUTATIONS * _relabeling_seconds(sizes, d) + sizes * signal_seconds(sizes**2 / 2, d)
     of_subsets = float(counts @ seconds)
     total = Work()
     for n in n_cells:
@@ -141,11 +140,6 @@ def _pair_moments_work(extent: Extent) -> Work:
 def _relabeling_seconds(n: Any, d: int) -> Any:
     """Return the time of a closed form without each of n samples, for one relabeling."""
     return 2.5e-4 + 1e-9 * (0.4 * n * d**3 + 1.2 * n**2 * d**2)
-
-
-def _signal_seconds(n: Any, d: int) -> Any:
-    """Return the time of one relabeling of n samples for the signal of their labels."""
-    return 3.5e-5 + 1e-9 * (20 * n**2 + 0.5 * d**3 + 0.07 * n**2 * d**2)
 
 
 def _learner_work(extent: Extent, targets: Targets, params: Mapping[str, Any], splits: Sequence[Split]) -> Work:

@@ -126,9 +126,9 @@ def fit_metric(
         ((x - y) / scale)||`. `features`, their names, where they have any. `learned_from`, the `samples` and their
         `labels`, as text. `classes`, the classes, or the ordinal labels in order. `label_signal`, from 0 to 1, and
         `label_p_value`, with at most 100 features: whether transport depends on the labels more than on 50 random
-        relabelings. The metric is shrunk towards the Euclidean one by the
-        former, see :class:`scggml.GroundMetricLearner`. Relabelings exchange single samples: several samples of a donor
-        with the same label make both too favourable. `loss_history` (n_iter,), `n_iter` and `converged`. `gap`, the
+        relabelings. The metric is shrunk towards the Euclidean one by the former, see
+        :class:`scggml.GroundMetricLearner`. Relabelings exchange single samples: several samples of a donor with the
+        same label make both too favourable. `loss_history` (n_iter,), `n_iter` and `converged`. `gap`, the
         largest relative duality gap of the last transport problems (of entropic ones, the largest marginal error), and
         `solver`, with `epsilon` if it is entropic. `params`, the arguments, and `version`, that of scggml. On `"X_pca"`
         or `"X_joint"` also `space`, by which their space is known again: up to 200 `genes` with the largest loadings,

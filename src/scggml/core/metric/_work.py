@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -92,9 +92,13 @@ def _sweep(extent: Extent, targets: Targets, options: TrainingOptions) -> tuple[
 def signal_work(extent: Extent, n_pairs: int, n_edges: float) -> Work:
     """Return the work of the signal of the labels, for known plans with so many entries."""
     d = extent.n_features
-    # weights of the pairs, the moments of each relabeling, and a system of d equations
-    relabelings = Work(serial_seconds=N_RELABELINGS * 1e-9 * (6e4 + 40 * n_pairs + 0.06 * n_pairs * d**2 + 0.3 * d**3))
-    return pair_moments_work(n_pairs, n_edges, d) + relabelings
+    return pair_moments_work(n_pairs, n_edges, d) + Work(serial_seconds=signal_seconds(n_pairs, d))
+
+
+def signal_seconds(n_pairs: Any, d: int) -> Any:
+    """Return the time of `Relabelings.signal` with so many pairs in d directions."""
+    # of each relabeling the weights of the pairs, their moments, and a system of d equations
+    return N_RELABELINGS * 1e-9 * (6e4 + 40 * n_pairs + 0.06 * n_pairs * d**2 + 0.3 * d**3)
 
 
 def pair_moments_work(n_pairs: int, n_edges: float, d: int) -> Work:
